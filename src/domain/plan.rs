@@ -1,0 +1,163 @@
+//! Plans: what exactly a provider would run, and what it is told to make one.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::control::ApprovalMode;
+
+/// What a provider is asked to plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpawnRequest {
+    /// The id the agent registers under.
+    pub agent_id: String,
+    /// What it may do by itself.
+    pub approval_mode: ApprovalMode,
+    /// A human name for the session.
+    pub label: Option<String>,
+    /// The first prompt.
+    pub prompt: Option<String>,
+}
+
+/// The place a process starts in, as far as a plan needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchSite {
+    /// The approved working directory: absolute, resolved.
+    pub cwd: String,
+    /// The home directory of the user the process runs as.
+    pub home: String,
+    /// The name of this host.
+    pub hostname: String,
+    /// The session's private directory.
+    pub session_dir: String,
+    /// Where the agent finds the relay.
+    pub relay_url: String,
+    /// The environment variable that will hold the agent's own token.
+    pub token_variable: String,
+    /// The relay as a Model Context Protocol server, when it offers that.
+    pub mcp_url: Option<String>,
+    /// Host environment variables a plan may pass on by name.
+    pub host_variables: Vec<String>,
+    /// Whether the process would run as root.
+    pub root: bool,
+}
+
+/// Where the value of an environment variable comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum EnvValue {
+    /// This text.
+    Literal(String),
+    /// The value that this variable has on the host; left out when it has none.
+    FromHost(String),
+}
+
+/// One environment variable of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvVar {
+    /// Its name.
+    pub name: String,
+    /// Where its value comes from.
+    pub value: EnvValue,
+}
+
+/// A file to be written into the session directory before the program starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SessionFile {
+    /// A plain file name.
+    pub name: String,
+    /// Its contents.
+    pub contents: String,
+}
+
+/// How the prompt reaches the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PromptDelivery {
+    /// There is none, or it is already among the arguments.
+    InArguments,
+    /// It is in this session file.
+    InFile(String),
+    /// The host types it once the program is up.
+    Typed,
+    /// The relay sends it as the agent's first message.
+    Message,
+}
+
+/// When a started program may be called up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Readiness {
+    /// Up once one of these is on its screen.
+    pub screen_texts: Vec<String>,
+    /// Otherwise once it has lived this many milliseconds, at most [`SETTLE_MS_MAX`].
+    pub settle_ms: u32,
+}
+
+/// The longest a plan may ask the host to wait before calling a program up.
+pub const SETTLE_MS_MAX: u32 = 60_000;
+
+/// What exactly would be run. [`crate::plugins`] checks every plan before anybody sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// A program name or absolute path.
+    pub program: String,
+    /// Its arguments; no shell reads them.
+    pub args: Vec<String>,
+    /// Its environment, beside what the host always gives.
+    pub env: Vec<EnvVar>,
+    /// The approved working directory.
+    pub cwd: String,
+    /// Files for the session directory.
+    pub files: Vec<SessionFile>,
+    /// How the prompt reaches the program.
+    pub prompt: PromptDelivery,
+    /// When the program may be called up.
+    pub ready: Readiness,
+}
+
+/// A message about to be typed into a running session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncomingMessage {
+    /// The message's id.
+    pub id: u64,
+    /// Who sent it.
+    pub sender: String,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// Its text.
+    pub body: String,
+    /// Whether it may disturb a turn in progress.
+    pub interrupt: bool,
+}
+
+/// What is typed into a running session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presentation {
+    /// Keys pressed before the text, in the terminal's names.
+    pub keys_before: Vec<String>,
+    /// The text.
+    pub text: String,
+    /// Whether Enter follows.
+    pub submit: bool,
+}
+
+/// Why a session is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Somebody asked for it.
+    Shutdown,
+    /// It will be started again.
+    Restart,
+    /// It never came up.
+    Failed,
+}
+
+/// How a running session is asked to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopPlan {
+    /// Keys that ask the program to end, pressed in order.
+    pub keys: Vec<String>,
+    /// How long it may take, in milliseconds, before it is ended by force.
+    pub grace_ms: u32,
+}
