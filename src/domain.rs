@@ -1,13 +1,6 @@
 //! The nouns of the relay and their rules. Nothing here waits, stores or speaks HTTP, so
 //! everything here can be tested by calling it.
 
-pub mod agent;
-pub mod caller;
 pub mod control;
-pub mod event;
-pub mod id;
-pub mod message;
 pub mod path;
 pub mod plan;
-pub mod refusal;
-pub mod text;

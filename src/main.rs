@@ -1,1 +1,3 @@
-fn main(){}
+//! The `agent-relay` program.
+
+fn main() {}
