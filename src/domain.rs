@@ -1,6 +1,15 @@
 //! The nouns of the relay and their rules. Nothing here waits, stores or speaks HTTP, so
 //! everything here can be tested by calling it.
 
+pub mod activity;
+pub mod agent;
+pub mod caller;
+pub mod command;
 pub mod control;
+pub mod event;
+pub mod message;
+pub mod orchestrator;
 pub mod path;
 pub mod plan;
+pub mod refusal;
+pub mod text;

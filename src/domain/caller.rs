@@ -1,0 +1,118 @@
+//! Who is calling and what they may do.
+
+use super::refusal::Refusal;
+use super::control::CallerFacts;
+
+/// What a credential is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Admin,
+    /// Reading anything.
+    Read,
+    /// Sending messages.
+    Send,
+    /// Being an agent: registering, reading its inbox, claiming, sending as itself.
+    Agent,
+    /// Starting, restarting and stopping agents.
+    Control,
+    /// Being an orchestrator.
+    Orchestrator,
+    /// Delivering events from outside.
+    Integration,
+    /// Reading metrics.
+    Metrics,
+}
+
+impl Scope {
+    /// Every scope, in the order they are listed.
+    pub const ALL: [Self; 8] = [
+        Self::Admin,
+        Self::Read,
+        Self::Send,
+        Self::Agent,
+        Self::Control,
+        Self::Orchestrator,
+        Self::Integration,
+        Self::Metrics,
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Read => "read",
+            Self::Send => "send",
+            Self::Agent => "agent",
+            Self::Control => "control",
+            Self::Orchestrator => "orchestrator",
+            Self::Integration => "integration",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// The scope of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+}
+
+/// The holder of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// What is recorded: the token's name, or `dashboard` for the administrator.
+    pub name: String,
+    /// The agent this credential is bound to. It can act as no other.
+    pub agent_id: Option<String>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// Whether the request came over the loopback interface.
+    pub loopback: bool,
+}
+
+impl Caller {
+    /// The administrator: the operator's token, or anybody on loopback when there is none.
+    pub fn administrator(loopback: bool) -> Self {
+        Self { name: "dashboard".to_owned(), agent_id: None, scopes: vec![Scope::Admin], loopback }
+    }
+
+    /// Whether this is an administrator.
+    pub fn is_administrator(&self) -> bool {
+        self.scopes.contains(&Scope::Admin)
+    }
+
+    /// Requires one of these scopes; `admin` always suffices.
+    pub fn require(&self, any_of: &[Scope]) -> Result<(), Refusal> {
+        if self.is_administrator() || any_of.iter().any(|scope| self.scopes.contains(scope)) {
+            return Ok(());
+        }
+        let names: Vec<_> = any_of.iter().map(|scope| scope.as_str()).collect();
+        Err(Refusal::NotAllowed(format!("this needs a credential with scope {}", names.join(" or "))))
+    }
+
+    /// Requires that this caller may act as `agent`: an unbound credential may act as anybody.
+    pub fn require_identity(&self, agent: &str) -> Result<(), Refusal> {
+        match &self.agent_id {
+            Some(bound) if bound != agent => {
+                Err(Refusal::WrongIdentity { bound: bound.clone(), asked: agent.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Under which name idempotency keys of this caller are kept apart from others'.
+    pub fn principal(&self) -> &str {
+        self.agent_id.as_deref().unwrap_or(&self.name)
+    }
+
+    /// What policies may know of the caller.
+    pub fn facts(&self) -> CallerFacts {
+        CallerFacts {
+            name: self.name.clone(),
+            agent_id: self.agent_id.clone(),
+            administrator: self.is_administrator(),
+            scopes: self.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            loopback: self.loopback,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Orchestrators: the daemons that start agents on other hosts.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::control::ApprovalMode;
+use super::refusal::Refusal;
+use super::text;
+
+/// The longest orchestrator id and host name.
+pub const ORCHESTRATOR_ID_MAX: usize = 120;
+/// The longest provider name.
+pub const PROVIDER_MAX: usize = 64;
+/// The longest prompt, in characters.
+pub const PROMPT_MAX: usize = 4_000;
+/// The most agents one orchestrator may report.
+pub const MANAGED_MAX: usize = 1_000;
+
+/// Whether an orchestrator has been heard from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OrchestratorStatus {
+    /// Heard from.
+    Online,
+    /// Not heard from.
+    Offline,
+}
+
+impl OrchestratorStatus {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// An agent process that an orchestrator runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedAgent {
+    /// The agent's id.
+    pub agent_id: String,
+    /// The provider that planned it.
+    pub provider: String,
+    /// The tmux session it runs in.
+    pub tmux_session: String,
+    /// Its working directory.
+    pub cwd: String,
+    /// Its label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What it may do by itself.
+    pub approval_mode: ApprovalMode,
+    /// Its process id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i64>,
+    /// When it was started, in milliseconds since the epoch.
+    pub started_at: i64,
+}
+
+impl ManagedAgent {
+    /// Reads one entry of the list an orchestrator reports.
+    pub fn parse(value: &Value, now: i64) -> Result<Self, Refusal> {
+        let Value::Object(fields) = value else {
+            return Err(Refusal::invalid("each agent must be an object"));
+        };
+        let string = |name: &str| match fields.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(Refusal::invalid(format!("{name} must be a string"))),
+        };
+        let approval_mode = text::optional("approvalMode", string("approvalMode")?, text::WORD_MAX)?;
+        Ok(Self {
+            agent_id: text::required("agentId", string("agentId")?, text::ID_MAX)?,
+            provider: text::required("provider", string("provider")?, PROVIDER_MAX)?,
+            tmux_session: text::required("tmuxSession", string("tmuxSession")?, text::ID_MAX)?,
+            cwd: text::required("cwd", string("cwd")?, text::PATH_MAX)?,
+            label: text::optional("label", string("label")?, text::WORD_MAX)?,
+            approval_mode: parse_approval_mode(approval_mode)?,
+            pid: fields.get("pid").and_then(Value::as_i64),
+            started_at: fields.get("startedAt").and_then(Value::as_i64).filter(|at| *at >= 0).unwrap_or(now),
+        })
+    }
+}
+
+/// The approval mode of a request; `guarded` when it names none.
+pub fn parse_approval_mode(name: Option<String>) -> Result<ApprovalMode, Refusal> {
+    match name {
+        None => Ok(ApprovalMode::default()),
+        Some(name) => ApprovalMode::parse(&name)
+            .ok_or_else(|| Refusal::invalid("approvalMode must be one of: open, guarded, read-only")),
+    }
+}
+
+/// An orchestrator as clients see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Orchestrator {
+    /// At most 120 characters.
+    pub id: String,
+    /// The host it runs on.
+    pub hostname: String,
+    /// Whether it has been heard from.
+    pub status: OrchestratorStatus,
+    /// The agent under which it gets messages: `orchestrator-ID`.
+    pub agent_id: String,
+    /// The providers it offers.
+    pub providers: Vec<String>,
+    /// The directory in which its agents work.
+    pub base_dir: String,
+    /// Names of environment variables it gives its agents; never values.
+    pub env_keys: Vec<String>,
+    /// Anything else.
+    #[schema(value_type = Object)]
+    pub meta: Map<String, Value>,
+    /// The agents it runs.
+    pub managed_agents: Vec<ManagedAgent>,
+    /// When it was last heard from, in milliseconds since the epoch.
+    pub last_seen: i64,
+    /// When it first registered, in milliseconds since the epoch.
+    pub created_at: i64,
+}
+
+/// What an orchestrator says about itself.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrchestratorRegistration {
+    /// At most 120 characters.
+    pub id: Option<String>,
+    /// The host it runs on.
+    pub hostname: Option<String>,
+    /// The directory in which its agents work; absolute.
+    pub base_dir: Option<String>,
+    /// The providers it offers; all loaded ones when left out.
+    pub providers: Option<Vec<String>>,
+    /// Names of environment variables.
+    pub env_keys: Option<Vec<String>>,
+    /// Anything else, at most 16 KiB of JSON.
+    #[schema(value_type = Option<Object>)]
+    pub meta: Option<Map<String, Value>>,
+}
+
+impl OrchestratorRegistration {
+    /// Checks bounds and that each provider is loaded.
+    pub fn checked(self, loaded: &[String], now: i64) -> Result<Orchestrator, Refusal> {
+        let id = text::required("id", self.id, ORCHESTRATOR_ID_MAX)?;
+        let hostname = text::required("hostname", self.hostname, ORCHESTRATOR_ID_MAX)?;
+        let base_dir = text::required("baseDir", self.base_dir, text::PATH_MAX)?;
+        if !base_dir.starts_with('/') {
+            return Err(Refusal::invalid("baseDir must be an absolute path"));
+        }
+        let providers = match self.providers {
+            None => loaded.to_vec(),
+            Some(list) => text::words("providers", list)?,
+        };
+        if let Some(unknown) = providers.iter().find(|provider| !loaded.contains(provider)) {
+            return Err(Refusal::invalid(format!(
+                "invalid provider: {unknown}. Must be one of: {}",
+                loaded.join(", ")
+            )));
+        }
+        let meta = self.meta.unwrap_or_default();
+        text::object("meta", &meta, text::META_BYTES_MAX)?;
+        Ok(Orchestrator {
+            agent_id: format!("orchestrator-{id}"),
+            id,
+            hostname,
+            status: OrchestratorStatus::Online,
+            providers,
+            base_dir,
+            env_keys: text::words("envKeys", self.env_keys.unwrap_or_default())?,
+            meta,
+            managed_agents: Vec::new(),
+            last_seen: now,
+            created_at: now,
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! Why the relay says no. One closed list, so that the edge can map each to a status and a code,
+//! and so that a caller who branches on one gets its data.
+
+/// A request that cannot be done as asked. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A field is missing, malformed or out of bounds. The text names it and what is allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// The id belongs to the relay itself.
+    #[error("id \"{0}\" is reserved")]
+    ReservedId(String),
+    /// The `meta` key belongs to the relay itself.
+    #[error("meta key \"{0}\" is reserved for the relay")]
+    ReservedMeta(&'static str),
+    /// The thing named is not there.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// The caller's scopes do not allow this.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// The caller's credential is bound to another agent.
+    #[error("this credential acts as \"{bound}\" and cannot act as \"{asked}\"")]
+    WrongIdentity {
+        /// The agent the credential is bound to.
+        bound: String,
+        /// The agent the request names.
+        asked: String,
+    },
+    /// The message does not reach the agent that wants to claim it.
+    #[error("message {id} is not addressed to \"{agent}\"")]
+    NotAddressed {
+        /// The message.
+        id: i64,
+        /// The agent that asked.
+        agent: String,
+    },
+    /// The message was not sent as claimable.
+    #[error("message {0} is not claimable")]
+    NotClaimable(i64),
+    /// Another agent holds the claim.
+    #[error("message {id} is claimed by \"{by}\" until {until}")]
+    AlreadyClaimed {
+        /// The message.
+        id: i64,
+        /// The holder.
+        by: String,
+        /// When the lease ends, in milliseconds since the epoch.
+        until: i64,
+    },
+    /// The work was finished before.
+    #[error("message {0} is already completed")]
+    AlreadyCompleted(i64),
+    /// The generation is not that of the live claim.
+    #[error("the claim of message {id} with generation {generation} is no longer held")]
+    StaleClaim {
+        /// The message.
+        id: i64,
+        /// The generation the caller gave.
+        generation: i64,
+    },
+    /// A newer session of the same agent has registered.
+    #[error("session of agent \"{0}\" is stale: a newer one has registered")]
+    StaleSession(String),
+    /// The idempotency key was used with another body.
+    #[error("idempotency key \"{0}\" was used with a different request")]
+    KeyReused(String),
+    /// The state machine has no such step.
+    #[error("a {noun} cannot go from \"{from}\" to \"{to}\"")]
+    IllegalTransition {
+        /// What has the state.
+        noun: &'static str,
+        /// The present state.
+        from: String,
+        /// The state asked for.
+        to: String,
+    },
+    /// The orchestrator has not been heard from.
+    #[error("orchestrator is offline")]
+    OrchestratorOffline,
+    /// A policy denied the control.
+    #[error("{reason}")]
+    Denied {
+        /// The policy's id.
+        plugin: String,
+        /// The denial's own code.
+        policy_code: String,
+        /// Its reason.
+        reason: String,
+        /// The command that records it.
+        command: i64,
+    },
+    /// A policy that must be asked could not be.
+    #[error("policy \"{plugin}\" could not decide: {reason}")]
+    PolicyFailed {
+        /// The policy's id.
+        plugin: String,
+        /// What went wrong.
+        reason: String,
+        /// The command that records it.
+        command: i64,
+    },
+    /// A provider could not plan, or its plan could not be carried out.
+    #[error("provider \"{plugin}\" failed: {reason}")]
+    ProviderFailed {
+        /// The provider's id.
+        plugin: String,
+        /// What went wrong.
+        reason: String,
+        /// The command that records it.
+        command: i64,
+    },
+}
+
+impl Refusal {
+    /// A field that is missing, malformed or out of bounds.
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Self::Invalid(text.into())
+    }
+}

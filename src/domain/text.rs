@@ -1,0 +1,92 @@
+//! Bounds of text and lists, checked once at the edge.
+//!
+//! Bounds count Unicode characters unless they say bytes. Short texts are trimmed, and empty counts
+//! as absent; bodies and prompts are kept as they are, because leading spaces and last newlines of
+//! code and patches matter.
+
+use serde_json::{Map, Value};
+
+use super::refusal::Refusal;
+
+/// The most entries in a list of tags or capabilities.
+pub const LIST_MAX: usize = 64;
+/// The longest tag, capability, label or name.
+pub const WORD_MAX: usize = 120;
+/// The longest agent id, and of what is as long as one.
+pub const ID_MAX: usize = 240;
+/// The longest target of a message.
+pub const TARGET_MAX: usize = 300;
+/// The longest path.
+pub const PATH_MAX: usize = 500;
+/// The largest `meta`, in bytes of its JSON.
+pub const META_BYTES_MAX: usize = 16 * 1024;
+/// The largest body of a message, in bytes.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// A short text: trimmed, absent when empty.
+pub fn optional(field: &str, value: Option<String>, max: usize) -> Result<Option<String>, Refusal> {
+    let Some(value) = value else { return Ok(None) };
+    let trimmed = value.trim();
+    if trimmed.is_empty() {
+        return Ok(None);
+    }
+    if trimmed.chars().nth(max).is_some() {
+        return Err(Refusal::invalid(format!("{field} must have at most {max} characters")));
+    }
+    if let Some(control) = trimmed.chars().find(|c| c.is_control()) {
+        return Err(Refusal::invalid(format!(
+            "{field} must not contain control characters, found {}",
+            control.escape_unicode()
+        )));
+    }
+    if trimmed.len() == value.len() { Ok(Some(value)) } else { Ok(Some(trimmed.to_owned())) }
+}
+
+/// A short text that must be there. The message is the one that clients of this protocol know.
+pub fn required(field: &str, value: Option<String>, max: usize) -> Result<String, Refusal> {
+    optional(field, value, max)?.ok_or_else(|| Refusal::invalid(format!("{field} required")))
+}
+
+/// A long text, kept as it is. Blank counts as absent.
+pub fn long(field: &str, value: Option<String>, bytes_max: usize) -> Result<Option<String>, Refusal> {
+    let Some(value) = value else { return Ok(None) };
+    if value.len() > bytes_max {
+        return Err(Refusal::invalid(format!("{field} must have at most {bytes_max} bytes")));
+    }
+    Ok(if value.trim().is_empty() { None } else { Some(value) })
+}
+
+/// A list of words: trimmed, empty ones and repeats left out, order kept.
+pub fn words(field: &str, values: Vec<String>) -> Result<Vec<String>, Refusal> {
+    if values.len() > LIST_MAX {
+        return Err(Refusal::invalid(format!("{field} must have at most {LIST_MAX} entries")));
+    }
+    let mut words: Vec<String> = Vec::with_capacity(values.len());
+    for value in values {
+        if let Some(word) = optional(field, Some(value), WORD_MAX)?
+            && !words.contains(&word)
+        {
+            words.push(word);
+        }
+    }
+    Ok(words)
+}
+
+/// A JSON object of bounded size.
+pub fn object(field: &str, value: &Map<String, Value>, bytes_max: usize) -> Result<(), Refusal> {
+    // Serialising to count is linear in what the request already cost to parse.
+    let size = serde_json::to_string(value).map_or(usize::MAX, |text| text.len());
+    if size > bytes_max {
+        return Err(Refusal::invalid(format!("{field} must have at most {bytes_max} bytes of JSON")));
+    }
+    Ok(())
+}
+
+/// Deserialises a field that tells "left out" from "null": the first keeps, the second clears.
+pub fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}
