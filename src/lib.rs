@@ -2,3 +2,5 @@
 //! started under policies that can be swapped while it runs.
 
 pub mod domain;
+pub mod store;
+pub mod stream;

@@ -169,6 +169,8 @@ pub struct Event {
     pub name: EventName,
     /// Whom it concerns.
     pub audience: Audience,
+    /// After this it is delivered no more, live or in a replay.
+    pub expires_at: Option<i64>,
     /// The whole frame of the event stream: `id`, `event`, `data` and the empty line.
     pub frame: Bytes,
 }
@@ -187,7 +189,12 @@ impl Event {
         frame.push_str("\ndata: ");
         frame.push_str(data);
         frame.push_str("\n\n");
-        Self { seq, at, name, audience, frame: Bytes::from(frame) }
+        Self { seq, at, name, audience, expires_at: None, frame: Bytes::from(frame) }
+    }
+
+    /// Whether it may still be delivered at `now`.
+    pub fn is_deliverable(&self, now: i64) -> bool {
+        self.expires_at.is_none_or(|at| at > now)
     }
 
     /// The JSON of the event.

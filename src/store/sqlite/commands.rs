@@ -1,0 +1,301 @@
+//! Commands: the record of each control request, its message and its audit, in one transaction.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::Value;
+
+use super::super::{Answer, Idempotency, StoreError};
+use super::tx::{self, Tx, from_json};
+use super::{Store, activity, messages};
+use crate::domain::activity::{ActivityKind, NewActivity};
+use crate::domain::command::{Command, CommandStatus};
+use crate::domain::control::{ControlKind, VerdictRecord};
+use crate::domain::event::{Audience, EventName};
+use crate::domain::message::{Message, NewMessage};
+use crate::domain::refusal::Refusal;
+
+/// A control request that was decided on.
+#[derive(Clone, Debug)]
+pub struct NewCommand {
+    /// What was asked for.
+    pub kind: ControlKind,
+    /// The agent it is for.
+    pub target: String,
+    /// The request, as it was decided on.
+    pub request: Value,
+    /// What each policy said.
+    pub decision: Vec<VerdictRecord>,
+    /// Where it begins: denied, pending or accepted.
+    pub status: CommandStatus,
+    /// Why it was denied.
+    pub error: Option<String>,
+    /// Who asked.
+    pub requested_by: String,
+    /// How long it may wait to be taken up, in milliseconds.
+    pub lifetime_ms: i64,
+    /// The message that carries it; it expires with the command.
+    pub message: Option<NewMessage>,
+}
+
+/// Which commands to list.
+#[derive(Clone, Debug, Default)]
+pub struct CommandFilter {
+    /// Only those for this agent.
+    pub target: Option<String>,
+    /// Only those with this status.
+    pub status: Option<CommandStatus>,
+    /// Only those of this kind.
+    pub kind: Option<ControlKind>,
+    /// Only those with a smaller id: the next page.
+    pub before: Option<i64>,
+    /// At most this many, newest first.
+    pub limit: usize,
+}
+
+/// What is answered and audited once the numbers of a command and its message are known.
+type Announce = Box<dyn FnOnce(&Command, Option<&Message>) -> (Value, NewActivity) + Send>;
+
+const COLUMNS: &str = "id, kind, target, request, decision, status, result, error, message_id, requested_by, created_at, expires_at, updated_at";
+
+impl Store {
+    /// Records a command with its message and its audit entry. `announce` makes the answer.
+    pub async fn record_command(
+        &self,
+        new: NewCommand,
+        idempotency: Option<Idempotency>,
+        announce: impl FnOnce(&Command, Option<&Message>) -> (Value, NewActivity) + Send + 'static,
+    ) -> Result<(Answer, Option<Command>), StoreError> {
+        let announce: Announce = Box::new(announce);
+        self.write(move |tx| {
+            let mut recorded = None;
+            let answer = tx.once(idempotency.as_ref(), |tx| {
+                let (command, message) = insert(tx, new)?;
+                let (answer, entry) = announce(&command, message.as_ref());
+                activity::insert(tx, entry)?;
+                recorded = Some(command);
+                Ok(Answer { json: tx::json(&answer), replayed: false, created: true })
+            })?;
+            Ok((answer, recorded))
+        })
+        .await
+    }
+
+    /// The first answer given under this key, if there was one.
+    pub async fn earlier_answer(&self, idempotency: Idempotency) -> Result<Option<Answer>, StoreError> {
+        self.read(move |connection| {
+            let earlier: Option<(Vec<u8>, String)> = connection
+                .prepare_cached("SELECT fingerprint, answer FROM idempotency WHERE scope = ?1 AND key = ?2")?
+                .query_row([&idempotency.scope, &idempotency.key], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            match earlier {
+                None => Ok(None),
+                Some((fingerprint, _)) if fingerprint != idempotency.fingerprint => {
+                    Err(Refusal::KeyReused(idempotency.key).into())
+                }
+                Some((_, json)) => Ok(Some(Answer { json, replayed: true, created: false })),
+            }
+        })
+        .await
+    }
+
+    /// One command.
+    pub async fn command(&self, id: i64) -> Result<Command, StoreError> {
+        self.read(move |connection| Ok(load(connection, id)?.ok_or(Refusal::NotFound("command"))?)).await
+    }
+
+    /// Commands, newest first.
+    pub async fn commands(&self, filter: CommandFilter) -> Result<Vec<Command>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM commands
+                 WHERE (?1 IS NULL OR target = ?1) AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR kind = ?3)
+                   AND (?4 IS NULL OR id < ?4)
+                 ORDER BY id DESC LIMIT ?5"
+            ))?;
+            let rows = statement.query_map(
+                params![
+                    filter.target,
+                    filter.status.map(CommandStatus::as_str),
+                    filter.kind.map(ControlKind::as_str),
+                    filter.before,
+                    filter.limit as i64
+                ],
+                from_row,
+            )?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Moves a command forward. A step that the state machine does not have is refused.
+    pub async fn report_command(
+        &self,
+        id: i64,
+        status: CommandStatus,
+        result: Option<Value>,
+        error: Option<String>,
+    ) -> Result<Command, StoreError> {
+        self.write(move |tx| {
+            let command = load(tx.connection, id)?.ok_or(Refusal::NotFound("command"))?;
+            advance(tx, command, status, result, error)
+        })
+        .await
+    }
+}
+
+fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>), StoreError> {
+    let mut command = Command {
+        id: 0,
+        kind: new.kind,
+        target: new.target,
+        request: new.request,
+        decision: new.decision,
+        status: new.status,
+        result: None,
+        error: new.error,
+        message_id: None,
+        requested_by: new.requested_by,
+        created_at: tx.now,
+        expires_at: tx.now + new.lifetime_ms,
+        updated_at: tx.now,
+    };
+    tx.sql(
+        "INSERT INTO commands (kind, target, request, decision, status, error, requested_by, created_at, expires_at,
+                               updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        command.kind.as_str(),
+        command.target,
+        tx::json(&command.request),
+        tx::json(&command.decision),
+        command.status.as_str(),
+        command.error,
+        command.requested_by,
+        command.created_at,
+        command.expires_at,
+        command.updated_at
+    ])?;
+    command.id = tx.connection.last_insert_rowid();
+    let message = match new.message {
+        None => None,
+        Some(mut message) => {
+            message.meta.insert("commandId".to_owned(), Value::from(command.id));
+            message.expires_at = Some(command.expires_at);
+            let message = messages::insert(tx, message)?;
+            command.message_id = Some(message.id);
+            tx.sql("UPDATE commands SET message_id = ?2 WHERE id = ?1")?.execute([command.id, message.id])?;
+            Some(message)
+        }
+    };
+    tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
+    Ok((command, message))
+}
+
+/// Moves a command forward, tells those concerned, and audits its end.
+pub(super) fn advance(
+    tx: &mut Tx<'_>,
+    mut command: Command,
+    status: CommandStatus,
+    result: Option<Value>,
+    error: Option<String>,
+) -> Result<Command, StoreError> {
+    if !command.status.may_become(status) {
+        return Err(Refusal::IllegalTransition {
+            noun: "command",
+            from: command.status.as_str().to_owned(),
+            to: status.as_str().to_owned(),
+        }
+        .into());
+    }
+    command.status = status;
+    command.result = result.or(command.result);
+    command.error = error.or(command.error);
+    command.updated_at = tx.now;
+    tx.sql("UPDATE commands SET status = ?2, result = ?3, error = ?4, updated_at = ?5 WHERE id = ?1")?
+        .execute(params![
+            command.id,
+            status.as_str(),
+            command.result.as_ref().map(tx::json),
+            command.error,
+            command.updated_at
+        ])?;
+    tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
+    if status.is_final() {
+        let title = format!("Command {} {}", command.kind.as_str(), status.as_str());
+        let entry = NewActivity {
+            body: command.error.clone(),
+            meta: Some(command.target.clone()),
+            agent_id: Some(command.target.clone()),
+            ..NewActivity::new(
+                ActivityKind::Control,
+                format!("server-command-{}-{}", command.id, status.as_str()),
+                title,
+            )
+        };
+        activity::insert(tx, entry)?;
+    }
+    Ok(command)
+}
+
+/// Fails every open command for an agent that will not report any more.
+pub(super) fn fail_open_of(tx: &mut Tx<'_>, target: &str, why: &str) -> Result<(), StoreError> {
+    let open: Vec<Command> = tx
+        .sql(&format!(
+            "SELECT {COLUMNS} FROM commands WHERE target = ?1 AND status IN ('pending', 'accepted', 'running')"
+        ))?
+        .query_map([target], from_row)?
+        .collect::<Result<_, _>>()?;
+    for command in open {
+        advance(tx, command, CommandStatus::Failed, None, Some(why.to_owned()))?;
+    }
+    Ok(())
+}
+
+/// Expires commands that nobody took up in time, at most `limit`.
+pub(super) fn expire(tx: &mut Tx<'_>, limit: usize) -> Result<Vec<i64>, StoreError> {
+    let late: Vec<Command> = tx
+        .sql(&format!(
+            "SELECT {COLUMNS} FROM commands WHERE status = 'pending' AND expires_at <= ?1 LIMIT ?2"
+        ))?
+        .query_map(params![tx.now, limit as i64], from_row)?
+        .collect::<Result<_, _>>()?;
+    let mut ids = Vec::with_capacity(late.len());
+    for command in late {
+        ids.push(command.id);
+        let why = "nobody took it up in time; it will not be delivered any more".to_owned();
+        advance(tx, command, CommandStatus::Expired, None, Some(why))?;
+    }
+    Ok(ids)
+}
+
+pub(super) fn load(connection: &Connection, id: i64) -> Result<Option<Command>, StoreError> {
+    Ok(connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM commands WHERE id = ?1"))?
+        .query_row([id], from_row)
+        .optional()?)
+}
+
+fn from_row(row: &Row<'_>) -> Result<Command, rusqlite::Error> {
+    let kind: String = row.get(1)?;
+    let (request, decision, status): (String, String, String) = (row.get(3)?, row.get(4)?, row.get(5)?);
+    let result: Option<String> = row.get(6)?;
+    Ok(Command {
+        id: row.get(0)?,
+        kind: match kind.as_str() {
+            "restart" => ControlKind::Restart,
+            "shutdown" => ControlKind::Shutdown,
+            _ => ControlKind::Spawn,
+        },
+        target: row.get(2)?,
+        request: from_json(&request)?,
+        decision: from_json::<Vec<VerdictRecord>>(&decision)?,
+        status: CommandStatus::parse(&status).unwrap_or(CommandStatus::Failed),
+        result: result.as_deref().map(from_json).transpose()?,
+        error: row.get(7)?,
+        message_id: row.get(8)?,
+        requested_by: row.get(9)?,
+        created_at: row.get(10)?,
+        expires_at: row.get(11)?,
+        updated_at: row.get(12)?,
+    })
+}

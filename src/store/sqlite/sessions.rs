@@ -1,0 +1,141 @@
+//! Sessions: the agents that the relay itself started on its own host.
+//!
+//! The row is written before the process is started and closed after it ended, so that after a crash
+//! it says what may be running.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::super::StoreError;
+use super::tx::from_json;
+use super::Store;
+use crate::domain::control::ApprovalMode;
+
+/// A session about to be started.
+#[derive(Clone, Debug)]
+pub struct SessionStart {
+    /// The agent it is for.
+    pub agent_id: String,
+    /// The command that started it.
+    pub command_id: i64,
+    /// Its name among the host's sessions.
+    pub name: String,
+    /// The provider that planned it.
+    pub provider: String,
+    /// Its working directory.
+    pub cwd: String,
+    /// Its label.
+    pub label: Option<String>,
+    /// What it may do by itself.
+    pub approval_mode: ApprovalMode,
+    /// The first prompt, for a restart.
+    pub prompt: Option<String>,
+}
+
+/// A session as it is known to the store.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    /// What it was started with.
+    pub start: SessionStart,
+    /// The process id, once it is known.
+    pub pid: Option<i64>,
+    /// When it was started, in milliseconds since the epoch.
+    pub started_at: i64,
+    /// When it ended; `None` while it may be running.
+    pub ended_at: Option<i64>,
+    /// How it ended.
+    pub ending: Option<String>,
+}
+
+const COLUMNS: &str =
+    "agent_id, command_id, name, provider, cwd, label, approval_mode, request, pid, started_at, ended_at, ending";
+
+impl Store {
+    /// Writes down that a session is about to be started, in place of an earlier one of its agent.
+    pub async fn begin_session(&self, start: SessionStart) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.sql(
+                "INSERT OR REPLACE INTO sessions (agent_id, command_id, name, provider, cwd, label, approval_mode,
+                                                  request, started_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                start.agent_id,
+                start.command_id,
+                start.name,
+                start.provider,
+                start.cwd,
+                start.label,
+                start.approval_mode.as_str(),
+                super::tx::json(&start.prompt),
+                tx.now
+            ])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes the process of a session that came up.
+    pub async fn session_up(&self, name: String, pid: i64) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.sql("UPDATE sessions SET pid = ?2 WHERE name = ?1")?.execute(params![name, pid])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes that a session ended. Doing it again changes nothing.
+    pub async fn end_session(&self, name: String, ending: String) -> Result<bool, StoreError> {
+        self.write(move |tx| {
+            let changed = tx
+                .sql("UPDATE sessions SET ended_at = ?2, ending = ?3 WHERE name = ?1 AND ended_at IS NULL")?
+                .execute(params![name, tx.now, ending])?;
+            Ok(changed > 0)
+        })
+        .await
+    }
+
+    /// The latest session of an agent.
+    pub async fn session(&self, agent: String) -> Result<Option<SessionRow>, StoreError> {
+        self.read(move |connection| {
+            Ok(connection
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM sessions WHERE agent_id = ?1"))?
+                .query_row([agent], from_row)
+                .optional()?)
+        })
+        .await
+    }
+
+    /// Sessions that may be running, newest first.
+    pub async fn open_sessions(&self) -> Result<Vec<SessionRow>, StoreError> {
+        self.read(open).await
+    }
+}
+
+fn open(connection: &Connection) -> Result<Vec<SessionRow>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM sessions WHERE ended_at IS NULL ORDER BY started_at DESC"
+    ))?;
+    let rows = statement.query_map([], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn from_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
+    let mode: String = row.get(6)?;
+    let prompt: String = row.get(7)?;
+    Ok(SessionRow {
+        start: SessionStart {
+            agent_id: row.get(0)?,
+            command_id: row.get(1)?,
+            name: row.get(2)?,
+            provider: row.get(3)?,
+            cwd: row.get(4)?,
+            label: row.get(5)?,
+            approval_mode: ApprovalMode::parse(&mode).unwrap_or_default(),
+            prompt: from_json(&prompt)?,
+        },
+        pid: row.get(8)?,
+        started_at: row.get(9)?,
+        ended_at: row.get(10)?,
+        ending: row.get(11)?,
+    })
+}

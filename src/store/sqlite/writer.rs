@@ -1,0 +1,317 @@
+//! Group commit: everybody who waits is committed with one synced write.
+//!
+//! Writes queue up. Whoever holds the connection takes all that are queued, runs each in a savepoint,
+//! commits once, hands the events on, and then answers. That is usually the writer thread, but a
+//! lone write on a quiet store is committed by its own caller: handing it to another thread and
+//! back would cost more than the statements do.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
+
+use super::super::{Batch, OnCommit, StoreError};
+use super::tx::{Numbers, Tx};
+
+/// Jobs of one commit: enough to amortise the sync, few enough to bound a job's wait.
+const BATCH_MAX: usize = 512;
+/// Queued jobs at most: at the measured rate about half a second of work.
+const QUEUE_MAX: usize = 8_192;
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    /// Held while committing.
+    connection: Mutex<Committer>,
+    open: AtomicBool,
+    /// How many jobs the last commit had. More than one: callers come together, so the thread
+    /// gathers more of them than a caller would.
+    last_batch: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Box<dyn Job>>,
+    closed: bool,
+}
+
+struct Committer {
+    connection: Connection,
+    numbers: Numbers,
+    epoch: String,
+    on_commit: OnCommit,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection, epoch: String, on_commit: OnCommit) -> Result<Self, StoreError> {
+        let numbers = Numbers::load(&connection)?;
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            connection: Mutex::new(Committer { connection, numbers, epoch, on_commit }),
+            open: AtomicBool::new(true),
+            last_batch: AtomicUsize::new(0),
+        });
+        let of_thread = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || of_thread.run())
+            .map_err(|error| StoreError::Unusable(format!("cannot start the writer thread: {error}")))?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.shared.open.load(Ordering::Acquire)
+    }
+
+    pub(super) fn queue_len(&self) -> usize {
+        self.shared.queue().jobs.len()
+    }
+
+    /// Queues a transaction and waits for its commit.
+    pub(super) async fn submit<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(Pending { work: Some(work), outcome: None, answer });
+        let alone = {
+            let mut queue = self.shared.queue();
+            if queue.closed {
+                return Err(StoreError::Closed);
+            }
+            if queue.jobs.len() >= QUEUE_MAX {
+                return Err(StoreError::Busy);
+            }
+            queue.jobs.push_back(job);
+            queue.jobs.len() == 1
+        };
+        // Whoever finds the queue empty sees to it that it is emptied; the others are in good hands.
+        if alone && !self.shared.commit_here() {
+            self.shared.work.notify_one();
+        }
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Commits what is queued, refuses what comes later, and ends the thread.
+    pub(super) fn close(&self) {
+        self.shared.queue().closed = true;
+        self.shared.work.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer thread panicked");
+        }
+        let committer = self.shared.committer();
+        let tidied = committer.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+        if let Err(error) = tidied {
+            tracing::warn!(%error, "checkpoint at close failed; the next start recovers from the log");
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn committer(&self) -> MutexGuard<'_, Committer> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer thread: wait for one job, take all.
+    fn run(&self) {
+        loop {
+            {
+                let mut queue = self.queue();
+                while queue.jobs.is_empty() {
+                    if queue.closed {
+                        return;
+                    }
+                    queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+            let mut committer = self.committer();
+            self.commit_queued(&mut committer);
+        }
+    }
+
+    /// Commits on the calling thread when the store is quiet. False: the thread must do it.
+    fn commit_here(&self) -> bool {
+        if self.last_batch.load(Ordering::Relaxed) > 1 || !may_block_here() {
+            return false;
+        }
+        let mut committer = match self.connection.try_lock() {
+            Ok(committer) => committer,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        tokio::task::block_in_place(|| self.commit_queued(&mut committer));
+        drop(committer);
+        if !self.queue().jobs.is_empty() {
+            self.work.notify_one();
+        }
+        true
+    }
+
+    fn commit_queued(&self, committer: &mut Committer) {
+        let mut jobs: Vec<Box<dyn Job>> = {
+            let mut queue = self.queue();
+            let count = queue.jobs.len().min(BATCH_MAX);
+            queue.jobs.drain(..count).collect()
+        };
+        if jobs.is_empty() {
+            return;
+        }
+        self.last_batch.store(jobs.len(), Ordering::Relaxed);
+        metrics::histogram!("relay_commit_batch_jobs").record(jobs.len() as f64);
+        let committed = committer.commit(&mut jobs);
+        if let Err(failure) = &committed
+            && failure.is_fatal
+        {
+            // After a failed sync nobody knows what the disk holds: nothing limps on.
+            tracing::error!(error = %failure.text, "commit failed; the store is closed");
+            self.open.store(false, Ordering::Release);
+            let mut queue = self.queue();
+            queue.closed = true;
+            jobs.extend(queue.jobs.drain(..));
+        }
+        for job in jobs {
+            job.answer(committed.as_ref().err());
+        }
+    }
+}
+
+/// Blocking a worker is possible only where another can take its place.
+fn may_block_here() -> bool {
+    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
+}
+
+struct Failure {
+    text: Arc<str>,
+    is_full: bool,
+    is_fatal: bool,
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        // A full disk can be emptied, and the transaction was rolled back whole.
+        let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        Self { text: error.to_string().into(), is_full, is_fatal: !is_full }
+    }
+}
+
+impl Committer {
+    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+        let started = std::time::Instant::now();
+        let mut batch = Batch::default();
+        let result = self.transaction(jobs, &mut batch);
+        if result.is_err() && !self.connection.is_autocommit() {
+            // Left open only when the failure came from a statement of ours.
+            if let Err(error) = self.connection.execute_batch("ROLLBACK") {
+                tracing::error!(%error, "rollback failed");
+            }
+        }
+        result?;
+        metrics::histogram!("relay_commit_seconds").record(started.elapsed().as_secs_f64());
+        (self.on_commit)(batch);
+        Ok(())
+    }
+
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>], batch: &mut Batch) -> Result<(), Failure> {
+        let run = |sql: &str| -> Result<(), rusqlite::Error> {
+            self.connection.prepare_cached(sql)?.execute([])?;
+            Ok(())
+        };
+        run("BEGIN IMMEDIATE")?;
+        // A lone job needs no savepoint: when it refuses, the whole transaction is undone.
+        let several = jobs.len() > 1;
+        let mut any_done = false;
+        for job in jobs.iter_mut() {
+            if several {
+                run("SAVEPOINT job")?;
+            }
+            let (events, routes) = (batch.events.len(), batch.routes.len());
+            let mut tx = Tx::new(&self.connection, &mut self.numbers, &self.epoch, batch);
+            let done = job.run(&mut tx);
+            if self.connection.is_autocommit() {
+                // SQLite rolled everything back by itself (a full disk, an I/O error).
+                return Err(job.failure());
+            }
+            any_done |= done;
+            if !done {
+                batch.events.truncate(events);
+                batch.routes.truncate(routes);
+                if several {
+                    run("ROLLBACK TO job")?;
+                }
+            }
+            if several {
+                run("RELEASE job")?;
+            }
+        }
+        run(if any_done { "COMMIT" } else { "ROLLBACK" })?;
+        Ok(())
+    }
+}
+
+/// A queued transaction, whatever it answers.
+trait Job: Send {
+    /// Runs it; false when its changes must be undone.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// The failure that made SQLite give the transaction up.
+    fn failure(&mut self) -> Failure;
+    /// Tells the caller; with a failure, whatever the job itself found.
+    fn answer(self: Box<Self>, failure: Option<&Failure>);
+}
+
+struct Pending<T, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Pending<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        let outcome = work(tx);
+        let done = outcome.is_ok();
+        self.outcome = Some(outcome);
+        done
+    }
+
+    fn failure(&mut self) -> Failure {
+        match self.outcome.take() {
+            Some(Err(StoreError::Fault(error))) => error.into(),
+            _ => Failure { text: "the transaction was rolled back".into(), is_full: false, is_fatal: true },
+        }
+    }
+
+    fn answer(self: Box<Self>, failure: Option<&Failure>) {
+        let outcome = match (failure, self.outcome) {
+            (None, Some(outcome)) => outcome,
+            // What the rules refused would have been refused in any batch.
+            (Some(_), Some(Err(StoreError::Refused(refusal)))) => Err(StoreError::Refused(refusal)),
+            (Some(failure), _) if failure.is_full => Err(StoreError::DiskFull),
+            (Some(failure), _) => Err(StoreError::CommitFailed(failure.text.clone())),
+            (None, None) => Err(StoreError::Closed),
+        };
+        // A caller that went away no longer wants to know; its write is on disk all the same.
+        drop(self.answer.send(outcome));
+    }
+}

@@ -1,0 +1,102 @@
+//! One reader's position in the stream.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::hub::{Listen, Subscription, Taken};
+use crate::domain::event::{Cursor, Event};
+use crate::store::{Store, StoreError, now_ms};
+
+/// Events read from the store at a time.
+const PAGE_EVENTS: usize = 256;
+
+/// Where a feed begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The newest event when it began.
+    pub latest: Cursor,
+    /// The position it begins after.
+    pub from: Cursor,
+    /// Why it does not begin where it was asked to, and the oldest event there is.
+    pub reset: Option<(&'static str, Cursor)>,
+}
+
+/// Replay, then live: every event once, in commit order.
+pub struct Feed {
+    store: Store,
+    subscription: Subscription,
+    /// The last event told, or looked at and not wanted.
+    position: i64,
+    /// Whether the store may hold events that the subscription does not.
+    replaying: bool,
+}
+
+impl Feed {
+    /// Begins after `since`, or from now on. The subscription must be open already.
+    pub async fn open(
+        store: Store,
+        subscription: Subscription,
+        since: Option<Cursor>,
+    ) -> Result<(Self, Start), StoreError> {
+        if let Listen::Agent(agent) = subscription.listen() {
+            let version = subscription.routes_version();
+            let routes = store.routes(agent.clone()).await?;
+            subscription.set_routes(routes, version);
+        }
+        let (oldest, latest) = store.event_range().await?;
+        let cursor = |seq| Cursor { epoch: store.epoch().to_owned(), seq };
+        let (position, reset) = match since {
+            None => (latest, None),
+            Some(since) if since.epoch != store.epoch() || since.seq > latest => (latest, Some("unknown_epoch")),
+            // What is older than the oldest kept may have been deleted unseen.
+            Some(since) if since.seq + 1 < oldest => (oldest - 1, Some("too_old")),
+            Some(since) => (since.seq, None),
+        };
+        let start = Start {
+            latest: cursor(latest),
+            from: cursor(position),
+            reset: reset.map(|reason| (reason, cursor(oldest))),
+        };
+        // Even without a position to replay from: what was committed since the subscription is in
+        // its queue, and what was committed before it is at most `latest`.
+        let replaying = position < latest;
+        Ok((Self { store, subscription, position, replaying }, start))
+    }
+
+    /// The next events, at least one. Cancel safe.
+    pub async fn next(&mut self) -> Result<VecDeque<Arc<Event>>, StoreError> {
+        loop {
+            let mut events = if self.replaying {
+                // Boxed because it is rare: a stream that is live should not carry its size.
+                Box::pin(self.replay()).await?
+            } else {
+                match self.subscription.take().await {
+                    Taken::Events(events) => events,
+                    Taken::Overflowed => {
+                        self.replaying = true;
+                        continue;
+                    }
+                }
+            };
+            let now = now_ms();
+            events.retain(|event| event.seq > self.position && event.is_deliverable(now));
+            if let Some(last) = events.back() {
+                self.position = last.seq;
+                return Ok(events);
+            }
+        }
+    }
+
+    async fn replay(&mut self) -> Result<VecDeque<Arc<Event>>, StoreError> {
+        let routes = match self.subscription.listen() {
+            Listen::All => None,
+            Listen::Agent(agent) => Some(self.store.routes(agent.clone()).await?),
+        };
+        let page = self.store.events_after(self.position, routes, self.subscription.types(), PAGE_EVENTS).await?;
+        self.replaying = page.more;
+        if page.events.is_empty() {
+            self.position = self.position.max(page.scanned_to);
+        }
+        Ok(page.events.into())
+    }
+}

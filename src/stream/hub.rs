@@ -1,0 +1,292 @@
+//! The open streams, indexed so that an event costs what it reaches.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use crate::domain::agent::Routes;
+use crate::domain::event::{Event, EventTypes};
+use crate::store::Batch;
+
+/// Events a stream may be behind before it goes back to the store. A burst fits, and a full queue is
+/// some kilobytes of pointers; the frames themselves are shared.
+const QUEUE_MAX: usize = 512;
+
+/// What a stream listens to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Everything.
+    All,
+    /// What concerns this agent.
+    Agent(String),
+}
+
+/// There is no place for another stream.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} streams are open, which is the limit")]
+pub struct TooManyStreams(pub usize);
+
+/// The open streams. Shared by everybody; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    index: Mutex<Index>,
+    next_id: AtomicU64,
+}
+
+#[derive(Default)]
+struct Index {
+    all: HashMap<u64, Arc<Queue>>,
+    agents: HashMap<String, AgentStreams>,
+    /// Which agents with open streams a group target reaches.
+    groups: HashMap<String, HashSet<String>>,
+    open: usize,
+}
+
+struct AgentStreams {
+    routes: Routes,
+    /// Raised by every change of the routes, so that one that was read from the store before a later
+    /// commit does not undo it.
+    version: u64,
+    streams: HashMap<u64, Arc<Queue>>,
+}
+
+/// What waits to be written to one stream.
+struct Queue {
+    types: EventTypes,
+    state: Mutex<QueueState>,
+}
+
+#[derive(Default)]
+struct QueueState {
+    events: VecDeque<Arc<Event>>,
+    overflowed: bool,
+    waker: Option<Waker>,
+}
+
+impl Hub {
+    /// Opens a subscription. From now on nothing is missed, if `routes` are kept up by
+    /// [`Subscription::routes_version`] and [`Subscription::set_routes`].
+    pub fn subscribe(&self, listen: Listen, types: EventTypes, limit: usize) -> Result<Subscription, TooManyStreams> {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let queue = Arc::new(Queue { types, state: Mutex::default() });
+        let mut index = self.shared.index();
+        if index.open >= limit {
+            return Err(TooManyStreams(limit));
+        }
+        index.open += 1;
+        match &listen {
+            Listen::All => drop(index.all.insert(id, queue.clone())),
+            Listen::Agent(agent) => {
+                let streams = index.agents.entry(agent.clone()).or_insert_with(|| AgentStreams {
+                    routes: Routes::unregistered(agent),
+                    version: 0,
+                    streams: HashMap::new(),
+                });
+                streams.streams.insert(id, queue.clone());
+            }
+        }
+        drop(index);
+        Ok(Subscription { shared: self.shared.clone(), queue, id, listen })
+    }
+
+    /// Hands a committed batch to the streams it concerns.
+    pub fn publish(&self, batch: Batch) {
+        let mut index = self.shared.index();
+        for (agent, routes) in batch.routes {
+            index.set_routes(&agent, routes.unwrap_or_else(|| Routes::unregistered(&agent)), None);
+        }
+        for event in &batch.events {
+            index.publish(event);
+        }
+    }
+
+    /// How many streams are open.
+    pub fn open_streams(&self) -> usize {
+        self.shared.index().open
+    }
+
+    /// The agents that have a stream open: they are alive.
+    pub fn open_agents(&self) -> Vec<String> {
+        self.shared.index().agents.keys().cloned().collect()
+    }
+}
+
+impl Shared {
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    fn publish(&self, event: &Arc<Event>) {
+        for queue in self.all.values() {
+            queue.push(event);
+        }
+        let reach = |agent: &str| {
+            if let Some(streams) = self.agents.get(agent)
+                && event.audience.concerns(&streams.routes, event.at)
+            {
+                streams.streams.values().for_each(|queue| queue.push(event));
+            }
+        };
+        let (to, also) = (event.audience.to.as_deref(), event.audience.also.as_deref());
+        if let Some(also) = also {
+            reach(also);
+        }
+        let Some(to) = to else { return };
+        if event.audience.is_group() {
+            for agent in self.groups.get(to).into_iter().flatten().filter(|agent| Some(agent.as_str()) != also) {
+                reach(agent);
+            }
+        } else if Some(to) != also {
+            reach(to);
+        }
+    }
+
+    fn set_routes(&mut self, agent: &str, routes: Routes, only_at: Option<u64>) {
+        let Some(streams) = self.agents.get_mut(agent) else { return };
+        if only_at.is_some_and(|version| version != streams.version) {
+            return;
+        }
+        streams.version += 1;
+        let before = std::mem::replace(&mut streams.routes, routes);
+        let after = streams.routes.groups.clone();
+        self.leave_groups(agent, &before.groups);
+        for group in after {
+            self.groups.entry(group).or_default().insert(agent.to_owned());
+        }
+    }
+
+    fn leave_groups(&mut self, agent: &str, groups: &[String]) {
+        for group in groups {
+            if let Some(members) = self.groups.get_mut(group) {
+                members.remove(agent);
+                if members.is_empty() {
+                    self.groups.remove(group);
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, event: &Arc<Event>) {
+        if !self.types.contains(event.name) {
+            return;
+        }
+        let waker = {
+            let mut state = self.state();
+            if state.overflowed {
+                return;
+            }
+            if state.events.len() >= QUEUE_MAX {
+                // The store has them all; what is queued would only be read twice.
+                state.events = VecDeque::new();
+                state.overflowed = true;
+            } else {
+                state.events.push_back(event.clone());
+            }
+            // One wake is enough for everything queued until the reader comes.
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// One open stream. Dropping it closes it.
+pub struct Subscription {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    id: u64,
+    listen: Listen,
+}
+
+/// What a subscription has for its reader.
+#[derive(Debug)]
+pub enum Taken {
+    /// These, in commit order.
+    Events(VecDeque<Arc<Event>>),
+    /// More than the queue holds: read the store.
+    Overflowed,
+}
+
+impl Subscription {
+    /// What this listens to.
+    pub fn listen(&self) -> &Listen {
+        &self.listen
+    }
+
+    /// Which kinds of events are wanted.
+    pub fn types(&self) -> EventTypes {
+        self.queue.types
+    }
+
+    /// The version of the agent's routes as the hub knows them.
+    pub fn routes_version(&self) -> u64 {
+        match &self.listen {
+            Listen::All => 0,
+            Listen::Agent(agent) => self.shared.index().agents.get(agent).map_or(0, |streams| streams.version),
+        }
+    }
+
+    /// Gives the hub the agent's routes as read from the store, unless a commit was faster.
+    pub fn set_routes(&self, routes: Routes, version: u64) {
+        if let Listen::Agent(agent) = &self.listen {
+            self.shared.index().set_routes(agent, routes, Some(version));
+        }
+    }
+
+    /// Waits until there is something, and takes all of it. Cancel safe: nothing is taken unless it
+    /// is answered.
+    pub async fn take(&self) -> Taken {
+        poll_fn(|context| {
+            let mut state = self.queue.state();
+            if state.overflowed {
+                state.overflowed = false;
+                return Poll::Ready(Taken::Overflowed);
+            }
+            if state.events.is_empty() {
+                match &mut state.waker {
+                    Some(waker) => waker.clone_from(context.waker()),
+                    empty => *empty = Some(context.waker().clone()),
+                }
+                return Poll::Pending;
+            }
+            // Takes the allocation as well: an idle stream keeps none.
+            Poll::Ready(Taken::Events(std::mem::take(&mut state.events)))
+        })
+        .await
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut index = self.shared.index();
+        index.open -= 1;
+        match &self.listen {
+            Listen::All => drop(index.all.remove(&self.id)),
+            Listen::Agent(agent) => {
+                let Some(streams) = index.agents.get_mut(agent) else { return };
+                streams.streams.remove(&self.id);
+                if streams.streams.is_empty()
+                    && let Some(gone) = index.agents.remove(agent)
+                {
+                    index.leave_groups(agent, &gone.routes.groups);
+                }
+            }
+        }
+    }
+}
