@@ -13,6 +13,18 @@ pub enum Refusal {
     /// The `meta` key belongs to the relay itself.
     #[error("meta key \"{0}\" is reserved for the relay")]
     ReservedMeta(&'static str),
+    /// The agent is the human, the relay or a channel.
+    #[error("agent does not support dashboard control actions")]
+    NotControllable,
+    /// Neither an orchestrator nor this host can start the provider.
+    #[error("no orchestrator available for provider: {0}")]
+    NoOrchestrator(String),
+    /// The path lies outside the relay's base directory.
+    #[error("path must be within base directory: {0}")]
+    OutsideBase(String),
+    /// Too many requests of this kind are under way.
+    #[error("too many control requests are under way")]
+    Overloaded,
     /// The thing named is not there.
     #[error("{0} not found")]
     NotFound(&'static str),

@@ -1,0 +1,265 @@
+//! Agents: registering, finding, changing.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::answer;
+use super::error::ApiError;
+use super::extract::{Json, Keyed, OptionalJson, Path, Query, Who, limit};
+use crate::domain::agent::{Agent, AgentStatus, Registration, SessionGuard, refuse_reserved};
+use crate::domain::caller::Scope;
+use crate::domain::text;
+use crate::relay::Relay;
+use crate::store::{AgentFilter, AgentPatch};
+
+/// Register an agent, or a new session of one.
+#[utoipa::path(post, path = "/api/agents", tag = "agents", request_body = Registration,
+    responses((status = 201, description = "Registered", body = Agent),
+              (status = 200, description = "It was there; the fields given were set", body = Agent)))]
+pub(super) async fn register_agent(
+    State(relay): State<Relay>,
+    who: Who,
+    Keyed { body, idempotency }: Keyed<Registration>,
+) -> Result<Response, ApiError> {
+    who.require(&[Scope::Agent])?;
+    let registration = body.checked()?;
+    who.require_identity(registration.id.as_deref().unwrap_or_default())?;
+    Ok(answer::created(relay.store.register(registration, idempotency).await?))
+}
+
+/// Which agents.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct FindAgents {
+    /// `online`, `idle`, `busy` or `offline`.
+    status: Option<String>,
+    /// Only those with this tag.
+    tag: Option<String>,
+    /// Only those with this capability.
+    capability: Option<String>,
+    /// Only those with exactly this label.
+    label: Option<String>,
+    /// Only those on this machine.
+    machine: Option<String>,
+    /// Only those that take work, or that do not.
+    ready: Option<bool>,
+    /// Text in the id, name, label, tags or capabilities.
+    q: Option<String>,
+    /// 100 unless given; at most 1000.
+    limit: Option<i64>,
+    /// Only those after this id: the next page.
+    after: Option<String>,
+}
+
+impl FindAgents {
+    fn filter(&self, live_first: bool) -> Result<AgentFilter, ApiError> {
+        let word = |name, value: &Option<String>| text::optional(name, value.clone(), text::WORD_MAX);
+        let status = word("status", &self.status)?;
+        Ok(AgentFilter {
+            status: status.as_deref().map(AgentStatus::parse).transpose()?,
+            tag: word("tag", &self.tag)?,
+            capability: word("capability", &self.capability)?,
+            label: word("label", &self.label)?,
+            machine: text::optional("machine", self.machine.clone(), text::ID_MAX)?,
+            ready: self.ready,
+            text: if live_first { text::optional("q", self.q.clone(), text::ID_MAX)? } else { None },
+            live_first,
+            after: text::optional("after", self.after.clone(), text::ID_MAX)?.unwrap_or_default(),
+            limit: limit(self.limit)?,
+        })
+    }
+}
+
+/// List agents by id.
+#[utoipa::path(get, path = "/api/agents", tag = "agents", params(FindAgents),
+    responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Agent>)))]
+pub(super) async fn list_agents(
+    State(relay): State<Relay>,
+    who: Who,
+    Query(query): Query<FindAgents>,
+) -> Result<Response, ApiError> {
+    who.require(&[Scope::Read, Scope::Agent])?;
+    let filter = query.filter(false)?;
+    let agents = relay.store.agents(filter.clone()).await?;
+    let next = agents.last().filter(|_| agents.len() == filter.limit).map(|last| {
+        let mut link = answer::Link::new("/api/agents");
+        link.add("status", filter.status.map(AgentStatus::as_str));
+        link.add("tag", filter.tag.as_deref());
+        link.add("capability", filter.capability.as_deref());
+        link.add("label", filter.label.as_deref());
+        link.add("machine", filter.machine.as_deref());
+        link.add("ready", filter.ready.map(|ready| if ready { "true" } else { "false" }));
+        link.add("limit", Some(&filter.limit.to_string()));
+        link.add("after", Some(&last.id));
+        link.finish()
+    });
+    Ok(answer::page(&agents, next))
+}
+
+/// Find agents, live ones first.
+#[utoipa::path(get, path = "/api/agents/find", tag = "agents", params(FindAgents),
+    responses((status = 200, description = "The agents found", body = Vec<Agent>)))]
+pub(super) async fn find_agents(
+    State(relay): State<Relay>,
+    who: Who,
+    Query(query): Query<FindAgents>,
+) -> Result<Response, ApiError> {
+    who.require(&[Scope::Read, Scope::Agent])?;
+    Ok(answer::json(StatusCode::OK, &relay.store.agents(query.filter(true)?).await?))
+}
+
+/// One agent.
+#[utoipa::path(get, path = "/api/agents/{id}", tag = "agents", params(("id" = String, Path)),
+    responses((status = 200, description = "Its card", body = Agent)))]
+pub(super) async fn get_agent(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    who.require(&[Scope::Read, Scope::Agent])?;
+    Ok(answer::json(StatusCode::OK, &relay.store.agent(id).await?))
+}
+
+/// What a change to an agent says, with the session guard.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AgentChange {
+    /// `online`, `idle`, `busy` or `offline`.
+    status: Option<String>,
+    /// Whether it takes work.
+    ready: Option<bool>,
+    /// Its label; null clears it.
+    #[serde(default, deserialize_with = "text::present")]
+    #[schema(value_type = Option<String>)]
+    label: Option<Option<String>>,
+    /// Its tags.
+    tags: Option<Vec<String>>,
+    /// Must be the current session when given.
+    instance_id: Option<String>,
+    /// Must be the current epoch when given.
+    epoch: Option<i64>,
+}
+
+async fn patch(
+    relay: &Relay,
+    who: &Who,
+    id: String,
+    change: &AgentChange,
+    patch: AgentPatch,
+) -> Result<Agent, ApiError> {
+    who.require(&[Scope::Agent])?;
+    who.require_identity(&id)?;
+    let guard = SessionGuard { instance_id: change.instance_id.clone(), epoch: change.epoch };
+    Ok(relay.store.patch_agent(id, guard, patch).await?)
+}
+
+fn status(change: &AgentChange) -> Result<Option<AgentStatus>, ApiError> {
+    let status = text::optional("status", change.status.clone(), text::WORD_MAX)?;
+    Ok(status.as_deref().map(AgentStatus::parse).transpose()?)
+}
+
+/// Set how an agent is doing.
+#[utoipa::path(patch, path = "/api/agents/{id}/status", tag = "agents", params(("id" = String, Path)),
+    request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
+pub(super) async fn set_agent_status(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+    Json(change): Json<AgentChange>,
+) -> Result<Response, ApiError> {
+    let status = status(&change)?.ok_or_else(|| ApiError::invalid("status required"))?;
+    Ok(answer::json(StatusCode::OK, &patch(&relay, &who, id, &change, AgentPatch::Status(status)).await?))
+}
+
+/// Set whether an agent takes work.
+#[utoipa::path(patch, path = "/api/agents/{id}/ready", tag = "agents", params(("id" = String, Path)),
+    request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
+pub(super) async fn set_agent_ready(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+    Json(change): Json<AgentChange>,
+) -> Result<Response, ApiError> {
+    let ready = change.ready.ok_or_else(|| ApiError::invalid("ready required"))?;
+    Ok(answer::json(StatusCode::OK, &patch(&relay, &who, id, &change, AgentPatch::Ready(ready)).await?))
+}
+
+/// Set or clear an agent's label.
+#[utoipa::path(patch, path = "/api/agents/{id}/label", tag = "agents", params(("id" = String, Path)),
+    request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
+pub(super) async fn set_agent_label(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+    Json(change): Json<AgentChange>,
+) -> Result<Response, ApiError> {
+    let label = change.label.clone().ok_or_else(|| ApiError::invalid("label required, or null to clear it"))?;
+    let label = text::optional("label", label, text::WORD_MAX)?;
+    Ok(answer::json(StatusCode::OK, &patch(&relay, &who, id, &change, AgentPatch::Label(label)).await?))
+}
+
+/// Set an agent's tags.
+#[utoipa::path(patch, path = "/api/agents/{id}/tags", tag = "agents", params(("id" = String, Path)),
+    request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
+pub(super) async fn set_agent_tags(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+    Json(change): Json<AgentChange>,
+) -> Result<Response, ApiError> {
+    let tags = change.tags.clone().ok_or_else(|| ApiError::invalid("tags required"))?;
+    let tags = text::words("tags", tags)?;
+    Ok(answer::json(StatusCode::OK, &patch(&relay, &who, id, &change, AgentPatch::Tags(tags)).await?))
+}
+
+/// Say that an agent is alive.
+#[utoipa::path(post, path = "/api/agents/{id}/heartbeat", tag = "agents", params(("id" = String, Path)),
+    request_body = AgentChange, responses((status = 200, description = "`ok`; 404 once the agent was pruned",
+    body = Object)))]
+pub(super) async fn heartbeat_agent(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+    OptionalJson(change): OptionalJson<AgentChange>,
+) -> Result<Response, ApiError> {
+    let status = status(&change)?;
+    patch(&relay, &who, id, &change, AgentPatch::Heartbeat(status)).await?;
+    Ok(answer::ok())
+}
+
+/// The session guard as query parameters.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct GuardQuery {
+    /// Must be the current session when given.
+    instance_id: Option<String>,
+    /// Must be the current epoch when given.
+    epoch: Option<i64>,
+}
+
+/// Remove an agent; its messages stay.
+#[utoipa::path(delete, path = "/api/agents/{id}", tag = "agents", params(("id" = String, Path), GuardQuery),
+    responses((status = 200, description = "`ok`", body = Object)))]
+pub(super) async fn delete_agent(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+    Query(query): Query<GuardQuery>,
+    OptionalJson(body): OptionalJson<Value>,
+) -> Result<Response, ApiError> {
+    who.require(&[Scope::Agent])?;
+    who.require_identity(&id)?;
+    refuse_reserved(&id)?;
+    let of_body = |name: &str| body.get(name).cloned();
+    let guard = SessionGuard {
+        instance_id: query.instance_id.or_else(|| of_body("instanceId")?.as_str().map(str::to_owned)),
+        epoch: query.epoch.or_else(|| of_body("epoch")?.as_i64()),
+    };
+    relay.store.remove_agent(id, guard).await?;
+    Ok(answer::ok())
+}

@@ -1,0 +1,213 @@
+//! The edge: what every request passes, and every answer.
+//!
+//! One layer does it all, in the order in which a stranger should be turned away: whose address was
+//! meant, who is calling, and only then what is wanted. A route is closed unless it is listed here.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::error::{
+    ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, UNAUTHORIZED, Unrendered, WRONG_HOST,
+};
+use super::extract::{Who, is_unsafe};
+use super::serve::Peer;
+use crate::domain::caller::Caller;
+use crate::relay::Relay;
+use crate::relay::access::Access;
+
+/// Routes that need no credential: what a load balancer and a newcomer ask for.
+const OPEN: [&str; 4] = ["/livez", "/readyz", "/api/health", "/api/spec"];
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RELAY_TOKEN: HeaderName = HeaderName::from_static("x-agent-relay-token");
+
+/// The layer around every route.
+pub(super) async fn edge(State(relay): State<Relay>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(request.headers());
+    let method = request.method().clone();
+    let uri = request.uri().clone();
+    let path = uri.path();
+    let response = match admit(&relay, &request).await {
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                if let Some(agent) = &caller.agent_id {
+                    relay.store.touch(agent);
+                }
+                request.extensions_mut().insert(Who(caller));
+            }
+            let route = request.extensions().get::<MatchedPath>().cloned();
+            let response = next.run(request).await;
+            count(method.as_str(), route.as_ref(), response.status(), started);
+            response
+        }
+        Err(error) => error.into_response(),
+    };
+    let mut response = render(response, &id, method.as_str(), path);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    tracing::debug!(
+        request.id = id, http.method = %method, http.path = path,
+        http.status = response.status().as_u16(), took.us = started.elapsed().as_micros() as u64, "answered"
+    );
+    response
+}
+
+fn render(mut response: Response, id: &str, method: &str, path: &str) -> Response {
+    if let Some(Unrendered(error)) = response.extensions_mut().remove::<Unrendered>() {
+        let error = error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        return error.map_or(response, |error| error.render(id, method, path));
+    }
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allow = response.headers().get(header::ALLOW).cloned();
+        let mut rendered =
+            ApiError::new(&METHOD_NOT_ALLOWED, format!("{path} does not take {method}")).render(id, method, path);
+        if let Some(allow) = allow {
+            rendered.headers_mut().insert(header::ALLOW, allow);
+        }
+        return rendered;
+    }
+    response
+}
+
+/// Who is calling; `None` on an open route.
+async fn admit(relay: &Relay, request: &Request) -> Result<Option<Arc<Caller>>, ApiError> {
+    let headers = request.headers();
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let loopback = peer.is_some_and(|address| address.to_canonical().is_loopback());
+    match &relay.access {
+        Access::Loopback(administrator) => {
+            check_host(headers)?;
+            if is_unsafe(request.method()) {
+                check_origin(headers)?;
+            }
+            match credential(headers) {
+                None => Ok(Some(administrator.clone())),
+                // An agent that the relay started sends its own token, and acts as itself.
+                Some(token) => match holder(relay, token, loopback).await? {
+                    Some(caller) => Ok(Some(caller)),
+                    None => refuse(relay, peer, loopback).await,
+                },
+            }
+        }
+        Access::Token(hash) => {
+            if OPEN.contains(&request.uri().path()) {
+                return Ok(None);
+            }
+            if let Some(ticket) = super::events::ticket_of(request)
+                && let Some(caller) = relay.tickets.redeem(&ticket)
+            {
+                return Ok(Some(caller));
+            }
+            let Some(token) = credential(headers) else { return refuse(relay, peer, loopback).await };
+            let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+            if bool::from(presented.ct_eq(hash)) {
+                return Ok(Some(Arc::new(Caller::administrator(loopback))));
+            }
+            match holder(relay, token, loopback).await? {
+                Some(caller) => Ok(Some(caller)),
+                None => refuse(relay, peer, loopback).await,
+            }
+        }
+    }
+}
+
+async fn holder(relay: &Relay, token: &str, loopback: bool) -> Result<Option<Arc<Caller>>, ApiError> {
+    let hash = Sha256::digest(token.as_bytes()).into();
+    Ok(relay.store.token_holder(hash, loopback).await?.map(Arc::new))
+}
+
+async fn refuse(relay: &Relay, peer: Option<IpAddr>, loopback: bool) -> Result<Option<Arc<Caller>>, ApiError> {
+    relay.note_refused_credential(peer, loopback).await;
+    Err(ApiError::new(&UNAUTHORIZED, "no valid credential was sent")
+        .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"agent-relay\""))
+}
+
+fn credential(headers: &HeaderMap) -> Option<&str> {
+    if let Some(token) = headers.get(RELAY_TOKEN) {
+        return token.to_str().ok().map(str::trim).filter(|token| !token.is_empty());
+    }
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer")).then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+/// Without a token, a web page that resolves its own name to 127.0.0.1 would be the administrator.
+fn check_host(headers: &HeaderMap) -> Result<(), ApiError> {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if is_local(host) {
+        return Ok(());
+    }
+    Err(ApiError::new(&WRONG_HOST, "the Host header must be localhost, 127.0.0.1 or [::1]"))
+}
+
+/// Without a token, a page from elsewhere must not change anything through its visitor's browser.
+fn check_origin(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    if origin.as_bytes().strip_prefix(b"http://") == Some(host) {
+        return Ok(());
+    }
+    Err(ApiError::new(&FOREIGN_ORIGIN, "a page of another origin must not change anything here"))
+}
+
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    };
+    name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
+}
+
+/// The client's own id when it sent a decent one.
+fn request_id(headers: &HeaderMap) -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    static RUN: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    let decent = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    if let Some(id) = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(decent) {
+        return id.to_owned();
+    }
+    let run = RUN.get_or_init(|| {
+        let mut bytes = [0; 4];
+        // Only tells runs apart in a log; any value does.
+        let _ = getrandom::fill(&mut bytes);
+        u32::from_ne_bytes(bytes)
+    });
+    format!("{run:08x}-{:x}", COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+fn count(method: &str, route: Option<&MatchedPath>, status: StatusCode, started: Instant) {
+    let labels = [
+        ("method", method.to_owned()),
+        ("route", route.map_or("none", MatchedPath::as_str).to_owned()),
+        ("status", status.as_str().to_owned()),
+    ];
+    metrics::histogram!("http_server_request_duration_seconds", &labels).record(started.elapsed().as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn only_names_of_this_machine_are_local() {
+        for host in ["localhost", "LOCALHOST:4850", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:4850"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["", "evil.example", "localhost.evil.example:4850", "127.0.0.1.evil", "[::2]", "::1:4850"] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Errors on the wire: RFC 9457 problem details, from one table. The only place that knows which
+//! status a refusal has.
+//!
+//! A handler fails with an [`ApiError`]; the edge adds the request id, writes the body and logs it,
+//! so that each error is logged exactly once and names its request.
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::domain::refusal::Refusal;
+use crate::store::StoreError;
+
+/// One row of the table of errors.
+#[derive(Debug)]
+pub(super) struct Code {
+    /// Stable, snake_case; clients branch on it.
+    pub(super) name: &'static str,
+    status: StatusCode,
+    title: &'static str,
+    /// What the caller should do now. The reader is often a language model.
+    next: &'static str,
+}
+
+macro_rules! codes {
+    ($($constant:ident = $name:literal, $status:ident, $title:literal, $next:literal;)*) => {
+        $(pub(super) const $constant: Code =
+            Code { name: $name, status: StatusCode::$status, title: $title, next: $next };)*
+        /// Every code, for the document.
+        pub(super) const ALL: &[&Code] = &[$(&$constant),*];
+    };
+}
+
+codes! {
+    INVALID = "invalid_request", BAD_REQUEST, "The request is malformed or out of bounds",
+        "Correct what the detail names and send the request again.";
+    RESERVED_ID = "reserved_id", BAD_REQUEST, "The id is reserved",
+        "Choose another id: not user, system or broadcast, and not beginning with tag:, cap:, label: or channel:.";
+    RESERVED_META = "reserved_meta", BAD_REQUEST, "The meta key is reserved",
+        "Leave the key out; control actions have routes of their own.";
+    NOT_CONTROLLABLE = "not_controllable", BAD_REQUEST, "The agent cannot be controlled",
+        "Choose an agent that is a running coding agent, not user, system or a channel.";
+    NO_ORCHESTRATOR = "no_orchestrator", BAD_REQUEST, "Nobody can start this provider",
+        "Start an orchestrator that offers the provider, or choose one that GET /api/plugins lists as active.";
+    UNAUTHORIZED = "unauthorized", UNAUTHORIZED, "A credential is needed",
+        "Send the token in the header Authorization: Bearer TOKEN or X-Agent-Relay-Token.";
+    NOT_ALLOWED = "not_allowed", FORBIDDEN, "The credential does not allow this",
+        "Ask the operator for a credential with the scope that the detail names.";
+    FOREIGN_ORIGIN = "foreign_origin", FORBIDDEN, "The request comes from a foreign web page",
+        "Call the relay from its own address, or configure a token and send it.";
+    WRONG_IDENTITY = "wrong_identity", FORBIDDEN, "The credential belongs to another agent",
+        "Act as the agent that the credential is bound to.";
+    NOT_ADDRESSED = "not_addressed", FORBIDDEN, "The message does not reach this agent",
+        "Claim or read only what GET /api/messages?for=AGENT lists.";
+    OUTSIDE_BASE = "outside_base_directory", FORBIDDEN, "The path lies outside the base directory",
+        "Choose a path below the base directory that the detail names.";
+    POLICY_DENIED = "policy_denied", FORBIDDEN, "A policy denied the control action",
+        "Follow the policy's reason; the command named in this answer records what each policy said.";
+    NOT_FOUND = "not_found", NOT_FOUND, "There is no such thing",
+        "Check the id or the path; GET /api/spec lists every route.";
+    METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method",
+        "Use one of the methods in the Allow header.";
+    STALE_SESSION = "stale_session", CONFLICT, "A newer session of this agent has registered",
+        "Stop this session, or register again with a new instanceId.";
+    ALREADY_CLAIMED = "already_claimed", CONFLICT, "Another agent holds the claim",
+        "Take other work, or try again after claimExpiresAt.";
+    NOT_CLAIMABLE = "not_claimable", CONFLICT, "The message cannot be claimed",
+        "Read it and answer; only messages sent with claimable: true are claimed.";
+    ALREADY_COMPLETED = "already_completed", CONFLICT, "The work is already done",
+        "Take other work.";
+    STALE_CLAIM = "stale_claim", CONFLICT, "The claim is no longer held with this generation",
+        "Stop working on it: somebody else may hold it. Claim it again to go on.";
+    ILLEGAL_TRANSITION = "illegal_transition", CONFLICT, "The state does not allow this step",
+        "Read the present state and choose a step that follows it.";
+    ORCHESTRATOR_OFFLINE = "orchestrator_offline", CONFLICT, "The orchestrator has not been heard from",
+        "Start the orchestrator, or choose one that is online.";
+    TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
+        "Send at most 1 MiB.";
+    NOT_JSON = "not_json", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON",
+        "Send JSON with the header Content-Type: application/json.";
+    WRONG_HOST = "wrong_host", MISDIRECTED_REQUEST, "The Host header names another server",
+        "Address the relay as localhost, 127.0.0.1 or [::1], or configure a token.";
+    KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The idempotency key was used with another request",
+        "Send the first request again unchanged, or choose a new key.";
+    TOO_MANY_STREAMS = "too_many_streams", SERVICE_UNAVAILABLE, "Too many streams are open",
+        "Close a stream, or try again later.";
+    OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "The relay has more to write than it can promise",
+        "Send the request again after Retry-After seconds.";
+    DISK_FULL = "disk_full", SERVICE_UNAVAILABLE, "The disk is full",
+        "Nothing was stored. Free space on the relay's host, then send the request again.";
+    NOT_READY = "not_ready", SERVICE_UNAVAILABLE, "The relay is not ready",
+        "Try again after Retry-After seconds; GET /readyz tells when.";
+    POLICY_FAILED = "policy_failed", SERVICE_UNAVAILABLE, "A policy could not decide",
+        "Nothing was done. Ask the operator to look at GET /api/plugins, then try again.";
+    PROVIDER_FAILED = "provider_failed", BAD_GATEWAY, "The provider could not start the agent",
+        "Follow the reason in the detail; the command named in this answer records it.";
+    INTERNAL = "internal", INTERNAL_SERVER_ERROR, "The relay failed",
+        "Try again; if it fails again, give the operator the requestId.";
+}
+
+/// A failed request.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    code: &'static Code,
+    detail: String,
+    /// Members beside the standard ones.
+    members: Map<String, Value>,
+    headers: HeaderMap,
+    /// What only the log may know.
+    cause: Option<String>,
+}
+
+impl ApiError {
+    pub(super) fn new(code: &'static Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), members: Map::new(), headers: HeaderMap::new(), cause: None }
+    }
+
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(&INVALID, detail)
+    }
+
+    pub(super) fn not_found(what: &str) -> Self {
+        Self::new(&NOT_FOUND, format!("{what} not found"))
+    }
+
+    fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(member.to_owned(), value.into());
+        self
+    }
+
+    pub(super) fn with_header(mut self, name: header::HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
+    fn because(mut self, cause: impl ToString) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    fn retry_later(code: &'static Code, detail: &str) -> Self {
+        Self::new(code, detail).with_header(header::RETRY_AFTER, "1")
+    }
+
+    /// A panic in a handler, told apart from nothing else on purpose.
+    pub(super) fn internal(cause: impl ToString) -> Self {
+        Self::new(&INTERNAL, "an internal error occurred").because(cause)
+    }
+
+    /// The answer of this error under a request id; logs it.
+    pub(super) fn render(self, request_id: &str, method: &str, path: &str) -> Response {
+        let status = self.code.status;
+        if status.is_server_error() {
+            tracing::error!(
+                request.id = request_id, http.method = method, http.path = path, error.code = self.code.name,
+                cause = self.cause.as_deref().unwrap_or(""), "{}", self.detail
+            );
+        } else {
+            tracing::info!(
+                request.id = request_id, http.method = method, http.path = path, error.code = self.code.name,
+                "{}", self.detail
+            );
+        }
+        let mut problem = self.members;
+        let standard = json!({
+            "type": format!("urn:agent-relay:error:{}", self.code.name),
+            "title": self.code.title,
+            "status": status.as_u16(),
+            "detail": self.detail,
+            "error": self.detail,
+            "code": self.code.name,
+            "next": self.code.next,
+            "requestId": request_id,
+        });
+        if let Value::Object(standard) = standard {
+            problem.extend(standard);
+        }
+        let mut response = (status, Value::Object(problem).to_string()).into_response();
+        response.headers_mut().extend(self.headers);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+/// An error on its way to the edge, which renders it.
+#[derive(Clone)]
+pub(super) struct Unrendered(pub(super) std::sync::Arc<std::sync::Mutex<Option<ApiError>>>);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status.into_response();
+        response.extensions_mut().insert(Unrendered(std::sync::Arc::new(std::sync::Mutex::new(Some(self)))));
+        response
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::Invalid(_) => Self::new(&INVALID, detail),
+            Refusal::ReservedId(_) => Self::new(&RESERVED_ID, detail),
+            Refusal::ReservedMeta(_) => Self::new(&RESERVED_META, detail),
+            Refusal::NotControllable => Self::new(&NOT_CONTROLLABLE, detail),
+            Refusal::NoOrchestrator(_) => Self::new(&NO_ORCHESTRATOR, detail),
+            Refusal::NotFound(_) => Self::new(&NOT_FOUND, detail),
+            Refusal::NotAllowed(_) => Self::new(&NOT_ALLOWED, detail),
+            Refusal::WrongIdentity { .. } => Self::new(&WRONG_IDENTITY, detail),
+            Refusal::NotAddressed { .. } => Self::new(&NOT_ADDRESSED, detail),
+            Refusal::OutsideBase(_) => Self::new(&OUTSIDE_BASE, detail),
+            Refusal::NotClaimable(_) => Self::new(&NOT_CLAIMABLE, detail),
+            Refusal::AlreadyClaimed { by, until, .. } => {
+                Self::new(&ALREADY_CLAIMED, detail).with("claimedBy", by).with("claimExpiresAt", until)
+            }
+            Refusal::AlreadyCompleted(_) => Self::new(&ALREADY_COMPLETED, detail),
+            Refusal::StaleClaim { .. } => Self::new(&STALE_CLAIM, detail),
+            Refusal::StaleSession(_) => Self::new(&STALE_SESSION, detail),
+            Refusal::KeyReused(_) => Self::new(&KEY_REUSED, detail),
+            Refusal::IllegalTransition { .. } => Self::new(&ILLEGAL_TRANSITION, detail),
+            Refusal::OrchestratorOffline => Self::new(&ORCHESTRATOR_OFFLINE, detail),
+            Refusal::Denied { plugin, policy_code, command, .. } => Self::new(&POLICY_DENIED, detail)
+                .with("policy", plugin)
+                .with("policyCode", policy_code)
+                .with("commandId", command),
+            Refusal::PolicyFailed { plugin, command, .. } => {
+                Self::new(&POLICY_FAILED, detail).with("policy", plugin).with("commandId", command)
+            }
+            Refusal::ProviderFailed { plugin, command, .. } => {
+                Self::new(&PROVIDER_FAILED, detail).with("provider", plugin).with("commandId", command)
+            }
+            Refusal::Overloaded => Self::retry_later(&OVERLOADED, &detail),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(refusal) => refusal.into(),
+            StoreError::Busy => Self::retry_later(&OVERLOADED, "the write queue is full"),
+            StoreError::DiskFull => Self::retry_later(&DISK_FULL, "the disk of the relay's host is full"),
+            StoreError::Closed | StoreError::CommitFailed(_) => {
+                Self::retry_later(&NOT_READY, "the store takes no writes").because(error)
+            }
+            StoreError::Fault(_) | StoreError::Unusable(_) => Self::internal(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_snake_case() {
+        let mut names: Vec<_> = ALL.iter().map(|code| code.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+}

@@ -1,0 +1,215 @@
+//! What handlers take from a request, with our errors.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::error::{ApiError, INTERNAL, NOT_JSON, TOO_LARGE};
+use crate::domain::caller::Caller;
+use crate::domain::text;
+use crate::store::Idempotency;
+
+/// The largest body, in bytes.
+pub(super) const BODY_MAX: usize = 1 << 20;
+
+/// Who calls, as the edge found out.
+#[derive(Clone)]
+pub(super) struct Who(pub(super) Arc<Caller>);
+
+impl std::ops::Deref for Who {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Who {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // Missing only on the open routes, whose handlers do not ask.
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| ApiError::new(&INTERNAL, "an internal error occurred"))
+    }
+}
+
+/// A JSON body, together with what an idempotency key binds it to.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let bytes = read_body(request).await?;
+        if bytes.is_empty() {
+            return Err(ApiError::invalid("body required"));
+        }
+        parse(&bytes).map(Json)
+    }
+}
+
+/// A JSON body that may be left out.
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let bytes = read_body(request).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(OptionalJson) }
+    }
+}
+
+/// A JSON body that is bound to the request's `Idempotency-Key`, if it has one.
+pub(super) struct Keyed<T> {
+    /// The body.
+    pub(super) body: T,
+    /// The key with what it is bound to.
+    pub(super) idempotency: Option<Idempotency>,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let key = idempotency_key(request.headers())?;
+        let scope = request.extensions().get::<Who>().map(|who| {
+            format!("{} {} {}", who.principal(), request.method(), request.uri().path())
+        });
+        let bytes = read_body(request).await?;
+        if bytes.is_empty() {
+            return Err(ApiError::invalid("body required"));
+        }
+        let idempotency = match (key, scope) {
+            (Some(key), Some(scope)) => Some(Idempotency { scope, key, fingerprint: fingerprint(&bytes)? }),
+            _ => None,
+        };
+        Ok(Self { body: parse(&bytes)?, idempotency })
+    }
+}
+
+/// The JSON value, not its spelling: another order of members is the same request.
+pub(super) fn fingerprint(bytes: &[u8]) -> Result<[u8; 32], ApiError> {
+    let value: Value = parse(bytes)?;
+    Ok(Sha256::digest(value.to_string().as_bytes()).into())
+}
+
+/// The longest idempotency key.
+const KEY_MAX: usize = text::WORD_MAX;
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let value = value.to_str().map_err(|_| ApiError::invalid("Idempotency-Key must be plain text"))?;
+    // A structured-field string has quotes; most clients send the bare key.
+    let bare = value.trim().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    Ok(text::optional("Idempotency-Key", Some(bare.to_owned()), KEY_MAX)?)
+}
+
+async fn read_body(request: Request) -> Result<bytes::Bytes, ApiError> {
+    let (parts, body) = request.into_parts();
+    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > BODY_MAX) {
+        return Err(ApiError::new(&TOO_LARGE, format!("the body has more than {BODY_MAX} bytes")));
+    }
+    let bytes = collect(body).await?;
+    if !bytes.is_empty() && !is_json(parts.headers.get(header::CONTENT_TYPE)) {
+        return Err(ApiError::new(&NOT_JSON, "the body must be JSON with Content-Type: application/json"));
+    }
+    Ok(bytes)
+}
+
+async fn collect(body: Body) -> Result<bytes::Bytes, ApiError> {
+    to_bytes(body, BODY_MAX).await.map_err(|error| {
+        let too_large = std::error::Error::source(&error)
+            .is_some_and(|source| source.to_string().contains("length limit"));
+        if too_large {
+            ApiError::new(&TOO_LARGE, format!("the body has more than {BODY_MAX} bytes"))
+        } else {
+            ApiError::invalid("the body ended early")
+        }
+    })
+}
+
+fn is_json(content_type: Option<&HeaderValue>) -> bool {
+    let Some(essence) = content_type.and_then(|value| value.to_str().ok()?.split(';').next()) else { return false };
+    let essence = essence.trim();
+    essence.eq_ignore_ascii_case("application/json")
+        || (essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case("+json"))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("body is not what this route takes: {error}")))
+}
+
+/// The query string, with our errors. Unknown parameters are ignored.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        axum::extract::Query::try_from_uri(&parts.uri)
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|error| ApiError::invalid(format!("query: {}", deepest(&error))))
+    }
+}
+
+/// A path parameter, with our errors.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(path)| Self(path))
+            .map_err(|error| ApiError::invalid(format!("path: {}", deepest(&error))))
+    }
+}
+
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// How many entries a page may have.
+pub(super) const LIMIT_MAX: usize = 1_000;
+
+/// A page's size: 100 unless asked otherwise, at most 1000.
+pub(super) fn limit(asked: Option<i64>) -> Result<usize, ApiError> {
+    match asked {
+        None => Ok(100),
+        Some(limit) => usize::try_from(limit)
+            .ok()
+            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+            .ok_or_else(|| ApiError::invalid(format!("limit must be between 1 and {LIMIT_MAX}"))),
+    }
+}
+
+/// The fields of a control request, which refuses what it does not know: a misspelt `agentId` must
+/// never mean "all". A body that is no object has no fields.
+pub(super) fn control_fields(body: Value) -> Map<String, Value> {
+    match body {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// Whether a request of this method may change something.
+pub(super) fn is_unsafe(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}

@@ -1,0 +1,171 @@
+//! Connections: accepted, served by the router, and handed over whole to the event stream.
+//!
+//! An event stream lives for hours and there are thousands of them, so it should cost what it must:
+//! a socket and a position. Its handler answers with a [`Takeover`]; the connection then leaves the
+//! HTTP machinery, whose buffers it no longer needs, and the stream writes to the socket itself.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// The address a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Continuation = Box<dyn FnOnce(TcpStream, Vec<u8>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// Put into a response's extensions to take its connection over. The continuation gets the socket
+/// and the head of the response, which it must write first.
+#[derive(Clone)]
+pub(super) struct Takeover(Arc<Mutex<Option<Continuation>>>);
+
+impl Takeover {
+    pub(super) fn new<F>(continuation: impl FnOnce(TcpStream, Vec<u8>) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let boxed: Continuation = Box::new(|socket, head| Box::pin(continuation(socket, head)));
+        Self(Arc::new(Mutex::new(Some(boxed))))
+    }
+}
+
+/// Serves the router until the token is cancelled, then lets what is under way finish.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(connections_max));
+    loop {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = shutdown.cancelled() => break,
+        };
+        let Ok(place) = place else { break };
+        let (socket, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: others must close before this can go on.
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = shutdown.cancelled() => break,
+        };
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let (router, shutdown, tracker) = (router.clone(), shutdown.clone(), tasks.clone());
+        tasks.spawn(async move {
+            let taken = Box::pin(converse(socket, peer, router, shutdown)).await;
+            // A stream goes on in a task of its own, so that this one's memory is given back.
+            if let Some((continuation, socket, head)) = taken {
+                tracker.spawn(async move {
+                    continuation(socket, head).await;
+                    drop(place);
+                });
+            }
+        });
+    }
+}
+
+#[derive(Default)]
+struct Handover {
+    taken: Mutex<Option<(Continuation, Vec<u8>)>>,
+    ready: Notify,
+}
+
+async fn converse(
+    socket: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) -> Option<(Continuation, TcpStream, Vec<u8>)> {
+    let handover = Arc::new(Handover::default());
+    let of_service = handover.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        let answering = router.clone().oneshot(request.map(Body::new));
+        let handover = of_service.clone();
+        async move {
+            let mut response = answering.await.unwrap_or_else(|never: Infallible| match never {});
+            if let Some(takeover) = response.extensions_mut().remove::<Takeover>() {
+                let continuation = takeover.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(continuation) = continuation {
+                    let head = head(response.status(), response.headers());
+                    *handover.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((continuation, head));
+                    handover.ready.notify_one();
+                    // The connection is taken away from under this future.
+                    return pending().await;
+                }
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut cancelled = pin!(shutdown.cancelled());
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut connection => {
+                if let Err(error) = done {
+                    tracing::debug!(%error, "connection ended early");
+                }
+                return None;
+            }
+            () = handover.ready.notified() => {
+                let (continuation, head) = handover.taken.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+                return Some((continuation, connection.into_parts().io.into_inner(), head));
+            }
+            () = &mut cancelled, if !draining => {
+                draining = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// The head of a response that ends with its connection.
+fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.extend_from_slice(b" ");
+    head.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
+    head.extend_from_slice(b"\r\n");
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"connection: close\r\n\r\n");
+    head
+}

@@ -1,0 +1,122 @@
+//! The relay: what every handler and job works with, and the operations that touch more than one
+//! part. Plain reads and writes are verbs of the store, called where they are needed.
+
+pub mod access;
+pub mod tickets;
+
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use self::access::Access;
+use self::tickets::Tickets;
+use crate::domain::activity::{ActivityKind, NewActivity};
+use crate::domain::event::EventTypes;
+use crate::store::{Retention, Store, now_ms};
+use crate::stream::{Hub, Listen, Subscription, TooManyStreams};
+
+/// What the operator decided, as far as the relay's operations need it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Silence after which an agent or orchestrator counts as offline.
+    pub offline_after: Duration,
+    /// Silence after which an agent is removed.
+    pub prune_after: Duration,
+    /// How long a command may wait to be taken up.
+    pub command_lifetime: Duration,
+    /// How long records are kept.
+    pub retention: Retention,
+    /// Streams open at once.
+    pub streams_max: usize,
+    /// Over how long the streams are ended at shutdown.
+    pub drain: Duration,
+}
+
+/// The handle to everything. Cheap to clone.
+#[derive(Clone)]
+pub struct Relay(Arc<Parts>);
+
+/// What a relay consists of.
+pub struct Parts {
+    /// What is on disk.
+    pub store: Store,
+    /// The open streams.
+    pub hub: Hub,
+    /// Who may call.
+    pub access: Access,
+    /// One-time credentials for streams of browsers.
+    pub tickets: Tickets,
+    /// What the operator decided.
+    pub settings: Settings,
+    /// Cancelled when the relay begins to drain: no new work that waits, streams end.
+    pub draining: CancellationToken,
+    /// When it started.
+    pub started: Instant,
+    /// When a refused credential was last written down, and how many were not since.
+    refused: Mutex<(Option<Instant>, u64)>,
+}
+
+impl Deref for Relay {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Refused credentials written to the activity log at most once in this time: a guessing client
+/// must not fill the disk.
+const REFUSED_EVERY: Duration = Duration::from_secs(10);
+
+impl Relay {
+    /// Puts the parts together.
+    pub fn new(store: Store, hub: Hub, access: Access, settings: Settings, draining: CancellationToken) -> Self {
+        Self(Arc::new(Parts {
+            store,
+            hub,
+            access,
+            tickets: Tickets::default(),
+            settings,
+            draining,
+            started: Instant::now(),
+            refused: Mutex::new((None, 0)),
+        }))
+    }
+
+    /// Opens a stream, unless there are too many.
+    pub fn subscribe(&self, listen: Listen, types: EventTypes) -> Result<Subscription, TooManyStreams> {
+        self.hub.subscribe(listen, types, self.settings.streams_max)
+    }
+
+    /// Writes a refused credential to the activity log, with those that came since the last time.
+    pub async fn note_refused_credential(&self, peer: Option<IpAddr>, loopback: bool) {
+        let count = {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.1 += 1;
+            if refused.0.is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
+                return;
+            }
+            refused.0 = Some(Instant::now());
+            std::mem::take(&mut refused.1)
+        };
+        let address = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+        let entry = NewActivity {
+            body: Some(format!("{count} request(s) since the last entry; the latest from {address}")),
+            meta: Some(if loopback { "loopback".to_owned() } else { address }),
+            view: Some("activity".to_owned()),
+            ..NewActivity::new(
+                ActivityKind::Security,
+                format!("server-refused-credential-{}", now_ms()),
+                "Credential refused",
+            )
+        };
+        if let Err(error) = self.store.add_activity(entry).await {
+            tracing::warn!(%error, "cannot record a refused credential");
+        }
+    }
+}
