@@ -1,3 +1,7 @@
-//! The `agent-relay` program.
+//! The `agent-relay` program. Its commands are in [`cli`]; everything they do is in the library.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -93,6 +93,19 @@ impl Relay {
         self.hub.subscribe(listen, types, self.settings.streams_max)
     }
 
+    /// Why requests should go elsewhere, if they should.
+    pub fn unready_reason(&self) -> Option<&'static str> {
+        if self.draining.is_cancelled() {
+            return Some("draining\n");
+        }
+        (!self.store.is_writable()).then_some("the store takes no writes\n")
+    }
+
+    /// What health says of the plugins: one status and text each that needs attention.
+    pub fn plugin_checks(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// Writes a refused credential to the activity log, with those that came since the last time.
     pub async fn note_refused_credential(&self, peer: Option<IpAddr>, loopback: bool) {
         let count = {

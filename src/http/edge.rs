@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -23,6 +24,7 @@ use super::serve::Peer;
 use crate::domain::caller::Caller;
 use crate::relay::Relay;
 use crate::relay::access::Access;
+use crate::telemetry::metric;
 
 /// Routes that need no credential: what a load balancer and a newcomer ask for.
 const OPEN: [&str; 4] = ["/livez", "/readyz", "/api/health", "/api/spec"];
@@ -31,13 +33,17 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RELAY_TOKEN: HeaderName = HeaderName::from_static("x-agent-relay-token");
 
 /// The layer around every route.
-pub(super) async fn edge(State(relay): State<Relay>, mut request: Request, next: Next) -> Response {
+pub(super) async fn edge(State(relay): State<Relay>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
     let method = request.method().clone();
     let uri = request.uri().clone();
     let path = uri.path();
-    let response = match admit(&relay, &request).await {
+    // Taken apart because a body cannot be shared between threads while a credential is looked up.
+    let (parts, body) = request.into_parts();
+    let admitted = admit(&relay, &parts).await;
+    let mut request = Request::from_parts(parts, body);
+    let response = match admitted {
         Ok(caller) => {
             if let Some(caller) = caller {
                 if let Some(agent) = &caller.agent_id {
@@ -81,14 +87,14 @@ fn render(mut response: Response, id: &str, method: &str, path: &str) -> Respons
 }
 
 /// Who is calling; `None` on an open route.
-async fn admit(relay: &Relay, request: &Request) -> Result<Option<Arc<Caller>>, ApiError> {
-    let headers = request.headers();
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+async fn admit(relay: &Relay, request: &Parts) -> Result<Option<Arc<Caller>>, ApiError> {
+    let headers = &request.headers;
+    let peer = request.extensions.get::<Peer>().map(|peer| peer.0.ip());
     let loopback = peer.is_some_and(|address| address.to_canonical().is_loopback());
     match &relay.access {
         Access::Loopback(administrator) => {
             check_host(headers)?;
-            if is_unsafe(request.method()) {
+            if is_unsafe(&request.method) {
                 check_origin(headers)?;
             }
             match credential(headers) {
@@ -101,10 +107,10 @@ async fn admit(relay: &Relay, request: &Request) -> Result<Option<Arc<Caller>>, 
             }
         }
         Access::Token(hash) => {
-            if OPEN.contains(&request.uri().path()) {
+            if OPEN.contains(&request.uri.path()) {
                 return Ok(None);
             }
-            if let Some(ticket) = super::events::ticket_of(request)
+            if let Some(ticket) = super::events::ticket_of(&request.uri)
                 && let Some(caller) = relay.tickets.redeem(&ticket)
             {
                 return Ok(Some(caller));
@@ -194,7 +200,7 @@ fn count(method: &str, route: Option<&MatchedPath>, status: StatusCode, started:
         ("route", route.map_or("none", MatchedPath::as_str).to_owned()),
         ("status", status.as_str().to_owned()),
     ];
-    metrics::histogram!("http_server_request_duration_seconds", &labels).record(started.elapsed().as_secs_f64());
+    metrics::histogram!(metric::HTTP_SECONDS, &labels).record(started.elapsed().as_secs_f64());
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,7 +23,6 @@ use super::messages::wait;
 use super::serve::Takeover;
 use crate::domain::caller::Scope;
 use crate::domain::event::{Cursor, Event, EventName, EventTypes};
-use crate::domain::refusal::Refusal;
 use crate::domain::text;
 use crate::relay::Relay;
 use crate::stream::{Feed, Listen, Start, TooManyStreams};
@@ -51,15 +50,15 @@ pub(super) struct StreamEvents {
 }
 
 /// The ticket of a stream's address.
-pub(super) fn ticket_of(request: &Request) -> Option<String> {
-    if request.uri().path() != "/api/events" {
+pub(super) fn ticket_of(uri: &Uri) -> Option<String> {
+    if uri.path() != "/api/events" {
         return None;
     }
     #[derive(Deserialize)]
     struct Ticket {
         ticket: Option<String>,
     }
-    let query = axum::extract::Query::<Ticket>::try_from_uri(request.uri()).ok()?;
+    let query = axum::extract::Query::<Ticket>::try_from_uri(uri).ok()?;
     query.0.ticket
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::super::{Batch, OnCommit, StoreError};
 use super::tx::{Numbers, Tx};
+use crate::telemetry::metric;
 
 /// Jobs of one commit: enough to amortise the sync, few enough to bound a job's wait.
 const BATCH_MAX: usize = 512;
@@ -175,7 +176,7 @@ impl Shared {
             return;
         }
         self.last_batch.store(jobs.len(), Ordering::Relaxed);
-        metrics::histogram!("relay_commit_batch_jobs").record(jobs.len() as f64);
+        metrics::histogram!(metric::COMMIT_WRITES).record(jobs.len() as f64);
         let committed = committer.commit(&mut jobs);
         if let Err(failure) = &committed
             && failure.is_fatal
@@ -224,7 +225,7 @@ impl Committer {
             }
         }
         result?;
-        metrics::histogram!("relay_commit_seconds").record(started.elapsed().as_secs_f64());
+        metrics::histogram!(metric::COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
         (self.on_commit)(batch);
         Ok(())
     }

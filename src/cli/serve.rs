@@ -1,0 +1,174 @@
+//! `agent-relay serve`: from arguments to a running relay, and out again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent_relay::config::{Config, Environment, Flags};
+use agent_relay::telemetry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::data_dir::DataDir;
+use super::{Failure, chain, print};
+
+/// Run the relay.
+///
+/// It prints one line on standard output when it accepts connections, `listening on
+/// http://ADDRESS`, and logs to standard error. SIGTERM and SIGINT let open requests and event
+/// streams end first; a second signal ends at once.
+///
+/// Each setting is looked for among the flags, then in the environment, then in the configuration
+/// file, and otherwise has its default; examples/relay.toml lists them all.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = ENVIRONMENT)]
+pub(super) struct Serve {
+    /// The address to listen on; port 0 takes any free port. Any other than a loopback address
+    /// needs a token [env: AGENT_RELAY_LISTEN, or HOST and PORT] [default: 127.0.0.1:4850]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Where the relay keeps everything; made if it is not there, for this user alone
+    /// [env: AGENT_RELAY_DATA_DIR] [default: $XDG_DATA_HOME/agent-relay or
+    /// ~/.local/share/agent-relay]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The directory of plugins, one folder each, watched for changes
+    /// [env: AGENT_RELAY_PLUGINS] [default: plugins in the data directory]
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// The directory in which this host starts agents
+    /// [env: AGENT_RELAY_BASE_DIR] [default: the home directory]
+    #[arg(long, value_name = "DIR")]
+    base_dir: Option<PathBuf>,
+    /// The configuration file [env: AGENT_RELAY_CONFIG] [default: none]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What is logged: off, error, warn, info, debug, trace, or directives such as
+    /// info,agent_relay::plugins=debug [env: AGENT_RELAY_LOG] [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+const ENVIRONMENT: &str = "\
+Environment without a flag:
+  AGENT_RELAY_TOKEN            The administrator's token. Without one, the relay listens on
+                               loopback only, and every caller there is the administrator
+  AGENT_RELAY_SPAWN_DRY_RUN    1: spawns are planned and recorded, but nothing is started
+  AGENT_RELAY_SPAWN_RELAY_URL  Where started agents find the relay [default: where it listens]";
+
+/// How long work that the relay did not wait for, such as a name lookup, may hold up the end.
+const LEFTOVERS: Duration = Duration::from_secs(2);
+
+/// Runs until a signal has drained it.
+pub(super) fn run(args: Serve, env: &Environment) -> Result<(), Failure> {
+    let Serve {
+        listen,
+        data_dir,
+        plugins,
+        base_dir,
+        config,
+        log,
+    } = args;
+    let flags = Flags {
+        listen,
+        data_dir,
+        plugins,
+        base_dir,
+        config,
+        log,
+    };
+    let config = Config::load(&flags, env)?;
+    telemetry::start_log(&config.log);
+    telemetry::start_metrics();
+    // Held to the end: it keeps a second relay away from the same database.
+    let _data_dir = DataDir::claim(&config.data_dir).map_err(Failure::Other)?;
+    raise_open_files(config.limits.connections);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("relay")
+        .build()
+        .map_err(|error| Failure::Other(format!("failed to start threads: {error}")))?;
+    let outcome = runtime.block_on(listen_and_serve(config));
+    runtime.shutdown_timeout(LEFTOVERS);
+    outcome
+}
+
+async fn listen_and_serve(config: Config) -> Result<(), Failure> {
+    let address = config.listen;
+    let bound = TcpListener::bind(address).await.and_then(|listener| {
+        let local = listener.local_addr()?;
+        Ok((listener, local))
+    });
+    let (listener, local) = bound.map_err(|error| {
+        Failure::Other(format!(
+            "failed to listen on {address}: {error}; choose another address with --listen"
+        ))
+    })?;
+    let shutdown = CancellationToken::new();
+    end_on_signals(shutdown.clone())
+        .map_err(|error| Failure::Other(format!("failed to await signals: {error}")))?;
+    // Scripts and tests wait for this line, and for nothing else on standard output.
+    let ready = move || {
+        if let Err(Failure::Other(problem)) = print(&format!("listening on http://{local}")) {
+            tracing::warn!("{problem}");
+        }
+    };
+    agent_relay::serve(config, listener, shutdown, ready)
+        .await
+        .map_err(|error| Failure::Other(chain(&error)))
+}
+
+/// The first SIGTERM or SIGINT cancels `shutdown`; the second ends the process, for whoever does
+/// not want to wait for the drain.
+fn end_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            if shutdown.is_cancelled() {
+                tracing::warn!(signal = name, "ending at once");
+                end_now();
+            }
+            tracing::info!(signal = name, "draining; a second signal ends at once");
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever signals twice wants no orderly end; the store survives it"
+)]
+fn end_now() -> ! {
+    std::process::exit(1)
+}
+
+/// Lets this process open as many files as the system allows it: each connection is one, and the
+/// usual soft limit of 1,024 is far below what the relay carries.
+fn raise_open_files(connections: usize) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none()
+        || setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: maximum,
+                maximum,
+            },
+        )
+        .is_ok()
+    {
+        let allowed = maximum.unwrap_or(u64::MAX);
+        if allowed < connections as u64 {
+            tracing::warn!(
+                "the system lets this process open {allowed} files, fewer than limits.connections ({connections}): raise ulimit -n"
+            );
+        }
+    }
+}

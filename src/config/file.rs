@@ -1,0 +1,196 @@
+//! The configuration file: its shape, and reading it.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::plugin::{PluginSection, PluginsSection};
+use super::{ConfigError, Environment, Secret, Tmux};
+use crate::telemetry::LogFormat;
+
+/// The largest file that is read: far more than any configuration, and not a device that never
+/// ends.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A configuration file as it was read, and where from.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    path: PathBuf,
+    /// What `~/` at the beginning of a path stands for.
+    home: Option<PathBuf>,
+    pub(super) settings: Settings,
+}
+
+/// The keys of the file. Everything is optional; defaults are decided where sources meet.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Settings {
+    pub(super) listen: Option<String>,
+    pub(super) data_dir: Option<String>,
+    pub(super) base_dir: Option<String>,
+    pub(super) roots: Option<Vec<String>>,
+    pub(super) token: Option<Secret>,
+    pub(super) token_file: Option<String>,
+    pub(super) agents: AgentsSection,
+    pub(super) events: Retained,
+    pub(super) messages: Retained,
+    pub(super) commands: CommandsSection,
+    pub(super) limits: LimitsSection,
+    pub(super) plugins: PluginsSection,
+    pub(super) plugin: BTreeMap<String, PluginSection>,
+    pub(super) spawn: SpawnSection,
+    pub(super) log: LogSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AgentsSection {
+    pub(super) offline_after_s: Option<u64>,
+    pub(super) prune_after_days: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Retained {
+    pub(super) keep_count: Option<u64>,
+    pub(super) keep_days: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CommandsSection {
+    pub(super) lifetime_ms: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsSection {
+    pub(super) connections: Option<u64>,
+    pub(super) streams: Option<u64>,
+    pub(super) requests: Option<u64>,
+    pub(super) stream_queue: Option<u64>,
+    pub(super) write_queue: Option<u64>,
+    pub(super) drain_seconds: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SpawnSection {
+    pub(super) tmux: Option<Tmux>,
+    pub(super) dry_run: Option<bool>,
+    pub(super) relay_url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LogSection {
+    pub(super) format: Option<LogFormat>,
+    pub(super) level: Option<String>,
+}
+
+impl File {
+    /// Reads the file that `place` (a flag or a variable) named.
+    pub(super) fn read(place: &str, path: &Path, env: &Environment) -> Result<Self, ConfigError> {
+        let text = read_text(path)
+            .map_err(|problem| ConfigError::at(place, format!("{}: {problem}", path.display())))?;
+        Ok(Self {
+            settings: parse(path, &text)?,
+            path: path.to_owned(),
+            home: env.path("HOME").map(Path::to_owned),
+        })
+    }
+
+    /// How an error names one of this file's keys.
+    pub(super) fn place(&self, key: &str) -> String {
+        if self.path.as_os_str().is_empty() {
+            return key.to_owned();
+        }
+        format!("{}: {key}", self.path.display())
+    }
+
+    pub(super) fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        ConfigError::at(self.place(key), problem)
+    }
+
+    /// A number within its bounds, or its default.
+    pub(super) fn number(
+        &self,
+        key: &str,
+        typed: Option<u64>,
+        default: u64,
+        allowed: RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
+        let number = typed.unwrap_or(default);
+        if allowed.contains(&number) {
+            return Ok(number);
+        }
+        Err(self.error(
+            key,
+            format!(
+                "{number} is out of bounds; allowed are {} to {}",
+                allowed.start(),
+                allowed.end()
+            ),
+        ))
+    }
+
+    /// A path of this file, see [`Self::resolve`], with its place.
+    pub(super) fn path(
+        &self,
+        key: &str,
+        typed: &Option<String>,
+    ) -> Result<Option<(String, PathBuf)>, ConfigError> {
+        let Some(text) = typed else { return Ok(None) };
+        Ok(Some((self.place(key), self.resolve(key, text)?)))
+    }
+
+    /// A path as the file means it: `~/` is the home directory, and a relative path starts where
+    /// the file lies, so that the file means the same from wherever the relay is started.
+    pub(super) fn resolve(&self, key: &str, text: &str) -> Result<PathBuf, ConfigError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(self.error(key, "is empty; leave the key out or name a path"));
+        }
+        if text != "~" && !text.starts_with("~/") {
+            return Ok(self.path.parent().unwrap_or(Path::new("/")).join(text));
+        }
+        match &self.home {
+            Some(home) if text == "~" => Ok(home.clone()),
+            Some(home) => Ok(home.join(&text[2..])),
+            None => Err(self.error(
+                key,
+                format!("`{text}` needs HOME to be set; name an absolute path"),
+            )),
+        }
+    }
+}
+
+/// Reads a small text file.
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("is larger than {FILE_BYTES_MAX} bytes"));
+    }
+    Ok(text)
+}
+
+/// The error names line and column. It does not quote the line, which may hold a token.
+fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        let problem = error
+            .message()
+            .replace("unknown field", "unknown key")
+            .replace('\n', " ");
+        ConfigError::at(format!("{}:{line}:{column}", path.display()), problem)
+    })
+}

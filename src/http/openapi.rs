@@ -1,0 +1,70 @@
+//! The OpenAPI 3.1 document, made from the routes themselves.
+
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
+
+use super::error;
+use super::events_schema;
+
+/// The document as text, made once.
+pub fn document_text() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let mut text = serde_json::to_string_pretty(&document(super::routes().1)).unwrap_or_default();
+        text.push('\n');
+        text
+    })
+}
+
+/// The head of the document; the routes add the rest.
+pub(super) fn base() -> OpenApi {
+    OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("agent-relay")
+                .version(env!("CARGO_PKG_VERSION"))
+                .description(Some(
+                    "Coding agents find each other, exchange durable messages, claim work once, follow one event \
+                     stream, and are started under policies that can be swapped while the relay runs.",
+                ))
+                .build(),
+        )
+        .build()
+}
+
+/// Adds what holds for every route: how to authenticate, and what an error looks like.
+fn document(api: OpenApi) -> Value {
+    let mut document = serde_json::to_value(api).unwrap_or_default();
+    document["components"]["securitySchemes"] = json!({
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "relayToken": {"type": "apiKey", "in": "header", "name": "X-Agent-Relay-Token"},
+    });
+    document["security"] = json!([{"bearer": []}, {"relayToken": []}, {}]);
+    let codes: Vec<&str> = error::ALL.iter().map(|code| code.name).collect();
+    document["components"]["schemas"]["Problem"] = json!({
+        "type": "object",
+        "description": "RFC 9457 problem details.",
+        "required": ["type", "title", "status", "detail", "error", "code", "next", "requestId"],
+        "properties": {
+            "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "error": {"type": "string", "description": "Equal to detail, for older clients."},
+            "code": {"type": "string", "enum": codes},
+            "next": {"type": "string", "description": "What the caller should do now."},
+            "requestId": {"type": "string"},
+        },
+    });
+    document["components"]["schemas"]["EventName"] = events_schema();
+    let problem = json!({
+        "description": "Any error.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    });
+    if let Some(paths) = document["paths"].as_object_mut() {
+        for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(serde_json::Map::values_mut) {
+            operation["responses"]["default"] = problem.clone();
+        }
+    }
+    document
+}

@@ -1,0 +1,233 @@
+//! What the relay says about itself: its log on standard error, and its metrics.
+//!
+//! Anybody may name the constants in [`metric`]. Nothing here listens: `/metrics` asks
+//! [`render_metrics`] for the text.
+
+use std::io::IsTerminal;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What is logged.
+    pub filter: Filter,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people; coloured on a terminal unless `NO_COLOR` is set.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged: a level, or directives such as `info,agent_relay::plugins=debug`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter(String);
+
+/// A filter that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{text}` is not a log filter ({problem}); allowed are off, error, warn, info, debug, trace, or directives such as info,agent_relay::plugins=debug"
+)]
+pub struct FilterError {
+    text: String,
+    problem: String,
+}
+
+impl Filter {
+    /// Checks a filter.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no filter. The subscriber would take a misspelt level for the name of a
+    /// module and log nothing else, so a single word must be a level.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        let refuse = |problem: String| FilterError {
+            text: text.to_owned(),
+            problem,
+        };
+        let word = text.trim();
+        if !word.contains(['=', ',', '[', ':']) && LevelFilter::from_str(word).is_err() {
+            return Err(refuse("no such level".into()));
+        }
+        EnvFilter::builder()
+            .parse(word)
+            .map_err(|error| refuse(error.to_string()))?;
+        Ok(Self(word.to_owned()))
+    }
+
+    fn to_env_filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.0)
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self("info".into())
+    }
+}
+
+/// Starts the log of this process, on standard error. A second call changes nothing.
+pub fn start_log(options: &Options) {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(options.filter.to_env_filter())
+        .with_writer(std::io::stderr);
+    // An error means that a subscriber is already in place: in tests, many relays share a process.
+    let _ = match options.format {
+        LogFormat::Text => {
+            let colour = std::io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            builder.with_ansi(colour).try_init()
+        }
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}
+
+/// Starts counting. Before the first call every metric is dropped; later calls change nothing.
+pub fn start_metrics() {
+    metrics();
+}
+
+/// Every metric in Prometheus' text format.
+pub fn render_metrics() -> String {
+    metrics().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Folds what histograms have collected since the last time. Without it they grow until somebody
+/// reads them, so a background job calls it every few seconds.
+pub fn fold_metrics() {
+    if let Some(handle) = metrics() {
+        handle.run_upkeep();
+    }
+}
+
+/// The process has one recorder, because the `metrics` macros speak to a global one. `None` when
+/// a program that uses the relay as a library has installed its own.
+fn metrics() -> Option<&'static PrometheusHandle> {
+    static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    let start = || {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS_BUCKETS)
+            .ok()?
+            .build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).ok()?;
+        metric::describe();
+        Some(handle)
+    };
+    HANDLE.get_or_init(start).as_ref()
+}
+
+/// From the shortest plugin call to the longest drain.
+const SECONDS_BUCKETS: [f64; 14] = [
+    0.000_05, 0.000_2, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// The names of all metrics, with their labels. Seconds and bytes, as Prometheus has it.
+pub mod metric {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+    /// Requests answered: `method`, `route`, `status`.
+    pub const HTTP_REQUESTS: &str = "agent_relay_http_requests_total";
+    /// Time from a request's head to its answer's head: `route`.
+    pub const HTTP_SECONDS: &str = "agent_relay_http_request_seconds";
+    /// Open connections.
+    pub const CONNECTIONS: &str = "agent_relay_connections";
+    /// Open event streams.
+    pub const STREAMS: &str = "agent_relay_streams";
+    /// Times a slow stream went back to reading from the store.
+    pub const STREAM_LAGS: &str = "agent_relay_stream_lags_total";
+    /// Events committed.
+    pub const EVENTS: &str = "agent_relay_events_total";
+    /// Messages stored.
+    pub const MESSAGES: &str = "agent_relay_messages_total";
+    /// Time of one commit with all its writes.
+    pub const COMMIT_SECONDS: &str = "agent_relay_store_commit_seconds";
+    /// Writes in one commit.
+    pub const COMMIT_WRITES: &str = "agent_relay_store_commit_writes";
+    /// Writes waiting for the database.
+    pub const WRITE_QUEUE: &str = "agent_relay_store_write_queue";
+    /// Control requests decided: `kind`, `outcome`.
+    pub const CONTROLS: &str = "agent_relay_controls_total";
+    /// Plugin calls: `plugin`, `outcome`.
+    pub const PLUGIN_CALLS: &str = "agent_relay_plugin_calls_total";
+    /// Time of a plugin call, its fresh instance included: `plugin`.
+    pub const PLUGIN_SECONDS: &str = "agent_relay_plugin_call_seconds";
+    /// Plugins loaded: `state`.
+    pub const PLUGINS: &str = "agent_relay_plugins";
+    /// Reloads of the plugin directory: `outcome`.
+    pub const PLUGIN_RELOADS: &str = "agent_relay_plugin_reloads_total";
+    /// Sessions running on this host.
+    pub const SESSIONS: &str = "agent_relay_sessions";
+
+    pub(super) fn describe() {
+        describe_counter!(HTTP_REQUESTS, "requests answered");
+        describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time to a request's answer");
+        describe_gauge!(CONNECTIONS, "open connections");
+        describe_gauge!(STREAMS, "open event streams");
+        describe_counter!(STREAM_LAGS, "slow streams sent back to the store");
+        describe_counter!(EVENTS, "events committed");
+        describe_counter!(MESSAGES, "messages stored");
+        describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "time of one commit");
+        describe_histogram!(COMMIT_WRITES, "writes in one commit");
+        describe_gauge!(WRITE_QUEUE, "writes waiting for the database");
+        describe_counter!(CONTROLS, "control requests decided");
+        describe_counter!(PLUGIN_CALLS, "plugin calls");
+        describe_histogram!(PLUGIN_SECONDS, Unit::Seconds, "time of a plugin call");
+        describe_gauge!(PLUGINS, "plugins by state");
+        describe_counter!(PLUGIN_RELOADS, "reloads of the plugin directory");
+        describe_gauge!(SESSIONS, "sessions running on this host");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_level_is_refused_not_taken_for_a_module() {
+        let error = Filter::parse("inof").unwrap_err().to_string();
+        assert!(
+            error.contains("`inof`") && error.contains("trace"),
+            "{error}"
+        );
+        assert!(Filter::parse("info,agent_relay=nonsense").is_err());
+        for good in [
+            "info",
+            "OFF",
+            "warn,agent_relay::plugins=trace",
+            "agent_relay[{agent.id=x}]=debug",
+        ] {
+            assert!(Filter::parse(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_can_be_read() {
+        start_metrics();
+        metrics::counter!(metric::EVENTS).increment(3);
+        metrics::histogram!(metric::COMMIT_SECONDS).record(0.003);
+        fold_metrics();
+        let text = render_metrics();
+        assert!(
+            text.contains("# HELP agent_relay_events_total events committed"),
+            "{text}"
+        );
+        assert!(text.contains("agent_relay_events_total 3"), "{text}");
+        assert!(
+            text.contains("agent_relay_store_commit_seconds_bucket{le=\"0.005\"} 1"),
+            "{text}"
+        );
+    }
+}
