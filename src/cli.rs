@@ -79,7 +79,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args, &env),
         Command::Plugin(plugin::Plugin::List(args)) => plugin::list(&args, &env),
         Command::Openapi => print(agent_relay::http::document_text()),
-        Command::SessionHost { dir: _ } => return ExitCode::FAILURE,
+        Command::SessionHost { dir } => return agent_relay::sessions::host_main(&dir),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

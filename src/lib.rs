@@ -6,6 +6,7 @@ pub mod domain;
 pub mod http;
 pub mod jobs;
 pub mod relay;
+pub mod sessions;
 pub mod store;
 pub mod stream;
 pub mod telemetry;

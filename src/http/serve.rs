@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -160,7 +161,8 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     head.extend_from_slice(b" ");
     head.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
     head.extend_from_slice(b"\r\n");
-    for (name, value) in headers {
+    // The router counts an empty body; this one ends with its connection.
+    for (name, value) in headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());

@@ -1,1 +1,3 @@
 //! The one integration binary: each module drives the real thing.
+
+mod sessions;

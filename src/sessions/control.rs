@@ -1,0 +1,244 @@
+//! Watching a session and ending it.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::folder::StateFile;
+use super::name::SessionName;
+use super::{
+    Ending, Exit, LAST_OUTPUT_BYTES_MAX, SCREEN_BYTES_MAX, SessionState, Sessions, log, now_ms,
+    process,
+};
+use crate::domain::plan::{Readiness, SETTLE_MS_MAX, StopPlan};
+
+/// How often a screen is looked at while a text is waited for: tmux tells nobody what appears on a screen.
+const LOOK_INTERVAL: Duration = Duration::from_millis(150);
+/// The longest a plan may let a program take to end.
+const GRACE_MAX: Duration = Duration::from_mins(1);
+/// How long the kernel may take to end what cannot refuse, and its host to take note.
+const FORCED_END_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A program that ended before it was up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the program {how} before it was up{output}", how = exit.how, output = shown(&exit.last_output))]
+pub struct Died {
+    /// How it ended, with its last output.
+    pub exit: Exit,
+}
+
+/// A session that is not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The kernel has not ended it within 10 s of a forced end.
+    #[error(
+        "process {pid} of session {name} is still there 10 s after it was ended by force; look at it on its host"
+    )]
+    StillRunning {
+        /// The session.
+        name: SessionName,
+        /// The program.
+        pid: u32,
+    },
+    /// It cannot be watched, so nobody can say that it has ended.
+    #[error("failed to watch session {name}: {source}")]
+    Unwatchable {
+        /// The session.
+        name: SessionName,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Only what has ended can be removed.
+    #[error("session {name} is running; stop it first")]
+    Running {
+        /// The session.
+        name: SessionName,
+    },
+    /// Its folder cannot be removed.
+    #[error("failed to remove the folder of session {name}: {source}")]
+    Folder {
+        /// The session.
+        name: SessionName,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Sessions {
+    /// Waits until the program is up: one of the texts is on its screen, or else it has lived for the time it was given.
+    pub async fn wait_ready(&self, name: &SessionName, ready: &Readiness) -> Result<(), Died> {
+        let settled =
+            Instant::now() + Duration::from_millis(ready.settle_ms.min(SETTLE_MS_MAX).into());
+        let up = async {
+            while Instant::now() < settled {
+                if ready.screen_texts.is_empty() {
+                    return sleep(settled - Instant::now()).await;
+                }
+                let screen = self.screen(name).await;
+                if ready.screen_texts.iter().any(|text| screen.contains(text)) {
+                    return;
+                }
+                sleep(LOOK_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            // A program that has ended is not up, whatever is on its screen.
+            biased;
+            exit = self.exited(name) => Err(Died { exit }),
+            () = up => match self.state(name) {
+                SessionState::Running { .. } => Ok(()),
+                SessionState::Exited(exit) => Err(Died { exit }),
+                SessionState::Gone => Err(Died { exit: self.lost(name) }),
+            }
+        }
+    }
+
+    /// Waits for the end of a session, and answers at once when it has ended or there is none.
+    pub async fn exited(&self, name: &SessionName) -> Exit {
+        let folder = self.folder(name);
+        if let Err(error) = folder.ended().await
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!(session.name = %name, %error, "cannot watch a session");
+        }
+        folder.exit().unwrap_or_else(|| self.lost(name))
+    }
+
+    /// What is on the screen of a session, or for a detached one the end of its log: plain text, at most 64 KiB. For a session
+    /// that has ended, its last output.
+    pub async fn screen(&self, name: &SessionName) -> String {
+        let folder = self.folder(name);
+        if let (SessionState::Running { .. }, Some(tmux), Some(pane)) = (
+            self.state(name),
+            &self.shared.tmux,
+            folder.state().and_then(|state| state.pane),
+        ) && let Ok(screen) = tmux.screen(&pane).await
+        {
+            return log::last(&log::plain(&screen), SCREEN_BYTES_MAX);
+        }
+        log::last(
+            &log::tail(&folder.log(), SCREEN_BYTES_MAX),
+            SCREEN_BYTES_MAX,
+        )
+    }
+
+    /// Ends a session and answers how it ended: first by its keys, after half of the grace by SIGTERM to its process group, after all
+    /// of it by SIGKILL. Returns when the program is confirmed to have ended; one that has is left alone.
+    pub async fn stop(&self, name: &SessionName, plan: &StopPlan) -> Result<Exit, StopError> {
+        let SessionState::Running { pid } = self.state(name) else {
+            self.end_unhosted(name);
+            return Ok(self.exited(name).await);
+        };
+        let grace = Duration::from_millis(plan.grace_ms.into()).min(GRACE_MAX);
+        let deadline = Instant::now() + grace;
+        let keys: Vec<&str> = plan.keys.iter().map(String::as_str).collect();
+        if !keys.is_empty() {
+            match self.press(name, &keys).await {
+                Ok(()) => {
+                    if let Some(exit) = self.exit_within(name, grace / 2).await? {
+                        return Ok(exit);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(session.name = %name, %error, "stopping without keys")
+                }
+            }
+        }
+        self.signal(name, pid, Signal::TERM);
+        // A stopped process takes note of nothing.
+        self.signal(name, pid, Signal::CONT);
+        if let Some(exit) = self.exit_within(name, deadline - Instant::now()).await? {
+            return Ok(exit);
+        }
+        tracing::info!(session.name = %name, pid, "session did not end in time and is ended by force");
+        self.signal(name, pid, Signal::KILL);
+        let exit = self.exit_within(name, FORCED_END_DEADLINE).await?;
+        exit.ok_or_else(|| StopError::StillRunning {
+            name: name.clone(),
+            pid,
+        })
+    }
+
+    /// Removes all that is left of an ended session, its log included. One that is gone already is fine.
+    pub fn remove(&self, name: &SessionName) -> Result<(), StopError> {
+        if let SessionState::Running { .. } = self.state(name) {
+            return Err(StopError::Running { name: name.clone() });
+        }
+        match fs::remove_dir_all(self.folder(name).path()) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StopError::Folder {
+                name: name.clone(),
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn exit_within(
+        &self,
+        name: &SessionName,
+        time: Duration,
+    ) -> Result<Option<Exit>, StopError> {
+        let folder = self.folder(name);
+        match timeout(time, folder.ended()).await {
+            Ok(Ok(())) => Ok(Some(folder.exit().unwrap_or_else(|| self.lost(name)))),
+            Ok(Err(source)) => Err(StopError::Unwatchable {
+                name: name.clone(),
+                source,
+            }),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Sends a signal to the program's process group, while its host keeps the id from being given to another.
+    fn signal(&self, name: &SessionName, pid: u32, signal: Signal) {
+        let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        if let (Some(group), true) = (group, self.folder(name).is_alive()) {
+            // It may have ended in this moment; whether it has is seen by its host alone.
+            _ = kill_process_group(group, signal);
+        }
+    }
+
+    /// Ends a program whose host was killed: it can be told from a later process with its id by when it began.
+    fn end_unhosted(&self, name: &SessionName) {
+        let folder = self.folder(name);
+        let (
+            None,
+            Some(StateFile {
+                pid,
+                birth: Some(birth),
+                ..
+            }),
+        ) = (folder.exit(), folder.state())
+        else {
+            return;
+        };
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|pid| process::birth(*pid) == Some(birth)) {
+            _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+
+    fn lost(&self, name: &SessionName) -> Exit {
+        let last_output = log::last(
+            &log::tail(&self.folder(name).log(), LAST_OUTPUT_BYTES_MAX),
+            LAST_OUTPUT_BYTES_MAX,
+        );
+        Exit {
+            how: Ending::Lost,
+            at_ms: now_ms(),
+            last_output,
+        }
+    }
+}
+
+/// The last lines of output as part of a sentence.
+fn shown(output: &str) -> String {
+    if output.is_empty() {
+        ", without a word".to_owned()
+    } else {
+        format!("; its last words: {output}")
+    }
+}
