@@ -2,3 +2,4 @@
 //! started under policies that can be swapped while it runs.
 
 pub mod domain;
+pub mod plugins;
