@@ -5,6 +5,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod jobs;
+pub mod plugins;
 pub mod relay;
 pub mod sessions;
 pub mod store;

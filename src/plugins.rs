@@ -1,0 +1,262 @@
+//! Plugins: WebAssembly components that decide whether control actions may happen (policies) and
+//! how agents are started (providers), replaced while the relay runs.
+//!
+//! A plugin is a pure function of what it is given. It runs in a fresh instance for each call,
+//! with a deadline, a memory limit and nothing to hold on to, and what it answers is checked
+//! before anybody acts on it. Nothing a plugin does may stop, slow or grow the relay.
+//!
+//! The way of a candidate: [`folder`] reads it, [`manifest`] says what it wants, [`candidate`]
+//! takes it through the stages, [`registry`] decides what it replaces, and [`set`] is what a
+//! request works with. [`engine`] and [`sandbox`] are the runtime; [`watch`] notices changes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, broadcast, mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+mod bindings;
+mod cache;
+mod candidate;
+mod engine;
+mod figures;
+mod folder;
+mod guest_log;
+mod host;
+mod limits;
+mod manifest;
+mod plan_check;
+mod plugin;
+mod policy;
+mod provider;
+mod registry;
+mod samples;
+mod sandbox;
+mod set;
+mod watch;
+
+pub use figures::{CALL_SECONDS, CALLS_TOTAL, GENERATION, RELOAD_TOTAL};
+pub use limits::{DEADLINE_MS_MAX, Limits, MEMORY_MB_MAX};
+pub use manifest::{AllowedGrants, Grants, LimitsWanted, PluginConfig, PluginKind};
+pub use plan_check::CheckedPlan;
+pub use plugin::{Origin, PluginState, PluginStatus, Rejection, Stage};
+pub use provider::{PlanRefusal, PluginError};
+pub use sandbox::CallError;
+pub use set::PluginSet;
+
+use cache::Cache;
+use candidate::Workshop;
+use engine::Engine;
+use registry::{Look, Registry};
+use sandbox::Trouble;
+
+/// Changes that a slow listener may be behind before it misses some.
+const CHANGES_MAX: usize = 256;
+/// Plugins in trouble at once that are remembered; more of them report again.
+const TROUBLES_MAX: usize = 16;
+
+/// What [`Plugins::open`] needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory that holds a folder for each plugin. It may come and go.
+    pub directory: Option<PathBuf>,
+    /// Where compiled components are kept. It is made if need be, and must be the relay's own.
+    pub cache_directory: PathBuf,
+    /// What a call may use where neither manifest nor operator says.
+    pub limits: Limits,
+    /// What the operator says about single plugins, by id.
+    pub plugins: BTreeMap<String, PluginConfig>,
+    /// Policies without which every control is refused.
+    pub required: Vec<String>,
+    /// Whether changes of the directory are noticed without [`Plugins::reload`].
+    pub watch: bool,
+    /// Plugins in the binary.
+    pub embedded: Vec<Embedded>,
+}
+
+/// A plugin in the relay's binary. It runs in the same sandbox as any other, and gives way to a
+/// folder of its id.
+#[derive(Clone, Copy, Debug)]
+pub struct Embedded {
+    /// Its `plugin.toml`.
+    pub manifest: &'static str,
+    /// Its `plugin.wasm`.
+    pub wasm: &'static [u8],
+}
+
+/// The plugins of this relay. Cheap to clone; the last clone ends the watching.
+#[derive(Clone)]
+pub struct Plugins(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    _stop: DropGuard,
+}
+
+struct Shared {
+    registry: Mutex<Registry>,
+    current: ArcSwap<PluginSet>,
+    changes: broadcast::Sender<PluginChange>,
+}
+
+/// Why there are no plugins at all. A single broken plugin is never the reason.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The WebAssembly engine does not start on this machine.
+    #[error("failed to start the plugin engine: {0}")]
+    Engine(String),
+}
+
+/// Something happened to a plugin.
+#[derive(Clone, Debug)]
+pub struct PluginChange {
+    /// What.
+    pub kind: ChangeKind,
+    /// The plugin it happened to, as it is shown from now on.
+    pub plugin: PluginStatus,
+}
+
+/// What can happen to a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It is asked from now on.
+    Activated,
+    /// It was not loaded, or is no longer asked because it failed too often. What was active
+    /// before it still is, or is again.
+    Rejected,
+    /// It is no longer asked, because the manifest or the operator says so.
+    Disabled,
+    /// Its folder is gone.
+    Removed,
+}
+
+impl ChangeKind {
+    /// The name for activity and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Activated => "activated",
+            Self::Rejected => "rejected",
+            Self::Disabled => "disabled",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+impl Plugins {
+    /// Loads what is embedded and what lies in the directory. A plugin that cannot be loaded is
+    /// listed as rejected and stops nothing.
+    ///
+    /// # Errors
+    /// Only when the engine itself does not start.
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let engine = Engine::new().map_err(|error| OpenError::Engine(format!("{error:#}")))?;
+        let (troubles, troubles_seen) = mpsc::channel(TROUBLES_MAX);
+        let workshop = Workshop {
+            cache: Arc::new(Cache::open(&options.cache_directory, &engine)),
+            engine,
+            defaults: options.limits,
+            configs: options.plugins,
+            troubles,
+        };
+        let registry = Registry::new(
+            workshop,
+            options.directory.clone(),
+            options.required,
+            options.embedded,
+        );
+        let shared = Arc::new(Shared {
+            registry: Mutex::new(registry),
+            current: ArcSwap::default(),
+            changes: broadcast::channel(CHANGES_MAX).0,
+        });
+        let again = shared.look(Look::Changed).await;
+        let stop = CancellationToken::new();
+        let watched = options.directory.filter(|_| options.watch);
+        tokio::spawn(watch::keep(
+            Arc::clone(&shared),
+            watched,
+            again,
+            troubles_seen,
+            stop.clone(),
+        ));
+        Ok(Self(Arc::new(Handle {
+            shared,
+            _stop: stop.drop_guard(),
+        })))
+    }
+
+    /// The plugins that are active now, as one set that never changes.
+    pub fn current(&self) -> Arc<PluginSet> {
+        self.0.shared.current.load_full()
+    }
+
+    /// Looks at every plugin now, those that were rejected included, and answers how things are
+    /// then. A caller that goes away does not stop it.
+    pub async fn reload(&self) -> Vec<PluginStatus> {
+        let shared = Arc::clone(&self.0.shared);
+        let look = tokio::spawn(async move { shared.look(Look::Everything).await });
+        if let Err(error) = look.await {
+            tracing::error!("failed to reload plugins: {error}");
+        }
+        self.list()
+    }
+
+    /// Every plugin, those that are not in use included, by id.
+    pub fn list(&self) -> Vec<PluginStatus> {
+        self.current().statuses()
+    }
+
+    /// What happens to plugins from now on.
+    pub fn changes(&self) -> broadcast::Receiver<PluginChange> {
+        self.0.shared.changes.subscribe()
+    }
+}
+
+impl Shared {
+    async fn look(&self, look: Look) -> Option<Duration> {
+        let mut registry = self.registry.lock().await;
+        let again = registry.look(look).await;
+        self.publish(&mut registry);
+        again
+    }
+
+    async fn put_back(&self, trouble: &Trouble) {
+        let mut registry = self.registry.lock().await;
+        registry.put_back(trouble);
+        self.publish(&mut registry);
+    }
+
+    /// Makes what changed the current set, all at once, and then tells everybody.
+    fn publish(&self, registry: &mut Registry) {
+        let Some(changes) = registry.take_changes() else {
+            return;
+        };
+        self.current.store(Arc::new(registry.set()));
+        for change in changes {
+            // Nobody listening is fine.
+            let _ = self.changes.send(change);
+        }
+    }
+}
+
+/// Milliseconds since the epoch.
+fn now() -> i64 {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Bytes in hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

@@ -1,0 +1,393 @@
+//! From bytes to a plugin that may go live: each stage can reject it, and none touches what is
+//! active.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::bindings::{self, policy, policy_wit, provider};
+use super::cache::Cache;
+use super::engine::{Compiled, Engine};
+use super::guest_log::clean;
+use super::limits::Limits;
+use super::manifest::{Manifest, PluginConfig, PluginKind, Terms, check_version};
+use super::plan_check::check_executable;
+use super::plugin::{Fingerprint, Guest, Origin, Plugin, Rejection, Stage};
+use super::policy::Policy;
+use super::provider::Provider;
+use super::sandbox::{CallError, Sandbox, Trouble};
+use super::{policy as policies, provider as providers, samples};
+
+/// Programs a provider may describe.
+const EXECUTABLES_MAX: usize = 32;
+
+/// What a plugin is made from.
+pub(super) struct Source {
+    pub(super) origin: Origin,
+    /// The name of its folder, which its manifest must repeat.
+    pub(super) name: String,
+    pub(super) manifest: String,
+    pub(super) wasm: Cow<'static, [u8]>,
+}
+
+impl Source {
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            wasm: super::hex(&Sha256::digest(&self.wasm)),
+            manifest: self.manifest.clone(),
+        }
+    }
+}
+
+/// Everything that making a plugin takes.
+pub(super) struct Workshop {
+    pub(super) engine: Engine,
+    pub(super) cache: Arc<Cache>,
+    pub(super) defaults: Limits,
+    pub(super) configs: BTreeMap<String, PluginConfig>,
+    pub(super) troubles: mpsc::Sender<Trouble>,
+}
+
+impl Workshop {
+    /// What the manifest and the operator say, if they can be understood.
+    pub(super) fn terms(
+        &self,
+        source: &Source,
+        fingerprint: &Fingerprint,
+    ) -> Result<Terms, Rejection> {
+        let rejected = |reason: String| Rejection::new(Stage::Manifest, reason);
+        let manifest = Manifest::parse(&source.manifest)
+            .map_err(|problem| rejected(format!("plugin.toml: {problem}")))?;
+        if manifest.id != source.name {
+            return Err(rejected(format!(
+                "plugin.toml: `id` is {:?} and the folder is {:?}; they must be the same",
+                manifest.id, source.name
+            )));
+        }
+        // With a digest the manifest, written last, is the commit point of an update.
+        if let Some(expected) = &manifest.sha256
+            && !expected.eq_ignore_ascii_case(&fingerprint.wasm)
+        {
+            return Err(rejected(format!(
+                "plugin.toml: `sha256` is {expected}, but that of plugin.wasm is {}",
+                fingerprint.wasm
+            )));
+        }
+        let nothing = PluginConfig::default();
+        let config = self.configs.get(&source.name).unwrap_or(&nothing);
+        manifest.under(config, self.defaults).map_err(rejected)
+    }
+
+    /// Takes a candidate through every further stage.
+    pub(super) async fn build(
+        &self,
+        source: Source,
+        terms: Terms,
+        fingerprint: Fingerprint,
+        generation: u64,
+    ) -> Result<Plugin, Rejection> {
+        let compiled = self.compile(source.wasm, &fingerprint.wasm).await?;
+        let interface = self.interface(&compiled, terms.kind)?;
+        let sandbox = Sandbox::new(
+            self.engine.clone(),
+            terms.id.as_str().into(),
+            generation,
+            terms.settings.as_str().into(),
+            terms.limits,
+            compiled.wasi,
+            self.troubles.clone(),
+        );
+        let (version, guest) = match terms.kind {
+            PluginKind::Policy => self.policy(&compiled, &sandbox, &terms).await?,
+            PluginKind::Provider => self.provider(&compiled, &sandbox, &terms).await?,
+        };
+        let plugin = Plugin {
+            terms,
+            version,
+            interface,
+            origin: source.origin,
+            fingerprint,
+            loaded_at: super::now(),
+            sandbox,
+            guest,
+        };
+        probe(&plugin).await?;
+        Ok(plugin)
+    }
+
+    async fn compile(&self, wasm: Cow<'static, [u8]>, digest: &str) -> Result<Compiled, Rejection> {
+        let (engine, cache, digest) = (
+            self.engine.clone(),
+            Arc::clone(&self.cache),
+            digest.to_owned(),
+        );
+        tokio::task::spawn_blocking(move || cache.compile(&engine, &wasm, &digest))
+            .await
+            .map_err(|error| {
+                Rejection::new(Stage::Compile, format!("the compiler failed: {error}"))
+            })?
+            .map_err(|error| {
+                Rejection::new(
+                    Stage::Compile,
+                    format!("not a component this relay can compile: {}", chain(&error)),
+                )
+            })
+    }
+
+    /// The exported interface that makes it a plugin of this kind.
+    fn interface(&self, compiled: &Compiled, kind: PluginKind) -> Result<String, Rejection> {
+        let exported = self.engine.interfaces(compiled);
+        let wanted = format!("{}{}@", bindings::PACKAGE, kind.as_str());
+        let track = bindings::TRACK;
+        match exported.iter().find(|name| name.starts_with(&wanted)) {
+            Some(name) => Ok(name.clone()),
+            None => Err(Rejection::new(
+                Stage::World,
+                format!(
+                    "a {} must export {wanted}{track}; it exports {}",
+                    kind.as_str(),
+                    listed(&exported)
+                ),
+            )),
+        }
+    }
+
+    async fn policy(
+        &self,
+        compiled: &Compiled,
+        sandbox: &Sandbox,
+        terms: &Terms,
+    ) -> Result<(String, Guest), Rejection> {
+        let pre = self
+            .engine
+            .link(compiled)
+            .and_then(policy::PolicyPluginPre::new)
+            .map_err(|error| not_linked(&error))?;
+        let (call, mut store) = sandbox
+            .enter("instantiate")
+            .await
+            .map_err(in_stage(Stage::World))?;
+        let ended = call.run(pre.instantiate_async(&mut store)).await;
+        call.end(store, ended, |_| Ok(()))
+            .map_err(in_stage(Stage::World))?;
+
+        let (call, mut store) = sandbox
+            .enter("describe")
+            .await
+            .map_err(in_stage(Stage::Describe))?;
+        let ended = call
+            .run(async {
+                let guest = pre.instantiate_async(&mut store).await?;
+                guest
+                    .agent_relay_plugin_policy()
+                    .call_describe(&mut store)
+                    .await
+            })
+            .await;
+        let description = call
+            .end(store, ended, Ok)
+            .map_err(in_stage(Stage::Describe))?;
+        check_description(&description.id, &description.version, terms)?;
+
+        let (call, mut store) = sandbox
+            .enter("check-settings")
+            .await
+            .map_err(in_stage(Stage::Settings))?;
+        let ended = call
+            .run(async {
+                let guest = pre.instantiate_async(&mut store).await?;
+                guest
+                    .agent_relay_plugin_policy()
+                    .call_check_settings(&mut store, &terms.settings)
+                    .await
+            })
+            .await;
+        settings_taken(call.end(store, ended, Ok))?;
+        let kinds = description.kinds.into_iter().map(Into::into).collect();
+        Ok((description.version, Guest::Policy(Policy { pre, kinds })))
+    }
+
+    async fn provider(
+        &self,
+        compiled: &Compiled,
+        sandbox: &Sandbox,
+        terms: &Terms,
+    ) -> Result<(String, Guest), Rejection> {
+        let pre = self
+            .engine
+            .link(compiled)
+            .and_then(provider::ProviderPluginPre::new)
+            .map_err(|error| not_linked(&error))?;
+        let (call, mut store) = sandbox
+            .enter("instantiate")
+            .await
+            .map_err(in_stage(Stage::World))?;
+        let ended = call.run(pre.instantiate_async(&mut store)).await;
+        call.end(store, ended, |_| Ok(()))
+            .map_err(in_stage(Stage::World))?;
+
+        let (call, mut store) = sandbox
+            .enter("describe")
+            .await
+            .map_err(in_stage(Stage::Describe))?;
+        let ended = call
+            .run(async {
+                let guest = pre.instantiate_async(&mut store).await?;
+                guest
+                    .agent_relay_plugin_provider()
+                    .call_describe(&mut store)
+                    .await
+            })
+            .await;
+        let description = call
+            .end(store, ended, Ok)
+            .map_err(in_stage(Stage::Describe))?;
+        check_description(&description.id, &description.version, terms)?;
+        check_executables(&description.executables)?;
+
+        let (call, mut store) = sandbox
+            .enter("check-settings")
+            .await
+            .map_err(in_stage(Stage::Settings))?;
+        let ended = call
+            .run(async {
+                let guest = pre.instantiate_async(&mut store).await?;
+                guest
+                    .agent_relay_plugin_provider()
+                    .call_check_settings(&mut store, &terms.settings)
+                    .await
+            })
+            .await;
+        settings_taken(call.end(store, ended, Ok))?;
+        let provider = Provider {
+            pre,
+            executables: description.executables,
+            approval_modes: description
+                .approval_modes
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+            takes_prompt: description.takes_prompt,
+        };
+        Ok((description.version, Guest::Provider(provider)))
+    }
+}
+
+/// Asks something harmless. A policy may answer as it likes; a provider must make an acceptable
+/// plan for each approval mode it lists.
+async fn probe(plugin: &Plugin) -> Result<(), Rejection> {
+    let in_probe = in_stage(Stage::Probe);
+    match &plugin.guest {
+        Guest::Policy(policy) => {
+            let context = (&samples::context()).into();
+            for control in samples::controls(&policy.kinds) {
+                let question = policy_wit::Control::from(&control);
+                let _verdict = policies::ask(&plugin.sandbox, policy, &question, &context)
+                    .await
+                    .map_err(&in_probe)?;
+            }
+        }
+        Guest::Provider(provider) => {
+            let site = samples::site(&plugin.terms.grants);
+            for &mode in &provider.approval_modes {
+                let request = samples::request(mode, provider.takes_prompt);
+                let answer = providers::plan(plugin, provider, &request, &site)
+                    .await
+                    .map_err(&in_probe)?;
+                answer.map_err(|refusal| {
+                    Rejection::new(
+                        Stage::Probe,
+                        format!(
+                            "lists approval mode {}, but refuses a plan for it: {refusal}",
+                            mode.as_str()
+                        ),
+                    )
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_description(id: &str, version: &str, terms: &Terms) -> Result<(), Rejection> {
+    let rejected = |reason: String| Err(Rejection::new(Stage::Describe, reason));
+    if id != terms.id {
+        return rejected(format!(
+            "describes itself as {:?}, but the manifest says {:?}",
+            clean(id),
+            terms.id
+        ));
+    }
+    if let Err(problem) = check_version(version) {
+        return rejected(format!(
+            "describes its version as {:?}: {problem}",
+            clean(version)
+        ));
+    }
+    if let Some(expected) = &terms.version
+        && expected != version
+    {
+        return rejected(format!(
+            "describes itself as version {version}, but the manifest says {expected}"
+        ));
+    }
+    Ok(())
+}
+
+fn check_executables(executables: &[String]) -> Result<(), Rejection> {
+    let rejected = |reason: String| Rejection::new(Stage::Describe, reason);
+    if executables.len() > EXECUTABLES_MAX {
+        return Err(rejected(format!(
+            "describes more than {EXECUTABLES_MAX} executables"
+        )));
+    }
+    executables.iter().try_for_each(|program| {
+        check_executable(program).map_err(|problem| {
+            rejected(format!(
+                "describes executable {:?}: it {problem}",
+                clean(program)
+            ))
+        })
+    })
+}
+
+fn settings_taken(answer: Result<Result<(), String>, CallError>) -> Result<(), Rejection> {
+    answer
+        .map_err(in_stage(Stage::Settings))?
+        .map_err(|problem| {
+            Rejection::new(
+                Stage::Settings,
+                format!("does not take its settings: {}", clean(&problem)),
+            )
+        })
+}
+
+fn in_stage(stage: Stage) -> impl Fn(CallError) -> Rejection {
+    move |error| Rejection {
+        passing: matches!(error, CallError::Deadline(_) | CallError::Overloaded),
+        ..Rejection::new(stage, error.to_string())
+    }
+}
+
+fn not_linked(error: &wasmtime::Error) -> Rejection {
+    Rejection::new(
+        Stage::World,
+        format!("does not fit this relay: {}", chain(error)),
+    )
+}
+
+/// An error with its causes on one line.
+fn chain(error: &wasmtime::Error) -> String {
+    clean(&format!("{error:#}").replace('\n', " "))
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        "none of this package".to_owned()
+    } else {
+        names.join(", ")
+    }
+}

@@ -1,0 +1,301 @@
+//! Asking policies, one after the other, and making one decision of their verdicts.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::domain::control::{
+    Context, Control, ControlKind, Decision, Outcome, PolicyMode, Spawn, Verdict, VerdictKind,
+    VerdictRecord,
+};
+use crate::domain::path::{PathFacts, is_within, normalise};
+
+use super::bindings::{policy, policy_wit};
+use super::guest_log::clean;
+use super::host::Host;
+use super::plugin::Plugin;
+use super::sandbox::{CallError, Sandbox};
+
+/// Bytes of a denial's code.
+const CODE_BYTES_MAX: usize = 64;
+/// Bytes of a path in an amendment.
+const PATH_BYTES_MAX: usize = 4096;
+
+/// The part of a plugin that only policies have.
+pub(super) struct Policy {
+    pub(super) pre: policy::PolicyPluginPre<Host>,
+    /// The controls it wants to see.
+    pub(super) kinds: Vec<ControlKind>,
+}
+
+/// What a policy answered: a verdict, or that it cannot tell and why.
+type Answer = Result<Verdict, String>;
+
+/// Asks every policy that wants to see this control, in order, until one refuses.
+pub(super) async fn decide<'a>(
+    policies: impl Iterator<Item = &'a Plugin>,
+    mut control: Control,
+    context: &Context,
+) -> Decision {
+    let kind = control.kind();
+    let context = policy_wit::Context::from(context);
+    let mut question = policy_wit::Control::from(&control);
+    let mut verdicts = Vec::new();
+    for plugin in policies {
+        let Some(policy) = plugin.policy() else {
+            continue;
+        };
+        let mode = plugin.terms.mode;
+        if mode == PolicyMode::Off || !policy.kinds.contains(&kind) {
+            continue;
+        }
+        let started = Instant::now();
+        let ruling = rule(plugin, policy, &control, &question, &context).await;
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        verdicts.push(record(plugin, &ruling, micros));
+        if mode == PolicyMode::Monitor {
+            continue;
+        }
+        let id = plugin.terms.id.clone();
+        let outcome = match ruling {
+            Ruling::Allowed => continue,
+            Ruling::Narrowed {
+                control: narrower, ..
+            } => {
+                control = *narrower;
+                question = (&control).into();
+                continue;
+            }
+            Ruling::Denied { code, reason } => Outcome::Denied {
+                plugin: id,
+                code,
+                reason,
+            },
+            Ruling::Failed { reason, .. } => Outcome::Failed {
+                reason: format!("policy {id} {reason}"),
+                plugin: id,
+            },
+        };
+        return Decision { verdicts, outcome };
+    }
+    Decision {
+        verdicts,
+        outcome: Outcome::Allowed(control),
+    }
+}
+
+/// What a policy's answer comes to, once the host has looked at it.
+enum Ruling {
+    Allowed,
+    Narrowed {
+        control: Box<Control>,
+        reason: String,
+    },
+    Denied {
+        code: String,
+        reason: String,
+    },
+    Failed {
+        code: &'static str,
+        reason: String,
+    },
+}
+
+async fn rule(
+    plugin: &Plugin,
+    policy: &Policy,
+    control: &Control,
+    question: &policy_wit::Control,
+    context: &policy_wit::Context,
+) -> Ruling {
+    let failed = |error: CallError| Ruling::Failed {
+        code: error.code(),
+        reason: error.to_string(),
+    };
+    match ask(&plugin.sandbox, policy, question, context).await {
+        Ok(Ok(Verdict::Allow)) => Ruling::Allowed,
+        Ok(Ok(Verdict::Deny { code, reason })) => Ruling::Denied { code, reason },
+        Ok(Ok(Verdict::Amend {
+            cwd,
+            approval_mode,
+            reason,
+        })) => {
+            let amendment = Amendment { cwd, approval_mode };
+            match narrow(control, amendment).await {
+                Ok(control) => Ruling::Narrowed {
+                    control: Box::new(control),
+                    reason,
+                },
+                Err(problem) => failed(plugin.sandbox.reject_answer("decide", &problem)),
+            }
+        }
+        Ok(Err(reason)) => Ruling::Failed {
+            code: "cannot_tell",
+            reason: format!("cannot tell: {reason}"),
+        },
+        Err(error) => failed(error),
+    }
+}
+
+/// One call of `decide`, with the texts of the answer made safe to show.
+pub(super) async fn ask(
+    sandbox: &Sandbox,
+    policy: &Policy,
+    question: &policy_wit::Control,
+    context: &policy_wit::Context,
+) -> Result<Answer, CallError> {
+    let (call, mut store) = sandbox.enter("decide").await?;
+    let ended = call
+        .run(async {
+            let guest = policy.pre.instantiate_async(&mut store).await?;
+            let policy = guest.agent_relay_plugin_policy();
+            policy.call_decide(&mut store, question, context).await
+        })
+        .await;
+    call.end(store, ended, |answer| match answer {
+        Err(reason) => Ok(Err(clean(&reason))),
+        Ok(verdict) => accept(verdict.into()).map(Ok).map_err(CallError::Output),
+    })
+}
+
+fn accept(verdict: Verdict) -> Result<Verdict, String> {
+    match verdict {
+        Verdict::Allow => Ok(Verdict::Allow),
+        Verdict::Deny { code, reason } => {
+            let fits = (1..=CODE_BYTES_MAX).contains(&code.len())
+                && code
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            if !fits {
+                return Err(format!(
+                    "denial.code: {:?} is not a snake_case word",
+                    clean(&code)
+                ));
+            }
+            Ok(Verdict::Deny {
+                code,
+                reason: clean(&reason),
+            })
+        }
+        Verdict::Amend {
+            cwd,
+            approval_mode,
+            reason,
+        } => {
+            if let Some(cwd) = &cwd
+                && (cwd.len() > PATH_BYTES_MAX
+                    || cwd.chars().any(char::is_control)
+                    || !cwd.starts_with('/'))
+            {
+                return Err(
+                    "amendment.cwd: must be an absolute path without control characters".into(),
+                );
+            }
+            Ok(Verdict::Amend {
+                cwd,
+                approval_mode,
+                reason: clean(&reason),
+            })
+        }
+    }
+}
+
+struct Amendment {
+    cwd: Option<String>,
+    approval_mode: Option<crate::domain::control::ApprovalMode>,
+}
+
+/// The control under an amendment, which may take away and never add.
+async fn narrow(control: &Control, amendment: Amendment) -> Result<Control, String> {
+    let Control::Spawn(asked) = control else {
+        return Err(format!(
+            "amendment: nothing of a {} can be amended",
+            control.kind().as_str()
+        ));
+    };
+    let approval_mode = amendment.approval_mode.unwrap_or(asked.approval_mode);
+    if approval_mode.is_wider_than(asked.approval_mode) {
+        return Err(format!(
+            "amendment.approval-mode: {} allows more than {}",
+            approval_mode.as_str(),
+            asked.approval_mode.as_str()
+        ));
+    }
+    let cwd = match amendment.cwd {
+        Some(path) => narrow_cwd(&asked.cwd, path).await?,
+        None => asked.cwd.clone(),
+    };
+    Ok(Control::Spawn(Spawn {
+        approval_mode,
+        cwd,
+        ..asked.clone()
+    }))
+}
+
+async fn narrow_cwd(asked: &PathFacts, given: String) -> Result<PathFacts, String> {
+    let outside = |path: &Path| {
+        format!(
+            "amendment.cwd: {} is not in {}",
+            path.display(),
+            asked.effective()
+        )
+    };
+    let normalised = normalise(Path::new(&given));
+    let resolved = match &asked.resolved {
+        // Another host will start it, and asks its own policies with its own facts.
+        None => {
+            if !is_within(&normalised, Path::new(&asked.normalised)) {
+                return Err(outside(&normalised));
+            }
+            None
+        }
+        // Here a symlink below the directory asked for may lead anywhere.
+        Some(base) => {
+            let real = tokio::fs::canonicalize(&normalised)
+                .await
+                .map_err(|error| {
+                    format!(
+                        "amendment.cwd: cannot resolve {}: {error}",
+                        normalised.display()
+                    )
+                })?;
+            if !is_within(&real, Path::new(base)) {
+                return Err(outside(&real));
+            }
+            Some(real.to_string_lossy().into_owned())
+        }
+    };
+    Ok(PathFacts {
+        given,
+        normalised: normalised.to_string_lossy().into_owned(),
+        resolved,
+    })
+}
+
+fn record(plugin: &Plugin, ruling: &Ruling, micros: u64) -> VerdictRecord {
+    let (verdict, code, reason) = match ruling {
+        Ruling::Allowed => (VerdictKind::Allow, None, None),
+        Ruling::Narrowed { reason, .. } => (VerdictKind::Amend, None, Some(reason.clone())),
+        Ruling::Denied { code, reason } => {
+            (VerdictKind::Deny, Some(code.clone()), Some(reason.clone()))
+        }
+        Ruling::Failed { code, reason } => (
+            VerdictKind::Error,
+            Some((*code).to_owned()),
+            Some(reason.clone()),
+        ),
+    };
+    VerdictRecord {
+        plugin: plugin.terms.id.clone(),
+        version: plugin.version.clone(),
+        digest: plugin.fingerprint.wasm.clone(),
+        generation: plugin.sandbox.generation,
+        verdict,
+        code,
+        reason,
+        micros,
+        mode: plugin.terms.mode,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Asking a provider: for a plan, how to show a message, how to stop.
+
+use crate::domain::control::ApprovalMode;
+use crate::domain::plan::{
+    IncomingMessage, LaunchSite, Plan, Presentation, SpawnRequest, StopPlan, StopReason,
+};
+
+use super::bindings::{provider, provider_wit};
+use super::guest_log::clean;
+use super::host::Host;
+use super::plan_check::{self, Author, CheckedPlan};
+use super::plugin::Plugin;
+use super::sandbox::CallError;
+
+/// Keys in each list of them.
+const KEYS_MAX: usize = 16;
+/// Bytes of a key's name: `C-M-S-PageDown` is a long one.
+const KEY_BYTES_MAX: usize = 24;
+/// Bytes of a presentation: the largest message, and a frame around it.
+const TEXT_BYTES_MAX: usize = 320 * 1024;
+/// Milliseconds a program may take to end.
+const GRACE_MS_MAX: u32 = 60_000;
+
+/// The part of a plugin that only providers have.
+pub(super) struct Provider {
+    pub(super) pre: provider::ProviderPluginPre<Host>,
+    /// The programs it says its plans name.
+    pub(super) executables: Vec<String>,
+    pub(super) approval_modes: Vec<ApprovalMode>,
+    pub(super) takes_prompt: bool,
+}
+
+/// Why there is no answer from a provider.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PluginError {
+    /// No provider of this id is loaded.
+    #[error("no provider {provider:?} is loaded; loaded are: {}", .loaded.join(", "))]
+    NotLoaded {
+        /// The id asked for.
+        provider: String,
+        /// The ids there are.
+        loaded: Vec<String>,
+    },
+    /// The provider refuses this request. It is well; the request is not for it.
+    #[error("provider {provider} refuses: {refusal}")]
+    Refused {
+        /// The provider's id.
+        provider: String,
+        /// Its reason.
+        refusal: PlanRefusal,
+    },
+    /// The provider failed: it trapped, ran out of time or memory, or made a plan beyond what it
+    /// was granted.
+    #[error("provider {provider} {error}")]
+    Failed {
+        /// The provider's id.
+        provider: String,
+        /// How.
+        error: CallError,
+    },
+}
+
+/// Why a provider makes no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanRefusal {
+    /// Its program has no such mode.
+    #[error("approval mode {} is not supported", .0.as_str())]
+    UnsupportedApprovalMode(ApprovalMode),
+    /// Its program takes no prompt.
+    #[error("a prompt is not supported")]
+    PromptNotSupported,
+    /// Something else is wrong with the request.
+    #[error("{0}")]
+    Invalid(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What exactly would be run, if the provider makes a plan and the plan is acceptable.
+pub(super) async fn plan(
+    plugin: &Plugin,
+    provider: &Provider,
+    request: &SpawnRequest,
+    site: &LaunchSite,
+) -> Result<Result<CheckedPlan, PlanRefusal>, CallError> {
+    let (call, mut store) = plugin.sandbox.enter("plan").await?;
+    let (request, place) = (request.into(), site.into());
+    let ended = call
+        .run(async {
+            let guest = provider.pre.instantiate_async(&mut store).await?;
+            let provider = guest.agent_relay_plugin_provider();
+            provider.call_plan(&mut store, &request, &place).await
+        })
+        .await;
+    let author = Author {
+        provider: &plugin.terms.id,
+        version: &plugin.version,
+        digest: &plugin.fingerprint.wasm,
+        generation: plugin.sandbox.generation,
+        executables: &provider.executables,
+        grants: &plugin.terms.grants,
+    };
+    call.end(store, ended, |answer| match answer {
+        Ok(plan) => plan_check::check(Plan::from(plan), site, &author)
+            .map(Ok)
+            .map_err(|problem| CallError::Output(format!("plan: {}", clean(&problem)))),
+        Err(refusal) => Ok(Err(refusal.into())),
+    })
+}
+
+/// How a message is typed into a running session.
+pub(super) async fn present(
+    plugin: &Plugin,
+    provider: &Provider,
+    message: &IncomingMessage,
+) -> Result<Presentation, CallError> {
+    let (call, mut store) = plugin.sandbox.enter("present").await?;
+    let message = message.into();
+    let ended = call
+        .run(async {
+            let guest = provider.pre.instantiate_async(&mut store).await?;
+            let provider = guest.agent_relay_plugin_provider();
+            provider.call_present(&mut store, &message).await
+        })
+        .await;
+    call.end(store, ended, |answer| {
+        accept_presentation(answer.into()).map_err(CallError::Output)
+    })
+}
+
+/// How a running session is asked to end.
+pub(super) async fn stop(
+    plugin: &Plugin,
+    provider: &Provider,
+    reason: StopReason,
+) -> Result<StopPlan, CallError> {
+    let (call, mut store) = plugin.sandbox.enter("stop").await?;
+    let ended = call
+        .run(async {
+            let guest = provider.pre.instantiate_async(&mut store).await?;
+            let provider = guest.agent_relay_plugin_provider();
+            provider.call_stop(&mut store, reason.into()).await
+        })
+        .await;
+    call.end(store, ended, |answer| {
+        accept_stop_plan(answer.into()).map_err(CallError::Output)
+    })
+}
+
+fn accept_presentation(mut presentation: Presentation) -> Result<Presentation, String> {
+    check_keys("presentation.keys-before", &presentation.keys_before)?;
+    if presentation.text.len() > TEXT_BYTES_MAX {
+        return Err(format!(
+            "presentation.text: {} bytes are more than {TEXT_BYTES_MAX}",
+            presentation.text.len()
+        ));
+    }
+    // What the text holds comes from any agent at all. In a terminal a control character is a
+    // key: Escape would end the paste, and what follows would be pressed.
+    presentation
+        .text
+        .retain(|character| matches!(character, '\n' | '\t') || !character.is_control());
+    Ok(presentation)
+}
+
+fn accept_stop_plan(plan: StopPlan) -> Result<StopPlan, String> {
+    check_keys("stop-plan.keys", &plan.keys)?;
+    if plan.grace_ms > GRACE_MS_MAX {
+        return Err(format!(
+            "stop-plan.grace-ms: {} is more than {GRACE_MS_MAX}",
+            plan.grace_ms
+        ));
+    }
+    Ok(plan)
+}
+
+/// Names of keys, as a terminal multiplexer knows them. One that begins with `-` would be read as
+/// a flag.
+fn check_keys(field: &str, keys: &[String]) -> Result<(), String> {
+    if keys.len() > KEYS_MAX {
+        return Err(format!(
+            "{field}: {} keys are more than {KEYS_MAX}",
+            keys.len()
+        ));
+    }
+    let named = |key: &String| {
+        (1..=KEY_BYTES_MAX).contains(&key.len())
+            && !key.starts_with('-')
+            && key
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    match keys.iter().find(|key| !named(key)) {
+        Some(key) => Err(format!(
+            "{field}: {:?} is not the name of a key",
+            clean(key)
+        )),
+        None => Ok(()),
+    }
+}
+
+impl From<provider_wit::PlanError> for PlanRefusal {
+    fn from(error: provider_wit::PlanError) -> Self {
+        match error {
+            provider_wit::PlanError::UnsupportedApprovalMode(mode) => {
+                Self::UnsupportedApprovalMode(mode.into())
+            }
+            provider_wit::PlanError::PromptNotSupported => Self::PromptNotSupported,
+            provider_wit::PlanError::Invalid(text) => Self::Invalid(clean(&text)),
+            provider_wit::PlanError::Other(text) => Self::Other(clean(&text)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn presentation(keys: &[&str], text: &str) -> Presentation {
+        Presentation {
+            keys_before: keys.iter().map(|&key| key.to_owned()).collect(),
+            text: text.to_owned(),
+            submit: true,
+        }
+    }
+
+    #[test]
+    fn escape_sequences_are_taken_out_of_a_message() {
+        let shown = accept_presentation(presentation(
+            &["Escape", "C-c"],
+            "a\x1b[201~\rrm -rf\n\tb\u{9b}\0",
+        ))
+        .expect("acceptable");
+        assert_eq!(shown.text, "a[201~rm -rf\n\tb");
+    }
+
+    #[test]
+    fn keys_are_names_and_not_flags() {
+        for key in ["-t", "", "a b", "é", &"x".repeat(KEY_BYTES_MAX + 1)] {
+            let error = accept_presentation(presentation(&[key], "text")).expect_err("refused");
+            assert!(error.starts_with("presentation.keys-before: "), "{error}");
+        }
+        assert!(accept_presentation(presentation(&["Enter"; KEYS_MAX + 1], "text")).is_err());
+    }
+
+    #[test]
+    fn a_stop_has_an_end() {
+        let plan = |grace_ms| StopPlan {
+            keys: vec!["C-d".into()],
+            grace_ms,
+        };
+        assert!(accept_stop_plan(plan(GRACE_MS_MAX)).is_ok());
+        assert!(accept_stop_plan(plan(GRACE_MS_MAX + 1)).is_err());
+    }
+}

@@ -1,0 +1,498 @@
+//! What is loaded, what was tried, and what follows from a look at the plugin directory.
+//!
+//! The folder is the truth: every look compares what lies there with what was last made of it,
+//! and changes only what differs. Whoever looks holds the registry alone, so loads happen one
+//! after the other.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::control::PolicyMode;
+
+use super::candidate::{Source, Workshop};
+use super::figures::{GENERATION, RELOAD_TOTAL};
+use super::folder::{self, Signature};
+use super::plugin::{Fingerprint, Origin, Plugin, PluginState, PluginStatus, Rejection, Stage};
+use super::sandbox::Trouble;
+use super::set::{Missing, PluginSet};
+use super::{ChangeKind, Embedded, PluginChange};
+
+/// A folder that disappears may be coming back: editors and copies replace by deleting and
+/// creating.
+const REMOVAL_GRACE: Duration = Duration::from_secs(2);
+/// When a folder changed so recently that its metadata cannot be trusted, it is looked at again.
+const UNSETTLED_RECHECK: Duration = Duration::from_secs(3);
+
+/// What is loaded and what was tried.
+pub(super) struct Registry {
+    workshop: Workshop,
+    directory: Option<PathBuf>,
+    required: Vec<String>,
+    embedded: Vec<(String, Embedded)>,
+    built_in: BTreeMap<String, Place>,
+    folders: BTreeMap<String, Place>,
+    /// The latest generation of each id, which only ever rises.
+    generations: BTreeMap<String, u64>,
+    changes: Vec<PluginChange>,
+    /// Whether the current set no longer is what [`Registry::set`] would give.
+    dirty: bool,
+}
+
+/// Where one plugin comes from, and what was made of it.
+#[derive(Default)]
+struct Place {
+    active: Option<Arc<Plugin>>,
+    /// What was active before, for when `active` fails.
+    previous: Option<Arc<Plugin>>,
+    /// Why the latest candidate is not active: rejected or disabled.
+    idle: Option<PluginStatus>,
+    /// The latest candidate.
+    tried: Option<Fingerprint>,
+    /// Whether the latest manifest said that nothing may happen without this plugin.
+    required: bool,
+    signature: Option<Signature>,
+    missing_since: Option<Instant>,
+}
+
+/// How thoroughly to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Only at what may have changed.
+    Changed,
+    /// At everything, and try again what was rejected: somebody asked for it.
+    Everything,
+}
+
+impl Registry {
+    pub(super) fn new(
+        workshop: Workshop,
+        directory: Option<PathBuf>,
+        required: Vec<String>,
+        embedded: Vec<Embedded>,
+    ) -> Self {
+        Self {
+            workshop,
+            directory,
+            required,
+            embedded: embedded
+                .into_iter()
+                .map(|embedded| (id_of(embedded.manifest), embedded))
+                .collect(),
+            built_in: BTreeMap::new(),
+            folders: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            changes: Vec::new(),
+            dirty: true,
+        }
+    }
+
+    /// Looks at everything and loads what is new. Answers when to look again, if anything is
+    /// still in motion.
+    pub(super) async fn look(&mut self, look: Look) -> Option<Duration> {
+        for (id, embedded) in self.embedded.clone() {
+            self.look_at_embedded(id, embedded, look).await;
+        }
+        let root = self.directory.clone()?;
+        let listed = blocking({
+            let root = root.clone();
+            move || {
+                let folders = folder::list(&root)?;
+                Ok::<_, std::io::Error>(
+                    folders
+                        .into_iter()
+                        .map(|(name, path)| (name, folder::signature(&root, &path), path))
+                        .collect::<Vec<_>>(),
+                )
+            }
+        })
+        .await;
+        let listed = match listed {
+            Ok(listed) => listed,
+            // Not the same as an empty directory: what is loaded stays.
+            Err(error) => {
+                tracing::error!(path = %root.display(), "cannot list the plugin directory: {error}");
+                return None;
+            }
+        };
+        let mut again = self.remove_missing(&listed, look);
+        for (name, signature, path) in listed {
+            if !signature.is_settled() {
+                again = Some(again.map_or(UNSETTLED_RECHECK, |again: Duration| {
+                    again.min(UNSETTLED_RECHECK)
+                }));
+            }
+            self.look_at_folder(&root, name, &path, signature, look)
+                .await;
+        }
+        again
+    }
+
+    async fn look_at_embedded(&mut self, id: String, embedded: Embedded, look: Look) {
+        let mut place = self.built_in.remove(&id).unwrap_or_default();
+        if place.active.is_none()
+            && (place.tried.is_none() || look == Look::Everything || place.is_passing())
+        {
+            let source = Source {
+                origin: Origin::BuiltIn,
+                name: id.clone(),
+                manifest: embedded.manifest.to_owned(),
+                wasm: Cow::Borrowed(embedded.wasm),
+            };
+            self.load(&mut place, source, look).await;
+        }
+        self.built_in.insert(id, place);
+    }
+
+    async fn look_at_folder(
+        &mut self,
+        root: &Path,
+        name: String,
+        path: &Path,
+        signature: Signature,
+        look: Look,
+    ) {
+        let mut place = self.folders.remove(&name).unwrap_or_default();
+        place.missing_since = None;
+        let unchanged = place
+            .signature
+            .as_ref()
+            .is_some_and(|earlier| signature.is_still(earlier));
+        if look == Look::Everything || !unchanged || place.is_passing() {
+            let (root, path) = (root.to_owned(), path.to_owned());
+            match blocking(move || folder::read(&root, &path)).await {
+                Ok(files) => {
+                    let source = Source {
+                        origin: Origin::Directory,
+                        name: name.clone(),
+                        manifest: files.manifest,
+                        wasm: Cow::Owned(files.wasm),
+                    };
+                    self.load(&mut place, source, look).await;
+                }
+                Err(reason) => {
+                    place.tried = None;
+                    let status =
+                        PluginStatus::unknown(&name, Origin::Directory, PluginState::Rejected);
+                    self.reject(&mut place, status, Rejection::new(Stage::Read, reason));
+                }
+            }
+            place.signature = Some(signature);
+        }
+        self.folders.insert(name, place);
+    }
+
+    /// Makes of a source what can be made of it, unless that has been done before.
+    async fn load(&mut self, place: &mut Place, source: Source, look: Look) {
+        let fingerprint = source.fingerprint();
+        if place
+            .active
+            .as_ref()
+            .is_some_and(|active| active.fingerprint == fingerprint)
+        {
+            self.dirty |= place.idle.take().is_some();
+            place.tried = Some(fingerprint);
+            return;
+        }
+        if place.tried.as_ref() == Some(&fingerprint)
+            && look == Look::Changed
+            && !place.is_passing()
+        {
+            return;
+        }
+        place.tried = Some(fingerprint.clone());
+        let mut status = PluginStatus::unknown(&source.name, source.origin, PluginState::Rejected);
+        status.digest = Some(fingerprint.wasm.clone());
+        let terms = match self.workshop.terms(&source, &fingerprint) {
+            Ok(terms) => terms,
+            Err(rejection) => return self.reject(place, status, rejection),
+        };
+        place.required = terms.required && terms.enabled;
+        status = PluginStatus {
+            digest: status.digest,
+            ..PluginStatus::of(&terms, source.origin, PluginState::Rejected)
+        };
+        if let Some(kind) = self.kind_of_built_in(&source)
+            && kind != terms.kind
+        {
+            let reason = format!(
+                "plugin.toml: `kind` is {}, but the built-in plugin of this id is a {}",
+                terms.kind.as_str(),
+                kind.as_str()
+            );
+            return self.reject(place, status, Rejection::new(Stage::Manifest, reason));
+        }
+        if !terms.enabled {
+            status.state = PluginState::Disabled;
+            return self.disable(place, status);
+        }
+        let generation = self.generations.get(&terms.id).copied().unwrap_or(0) + 1;
+        match self
+            .workshop
+            .build(source, terms, fingerprint, generation)
+            .await
+        {
+            Ok(plugin) => self.activate(place, plugin),
+            Err(rejection) => self.reject(place, status, rejection),
+        }
+    }
+
+    /// The kind of the built-in plugin whose id a folder takes. It may replace how something is
+    /// done, not what it is.
+    fn kind_of_built_in(&self, source: &Source) -> Option<super::PluginKind> {
+        if source.origin == Origin::BuiltIn {
+            return None;
+        }
+        self.built_in
+            .get(&source.name)?
+            .active
+            .as_ref()
+            .map(|plugin| plugin.terms.kind)
+    }
+
+    fn activate(&mut self, place: &mut Place, plugin: Plugin) {
+        let (id, generation) = (plugin.terms.id.clone(), plugin.sandbox.generation);
+        tracing::info!(
+            plugin.id = id,
+            plugin.version = plugin.version,
+            plugin.generation = generation,
+            plugin.digest = plugin.fingerprint.wasm,
+            "plugin is active"
+        );
+        metrics::counter!(RELOAD_TOTAL, "result" => "activated", "stage" => "active").increment(1);
+        metrics::gauge!(GENERATION, "plugin" => id.clone()).set(generation as f64);
+        self.generations.insert(id, generation);
+        self.changed(ChangeKind::Activated, plugin.status());
+        place.previous = place.active.replace(Arc::new(plugin));
+        place.idle = None;
+    }
+
+    fn disable(&mut self, place: &mut Place, status: PluginStatus) {
+        let before = place.idle.as_ref().map(|idle| idle.state);
+        if before != Some(PluginState::Disabled) {
+            tracing::info!(plugin.id = status.id, "plugin is disabled");
+            self.changed(ChangeKind::Disabled, status.clone());
+        }
+        self.dirty = true;
+        *place = Place {
+            idle: Some(status),
+            tried: place.tried.take(),
+            ..Place::default()
+        };
+    }
+
+    fn reject(&mut self, place: &mut Place, mut status: PluginStatus, mut rejection: Rejection) {
+        rejection.digest = rejection.digest.or_else(|| status.digest.clone());
+        let known = place.idle.as_ref().and_then(|idle| idle.error.as_ref());
+        if known.is_some_and(|known| known.says_the_same_as(&rejection)) {
+            return;
+        }
+        let stage = rejection.stage.as_str();
+        tracing::warn!(
+            plugin.id = status.id,
+            stage,
+            "plugin is rejected: {}",
+            rejection.reason
+        );
+        metrics::counter!(RELOAD_TOTAL, "result" => "rejected", "stage" => stage).increment(1);
+        status.error = Some(rejection);
+        self.changed(ChangeKind::Rejected, status.clone());
+        place.idle = Some(status);
+    }
+
+    /// Takes out the folders that are gone for good.
+    fn remove_missing(
+        &mut self,
+        listed: &[(String, Signature, PathBuf)],
+        look: Look,
+    ) -> Option<Duration> {
+        let now = Instant::now();
+        let mut again = None;
+        let mut gone = Vec::new();
+        for (name, place) in &mut self.folders {
+            if listed.iter().any(|(listed, ..)| listed == name) {
+                continue;
+            }
+            let missing_since = *place.missing_since.get_or_insert(now);
+            let left = REMOVAL_GRACE.saturating_sub(now.duration_since(missing_since));
+            if look == Look::Everything || left.is_zero() {
+                gone.push(name.clone());
+            } else {
+                again = Some(again.map_or(left, |again: Duration| again.min(left)));
+            }
+        }
+        for name in gone {
+            let Some(place) = self.folders.remove(&name) else {
+                continue;
+            };
+            tracing::info!(plugin.id = name, "plugin is removed");
+            let status = place.active.map(|plugin| plugin.status()).or(place.idle);
+            let status = status.unwrap_or_else(|| {
+                PluginStatus::unknown(&name, Origin::Directory, PluginState::Disabled)
+            });
+            self.changed(ChangeKind::Removed, status);
+        }
+        again
+    }
+
+    /// Puts a plugin that fails too often back to what was there before it, if anything was.
+    pub(super) fn put_back(&mut self, trouble: &Trouble) {
+        let id = &*trouble.plugin;
+        let built_in = self.built_in.get(id).and_then(|place| place.active.clone());
+        let Some(place) = self.folders.get_mut(id) else {
+            return;
+        };
+        let Some(failing) = place
+            .active
+            .clone()
+            .filter(|active| active.sandbox.generation == trouble.generation)
+        else {
+            return;
+        };
+        let before = place.previous.take();
+        let Some(restored) = before.as_ref().or(built_in.as_ref()) else {
+            return;
+        };
+        let rejection = Rejection {
+            digest: Some(failing.fingerprint.wasm.clone()),
+            ..Rejection::new(
+                Stage::Quarantine,
+                format!(
+                    "failed five times within a minute; generation {} is active again",
+                    restored.sandbox.generation
+                ),
+            )
+        };
+        tracing::warn!(
+            plugin.id = id,
+            plugin.generation = trouble.generation,
+            "plugin {}",
+            rejection.reason
+        );
+        metrics::counter!(RELOAD_TOTAL, "result" => "rejected", "stage" => rejection.stage.as_str()).increment(1);
+        metrics::gauge!(GENERATION, "plugin" => id.to_owned())
+            .set(restored.sandbox.generation as f64);
+        let status = PluginStatus {
+            state: PluginState::Rejected,
+            error: Some(rejection),
+            ..failing.status()
+        };
+        place.active = before;
+        place.idle = Some(status.clone());
+        self.changed(ChangeKind::Rejected, status);
+    }
+
+    fn changed(&mut self, kind: ChangeKind, plugin: PluginStatus) {
+        self.dirty = true;
+        self.changes.push(PluginChange { kind, plugin });
+    }
+
+    /// What changed since this was last asked; nothing when the set is as it was.
+    pub(super) fn take_changes(&mut self) -> Option<Vec<PluginChange>> {
+        std::mem::take(&mut self.dirty).then(|| std::mem::take(&mut self.changes))
+    }
+
+    /// The set that follows from all this.
+    pub(super) fn set(&self) -> PluginSet {
+        let mut active = Vec::new();
+        let mut idle = Vec::new();
+        for (id, folder) in &self.folders {
+            active.extend(folder.active.clone());
+            idle.extend(folder.idle.clone());
+            if !folder.takes_its_id()
+                && let Some(built_in) = self.built_in.get(id)
+            {
+                active.extend(built_in.active.clone());
+                idle.extend(built_in.idle.clone());
+            }
+        }
+        for (id, built_in) in &self.built_in {
+            if !self.folders.contains_key(id) {
+                active.extend(built_in.active.clone());
+                idle.extend(built_in.idle.clone());
+            }
+        }
+        let missing = self.missing(&active);
+        PluginSet::new(active, missing, idle)
+    }
+
+    fn missing(&self, active: &[Arc<Plugin>]) -> Vec<Missing> {
+        let by_manifest = self
+            .folders
+            .iter()
+            .chain(
+                self.built_in
+                    .iter()
+                    .filter(|(id, _)| !self.folders.contains_key(*id)),
+            )
+            .filter(|(_, place)| place.required)
+            .map(|(id, _)| id);
+        let mut required: Vec<&String> = self.required.iter().chain(by_manifest).collect();
+        required.sort();
+        required.dedup();
+        required.retain(|&id| {
+            !active.iter().any(|plugin| {
+                plugin.terms.id == *id
+                    && plugin.policy().is_some()
+                    && plugin.terms.mode != PolicyMode::Off
+            })
+        });
+        required
+            .into_iter()
+            .map(|id| Missing {
+                id: id.clone(),
+                reason: self.why_not(id),
+            })
+            .collect()
+    }
+
+    fn why_not(&self, id: &str) -> String {
+        let places = [self.folders.get(id), self.built_in.get(id)];
+        match places
+            .into_iter()
+            .flatten()
+            .find_map(|place| place.idle.as_ref())
+        {
+            Some(PluginStatus {
+                error: Some(error), ..
+            }) => error.reason.clone(),
+            Some(_) => "it is disabled".to_owned(),
+            None => "there is no active policy of this id".to_owned(),
+        }
+    }
+}
+
+impl Place {
+    /// Whether a built-in plugin of the same id has to give way.
+    fn takes_its_id(&self) -> bool {
+        self.active.is_some()
+            || self
+                .idle
+                .as_ref()
+                .is_some_and(|idle| idle.state == PluginState::Disabled)
+    }
+
+    /// Whether the latest rejection may pass by itself.
+    fn is_passing(&self) -> bool {
+        let error = self.idle.as_ref().and_then(|idle| idle.error.as_ref());
+        error.is_some_and(|error| error.passing)
+    }
+}
+
+/// The id in a manifest that was compiled into the relay.
+fn id_of(manifest: &str) -> String {
+    let table: toml::Table = manifest.parse().unwrap_or_default();
+    table
+        .get("id")
+        .and_then(toml::Value::as_str)
+        .unwrap_or("built-in")
+        .to_owned()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}

@@ -1,0 +1,269 @@
+//! One call of one plugin: room for it, a fresh store, a deadline, and an account of how it ended.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmtime::{Store, Trap, UpdateDeadline};
+
+use super::engine::{Engine, Ticking};
+use super::figures::{CALL_SECONDS, CALLS_TOTAL, Figures};
+use super::guest_log::clean;
+use super::host::Host;
+use super::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits};
+
+/// Calls of one plugin that may run at once, so that one cannot take the room of all.
+const CALLS_MAX: usize = 16;
+/// How long a call waits for room.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// A guest that waits inside the host is not interrupted by the epoch; this much after its
+/// deadline the call is dropped from outside.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// Why a call gave no usable answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The guest gave up: a panic, a stack overflow, an unreachable instruction.
+    #[error("trapped: {0}")]
+    Trap(String),
+    /// The call took too long.
+    #[error("did not answer within {0} ms")]
+    Deadline(u32),
+    /// The guest asked for more memory than a call may have.
+    #[error("wanted more than {limit_mb} MiB of memory")]
+    Memory {
+        /// The limit, in MiB.
+        limit_mb: u32,
+    },
+    /// The answer is malformed, too large, or not allowed.
+    #[error("gave an unusable answer: {0}")]
+    Output(String),
+    /// There was no room for the call within 100 ms. Not the plugin's fault.
+    #[error("is busy with as many calls as it may have; try again")]
+    Overloaded,
+}
+
+impl CallError {
+    /// A stable word for metrics and verdicts.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Trap(_) => "trap",
+            Self::Deadline(_) => "deadline",
+            Self::Memory { .. } => "memory",
+            Self::Output(_) => "output",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+/// A plugin failed too often in too short a time.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) plugin: Arc<str>,
+    pub(super) generation: u64,
+}
+
+/// Where the calls of one loaded plugin run.
+pub(super) struct Sandbox {
+    pub(super) engine: Engine,
+    pub(super) plugin: Arc<str>,
+    pub(super) generation: u64,
+    pub(super) settings: Arc<str>,
+    pub(super) limits: Limits,
+    pub(super) wasi: bool,
+    pub(super) figures: Figures,
+    slots: Semaphore,
+    troubles: mpsc::Sender<Trouble>,
+}
+
+impl Sandbox {
+    pub(super) fn new(
+        engine: Engine,
+        plugin: Arc<str>,
+        generation: u64,
+        settings: Arc<str>,
+        limits: Limits,
+        wasi: bool,
+        troubles: mpsc::Sender<Trouble>,
+    ) -> Self {
+        Self {
+            engine,
+            plugin,
+            generation,
+            settings,
+            limits,
+            wasi,
+            figures: Figures::new(),
+            slots: Semaphore::new(CALLS_MAX),
+            troubles,
+        }
+    }
+
+    /// Room for a call, and a store that no call has used before.
+    ///
+    /// The store is given away beside the call, so that dropping the caller's future drops it
+    /// before the room it takes.
+    pub(super) async fn enter(
+        &self,
+        func: &'static str,
+    ) -> Result<(Call<'_>, Store<Host>), CallError> {
+        let room = async {
+            let own = self.slots.acquire().await.ok()?;
+            Some((own, self.engine.calls().acquire().await.ok()?))
+        };
+        let Ok(Some(permits)) = tokio::time::timeout(WAIT_MAX, room).await else {
+            self.count(func, "overloaded");
+            return Err(CallError::Overloaded);
+        };
+        let call = Call {
+            sandbox: self,
+            func,
+            started: Instant::now(),
+            _ticking: self.engine.ticking(),
+            _permits: permits,
+        };
+        let store = self.store(call.started);
+        Ok((call, store))
+    }
+
+    fn store(&self, started: Instant) -> Store<Host> {
+        let mut store = self.engine.store(Host::new(
+            Arc::clone(&self.plugin),
+            Arc::clone(&self.settings),
+            self.limits,
+            self.wasi,
+        ));
+        store.limiter(|host| &mut host.memory);
+        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        store.set_max_component_handles(HANDLES_MAX);
+        // Yielding alone never ends a loop, and interrupting alone starves every other task of
+        // this thread until then: so both.
+        let budget = self.budget();
+        store.epoch_deadline_callback(move |_| {
+            Ok(if started.elapsed() < budget {
+                UpdateDeadline::Yield(1)
+            } else {
+                UpdateDeadline::Interrupt
+            })
+        });
+        store.set_epoch_deadline(1);
+        store
+    }
+
+    /// Counts an answer that turned out unusable after its call had ended.
+    pub(super) fn reject_answer(&self, func: &'static str, problem: &str) -> CallError {
+        let error = CallError::Output(clean(problem));
+        self.failed(func, &error);
+        error
+    }
+
+    fn failed(&self, func: &'static str, error: &CallError) {
+        tracing::warn!(
+            plugin.id = &*self.plugin,
+            plugin.generation = self.generation,
+            func,
+            "plugin {error}"
+        );
+        if self.figures.failed(Instant::now()) {
+            // A full queue means that trouble is already being looked at.
+            let _ = self.troubles.try_send(Trouble {
+                plugin: Arc::clone(&self.plugin),
+                generation: self.generation,
+            });
+        }
+    }
+
+    fn budget(&self) -> Duration {
+        Duration::from_millis(u64::from(self.limits.deadline_ms))
+    }
+
+    fn count(&self, func: &'static str, outcome: &'static str) {
+        metrics::counter!(CALLS_TOTAL, "plugin" => self.plugin.to_string(), "func" => func, "outcome" => outcome)
+            .increment(1);
+    }
+}
+
+/// A call that is running.
+pub(super) struct Call<'a> {
+    sandbox: &'a Sandbox,
+    func: &'static str,
+    started: Instant,
+    _ticking: Ticking<'a>,
+    _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
+}
+
+/// How the guest's part of a call ended: in time or not, and if so, how.
+pub(super) type Ended<T> = Option<wasmtime::Result<T>>;
+
+impl Call<'_> {
+    /// Runs the guest's part, for as long as it may take.
+    pub(super) async fn run<T>(&self, work: impl Future<Output = wasmtime::Result<T>>) -> Ended<T> {
+        tokio::time::timeout(self.sandbox.budget() + SLACK, work)
+            .await
+            .ok()
+    }
+
+    /// Ends the call: drops the store, judges the answer with `check`, and counts.
+    pub(super) fn end<T, U>(
+        self,
+        store: Store<Host>,
+        ended: Ended<T>,
+        check: impl FnOnce(T) -> Result<U, CallError>,
+    ) -> Result<U, CallError> {
+        let took = self.started.elapsed();
+        let sandbox = self.sandbox;
+        let result = match ended {
+            Some(Ok(answer)) => check(answer),
+            Some(Err(error)) => Err(self.failure(&store, &error)),
+            None => Err(CallError::Deadline(sandbox.limits.deadline_ms)),
+        };
+        let dropped = store.data().log.dropped();
+        drop(store);
+        if dropped > 0 {
+            tracing::warn!(
+                plugin.id = &*sandbox.plugin,
+                func = self.func,
+                dropped,
+                "plugin wrote too many log lines"
+            );
+        }
+        sandbox.figures.record(took);
+        metrics::histogram!(CALL_SECONDS, "plugin" => sandbox.plugin.to_string(), "func" => self.func)
+            .record(took.as_secs_f64());
+        sandbox.count(
+            self.func,
+            result.as_ref().map_or_else(CallError::code, |_| "ok"),
+        );
+        if let Err(error) = &result {
+            sandbox.failed(self.func, error);
+        }
+        result
+    }
+
+    fn failure(&self, store: &Store<Host>, error: &wasmtime::Error) -> CallError {
+        let limits = self.sandbox.limits;
+        tracing::debug!(
+            plugin.id = &*self.sandbox.plugin,
+            func = self.func,
+            memory.peak = store.data().memory.peak,
+            "{error:?}"
+        );
+        if let Some(Trap::Interrupt) = error.downcast_ref() {
+            return CallError::Deadline(limits.deadline_ms);
+        }
+        if store.data().memory.denied {
+            return CallError::Memory {
+                limit_mb: limits.memory_mb,
+            };
+        }
+        if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+            return CallError::Trap(format!("exited with status {}", exit.0));
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(trap) => CallError::Trap(trap.to_string()),
+            None => CallError::Output(clean(&error.root_cause().to_string())),
+        }
+    }
+}
