@@ -6,12 +6,16 @@
 mod activity;
 mod agents;
 mod answer;
+mod commands;
+mod control;
 mod edge;
 mod error;
 mod events;
 mod extract;
 mod messages;
 mod openapi;
+mod orchestrators;
+mod plugins;
 mod serve;
 mod system;
 
@@ -85,6 +89,25 @@ fn routes() -> (Router<Relay>, OpenApi) {
         .routes(routes!(events::stream_events))
         .routes(routes!(events::list_events))
         .routes(routes!(events::create_ticket))
+        // Orchestrators
+        .routes(routes!(orchestrators::register_orchestrator, orchestrators::list_orchestrators))
+        .routes(routes!(orchestrators::get_orchestrator, orchestrators::delete_orchestrator))
+        .routes(routes!(orchestrators::heartbeat_orchestrator))
+        .routes(routes!(orchestrators::set_managed_agents))
+        // Control
+        .routes(routes!(control::create_agent_action))
+        .routes(routes!(control::create_spawn))
+        .routes(routes!(control::list_spawn_directories))
+        .routes(routes!(control::create_orchestrator_spawn))
+        .routes(routes!(control::create_orchestrator_action))
+        .routes(routes!(commands::list_commands))
+        .routes(routes!(commands::get_command, commands::report_command))
+        // Plugins
+        .routes(routes!(plugins::list_plugins))
+        .routes(routes!(plugins::reload_plugins))
+        .routes(routes!(plugins::evaluate_control))
+        .routes(routes!(plugins::get_plugin))
+        .routes(routes!(plugins::plan_spawn))
         // Activity
         .routes(routes!(activity::create_activity, activity::list_activity))
         // System

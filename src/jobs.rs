@@ -1,8 +1,10 @@
 //! Background work. Each job takes no input beside the relay, may be repeated at any time, and runs
 //! on a timer.
 
+mod announce;
 pub mod expire;
 pub mod reap;
+mod settle;
 
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use crate::telemetry;
 
 /// Starts every job; each ends when the relay drains.
 pub fn start(relay: &Relay, tasks: &TaskTracker) {
+    tasks.spawn(settle::once(relay.clone()));
+    tasks.spawn(announce::forever(relay.clone()));
     tasks.spawn(reap::forever(relay.clone()));
     tasks.spawn(expire::forever(relay.clone()));
     tasks.spawn(fold_metrics(relay.clone()));

@@ -12,6 +12,7 @@ pub mod store;
 pub mod stream;
 pub mod telemetry;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -21,7 +22,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::relay::access::Access;
-use crate::relay::{Relay, Settings};
+use crate::plugins::Plugins;
+use crate::relay::spawn::Host;
+use crate::relay::{Ingredients, Relay, Settings};
+use crate::sessions::Sessions;
 use crate::store::{Retention, Store, StoreError};
 use crate::stream::Hub;
 
@@ -31,6 +35,15 @@ pub enum ServeError {
     /// The database cannot be used.
     #[error("failed to open the store")]
     Store(#[from] StoreError),
+    /// The plugin engine does not start.
+    #[error(transparent)]
+    Plugins(#[from] plugins::OpenError),
+    /// The sessions directory cannot be used.
+    #[error(transparent)]
+    Sessions(#[from] sessions::OpenError),
+    /// The listener has no address, or the program does not know itself.
+    #[error("failed to find out where the relay runs")]
+    Listener(#[source] std::io::Error),
 }
 
 /// Read connections: two cores read at most two at a time, and a long read must not hold up others.
@@ -52,10 +65,19 @@ pub async fn serve(
     let of_store = hub.clone();
     let options = store::Options { path: config.data_dir.join("relay.db"), readers: READERS };
     let store = Store::open(&options, Box::new(move |batch| of_store.publish(batch)))?;
-    let access = Access::new(config.token.as_ref().map(config::Secret::expose));
-    let relay = Relay::new(store.clone(), hub, access, settings(&config), shutdown.clone());
+    let address = listener.local_addr().map_err(ServeError::Listener)?;
+    let ingredients = Ingredients {
+        store: store.clone(),
+        hub,
+        plugins: Plugins::open(plugin_options(&config)).await?,
+        sessions: Sessions::open(session_options(&config)?).await?,
+        host: host(&config, address),
+        access: Access::new(config.token.as_ref().map(config::Secret::expose)),
+        settings: settings(&config),
+    };
+    let relay = Relay::new(ingredients, shutdown.clone());
 
-    let tasks = TaskTracker::new();
+    let tasks = relay.tasks.clone();
     jobs::start(&relay, &tasks);
     let connections = TaskTracker::new();
     let serving = http::serve(relay, listener, config.limits.connections, shutdown, connections.clone());
@@ -90,5 +112,40 @@ fn settings(config: &Config) -> Settings {
         },
         streams_max: config.limits.streams,
         drain: config.limits.drain,
+    }
+}
+
+fn plugin_options(config: &Config) -> plugins::Options {
+    plugins::Options {
+        directory: Some(config.plugins.dir.clone()),
+        cache_directory: config.plugins.cache_dir.clone(),
+        limits: plugins::Limits::default(),
+        plugins: config.plugins.overrides.iter().map(|(id, over)| (id.clone(), over.to_options())).collect(),
+        required: config.plugins.required.clone(),
+        watch: config.plugins.watch,
+        embedded: plugins::EMBEDDED.to_vec(),
+    }
+}
+
+fn session_options(config: &Config) -> Result<sessions::Options, ServeError> {
+    Ok(sessions::Options {
+        directory: config.data_dir.join("sessions"),
+        tmux: match config.spawn.tmux {
+            config::Tmux::Auto => sessions::TmuxChoice::Auto,
+            config::Tmux::Never => sessions::TmuxChoice::Never,
+        },
+        host_program: std::env::current_exe().map_err(ServeError::Listener)?,
+    })
+}
+
+fn host(config: &Config, address: std::net::SocketAddr) -> Host {
+    // A directory that does not exist cannot be resolved; nothing can start in it either.
+    let resolved = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    Host {
+        roots: std::iter::once(&config.base_dir).chain(&config.roots).map(resolved).collect(),
+        home: std::env::home_dir().unwrap_or_else(|| PathBuf::from("/")),
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        relay_url: config.spawn.relay_url.clone().unwrap_or_else(|| format!("http://{address}")),
+        dry_run: config.spawn.dry_run,
     }
 }

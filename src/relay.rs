@@ -2,6 +2,9 @@
 //! part. Plain reads and writes are verbs of the store, called where they are needed.
 
 pub mod access;
+pub mod control;
+pub mod directories;
+pub mod spawn;
 pub mod tickets;
 
 use std::net::IpAddr;
@@ -11,12 +14,18 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::access::Access;
+use self::spawn::Host;
 use self::tickets::Tickets;
 use crate::domain::activity::{ActivityKind, NewActivity};
 use crate::domain::event::EventTypes;
+use crate::domain::refusal::Refusal;
+use crate::plugins::Plugins;
+use crate::sessions::Sessions;
 use crate::store::{Retention, Store, now_ms};
 use crate::stream::{Hub, Listen, Subscription, TooManyStreams};
 
@@ -47,6 +56,12 @@ pub struct Parts {
     pub store: Store,
     /// The open streams.
     pub hub: Hub,
+    /// Policies and providers.
+    pub plugins: Plugins,
+    /// The agent processes of this host.
+    pub sessions: Sessions,
+    /// What this host needs to know to start agents.
+    pub host: Host,
     /// Who may call.
     pub access: Access,
     /// One-time credentials for streams of browsers.
@@ -55,8 +70,12 @@ pub struct Parts {
     pub settings: Settings,
     /// Cancelled when the relay begins to drain: no new work that waits, streams end.
     pub draining: CancellationToken,
+    /// Work that outlives the request that began it.
+    pub tasks: TaskTracker,
     /// When it started.
     pub started: Instant,
+    /// Places for control requests: each may run plugins and start a process.
+    control_places: Arc<Semaphore>,
     /// When a refused credential was last written down, and how many were not since.
     refused: Mutex<(Option<Instant>, u64)>,
 }
@@ -69,23 +88,55 @@ impl Deref for Relay {
     }
 }
 
+/// What a relay is made of.
+pub struct Ingredients {
+    /// What is on disk.
+    pub store: Store,
+    /// The open streams.
+    pub hub: Hub,
+    /// Policies and providers.
+    pub plugins: Plugins,
+    /// The agent processes of this host.
+    pub sessions: Sessions,
+    /// What this host needs to know to start agents.
+    pub host: Host,
+    /// Who may call.
+    pub access: Access,
+    /// What the operator decided.
+    pub settings: Settings,
+}
+
+/// Control requests under way at once. People and agents make a few a minute; more is a mistake.
+const CONTROLS_MAX: usize = 128;
+
 /// Refused credentials written to the activity log at most once in this time: a guessing client
 /// must not fill the disk.
 const REFUSED_EVERY: Duration = Duration::from_secs(10);
 
 impl Relay {
     /// Puts the parts together.
-    pub fn new(store: Store, hub: Hub, access: Access, settings: Settings, draining: CancellationToken) -> Self {
+    pub fn new(ingredients: Ingredients, draining: CancellationToken) -> Self {
+        let Ingredients { store, hub, plugins, sessions, host, access, settings } = ingredients;
         Self(Arc::new(Parts {
             store,
             hub,
+            plugins,
+            sessions,
+            host,
             access,
             tickets: Tickets::default(),
             settings,
             draining,
+            tasks: TaskTracker::new(),
             started: Instant::now(),
+            control_places: Arc::new(Semaphore::new(CONTROLS_MAX)),
             refused: Mutex::new((None, 0)),
         }))
+    }
+
+    /// Takes a place for a control request, unless too many are under way.
+    fn begin_control(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.control_places.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)
     }
 
     /// Opens a stream, unless there are too many.
@@ -103,7 +154,19 @@ impl Relay {
 
     /// What health says of the plugins: one status and text each that needs attention.
     pub fn plugin_checks(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
+        let plugins = self.plugins.current();
+        let missing = plugins.missing().map(|(id, reason)| {
+            ("error", format!("required policy {id} is not loaded, so every control is refused: {reason}"))
+        });
+        let rejected = plugins.statuses().into_iter().filter_map(|plugin| {
+            let rejection = plugin.error?;
+            Some(("warn", format!("plugin {} was rejected: {}", plugin.id, rejection.reason)))
+        });
+        let mut checks: Vec<_> = missing.chain(rejected).collect();
+        if checks.is_empty() {
+            checks.push(("ok", format!("{} active", plugins.statuses().len())));
+        }
+        checks
     }
 
     /// Writes a refused credential to the activity log, with those that came since the last time.

@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::error::{ApiError, INTERNAL, NOT_JSON, TOO_LARGE};
@@ -197,15 +197,6 @@ pub(super) fn limit(asked: Option<i64>) -> Result<usize, ApiError> {
             .ok()
             .filter(|limit| (1..=LIMIT_MAX).contains(limit))
             .ok_or_else(|| ApiError::invalid(format!("limit must be between 1 and {LIMIT_MAX}"))),
-    }
-}
-
-/// The fields of a control request, which refuses what it does not know: a misspelt `agentId` must
-/// never mean "all". A body that is no object has no fields.
-pub(super) fn control_fields(body: Value) -> Map<String, Value> {
-    match body {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
     }
 }
 

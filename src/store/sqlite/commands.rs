@@ -97,6 +97,30 @@ impl Store {
         .await
     }
 
+    /// Replaces the answer kept under a key by one that says more, and answers it.
+    pub async fn amend_answer(&self, idempotency: Option<Idempotency>, json: String) -> Result<Answer, StoreError> {
+        if let Some(key) = idempotency {
+            let json = json.clone();
+            self.write(move |tx| {
+                tx.sql("UPDATE idempotency SET answer = ?3 WHERE scope = ?1 AND key = ?2")?
+                    .execute(params![key.scope, key.key, json])?;
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(Answer { json, replayed: false, created: true })
+    }
+
+    /// Forgets the answer kept under a key: what it promised did not come about.
+    pub async fn forget_answer(&self, idempotency: Option<Idempotency>) -> Result<(), StoreError> {
+        let Some(key) = idempotency else { return Ok(()) };
+        self.write(move |tx| {
+            tx.sql("DELETE FROM idempotency WHERE scope = ?1 AND key = ?2")?.execute(params![key.scope, key.key])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// One command.
     pub async fn command(&self, id: i64) -> Result<Command, StoreError> {
         self.read(move |connection| Ok(load(connection, id)?.ok_or(Refusal::NotFound("command"))?)).await

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::{StoreError, now_ms};
 use super::Store;
+use crate::domain::activity::NewActivity;
 use crate::domain::agent::Routes;
 use crate::domain::event::{Audience, Event, EventName, EventTypes};
 
@@ -58,6 +59,16 @@ impl Store {
                 }
             }
             Ok(page)
+        })
+        .await
+    }
+
+    /// Announces a change of the plugins, and writes it to the activity log.
+    pub async fn announce_plugin(&self, plugin: serde_json::Value, entry: NewActivity) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.emit(EventName::PluginUpdated, Audience::nobody(), &plugin)?;
+            super::activity::insert(tx, entry)?;
+            Ok(())
         })
         .await
     }

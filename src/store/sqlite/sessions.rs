@@ -5,9 +5,15 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use serde_json::Value;
+
 use super::super::StoreError;
-use super::tx::from_json;
-use super::Store;
+use super::tokens::{self, NewToken};
+use super::tx::{self, from_json};
+use super::{Store, activity, agents, commands};
+use crate::domain::activity::{ActivityKind, NewActivity};
+use crate::domain::agent::AgentStatus;
+use crate::domain::command::CommandStatus;
 use crate::domain::control::ApprovalMode;
 
 /// A session about to be started.
@@ -50,9 +56,11 @@ const COLUMNS: &str =
     "agent_id, command_id, name, provider, cwd, label, approval_mode, request, pid, started_at, ended_at, ending";
 
 impl Store {
-    /// Writes down that a session is about to be started, in place of an earlier one of its agent.
-    pub async fn begin_session(&self, start: SessionStart) -> Result<(), StoreError> {
+    /// Writes down that a session is about to be started, in place of an earlier one of its agent, and
+    /// stores the token its agent will use.
+    pub async fn begin_session(&self, start: SessionStart, token: NewToken) -> Result<(), StoreError> {
         self.write(move |tx| {
+            tokens::replace(tx, &token)?;
             tx.sql(
                 "INSERT OR REPLACE INTO sessions (agent_id, command_id, name, provider, cwd, label, approval_mode,
                                                   request, started_at)
@@ -66,7 +74,7 @@ impl Store {
                 start.cwd,
                 start.label,
                 start.approval_mode.as_str(),
-                super::tx::json(&start.prompt),
+                tx::json(&start.prompt),
                 tx.now
             ])?;
             Ok(())
@@ -74,22 +82,68 @@ impl Store {
         .await
     }
 
-    /// Notes the process of a session that came up.
-    pub async fn session_up(&self, name: String, pid: i64) -> Result<(), StoreError> {
+    /// Notes the process of a session whose program runs, and with it that its command is running.
+    pub async fn session_up(&self, name: String, pid: i64, command: i64, result: Value) -> Result<(), StoreError> {
         self.write(move |tx| {
             tx.sql("UPDATE sessions SET pid = ?2 WHERE name = ?1")?.execute(params![name, pid])?;
+            if let Some(command) = commands::load(tx.connection, command)?
+                && command.status.may_become(CommandStatus::Running)
+            {
+                commands::advance(tx, command, CommandStatus::Running, Some(result), None)?;
+            }
             Ok(())
         })
         .await
     }
 
-    /// Notes that a session ended. Doing it again changes nothing.
-    pub async fn end_session(&self, name: String, ending: String) -> Result<bool, StoreError> {
+    /// Notes that a session ended: its agent is offline and its token worthless. Doing it again
+    /// changes nothing.
+    pub async fn end_session(&self, name: String, agent: String, ending: String) -> Result<(), StoreError> {
         self.write(move |tx| {
             let changed = tx
                 .sql("UPDATE sessions SET ended_at = ?2, ending = ?3 WHERE name = ?1 AND ended_at IS NULL")?
                 .execute(params![name, tx.now, ending])?;
-            Ok(changed > 0)
+            if changed == 0 {
+                return Ok(());
+            }
+            tx.sql("DELETE FROM tokens WHERE agent_id = ?1")?.execute([&agent])?;
+            if let Some(mut card) = agents::load(tx.connection, &agent)? {
+                card.status = AgentStatus::Offline;
+                card.ready = false;
+                agents::save(tx, &card)?;
+            }
+            let entry = NewActivity {
+                body: Some(ending),
+                meta: Some(agent.clone()),
+                agent_id: Some(agent),
+                icon: Some("ti-power".to_owned()),
+                view: Some("agents".to_owned()),
+                ..NewActivity::new(ActivityKind::State, format!("server-session-ended-{name}"), "Agent session ended")
+            };
+            activity::insert(tx, entry)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Fails what this host was carrying out when the relay ended, and what no session tells the end
+    /// of. Commands for orchestrators are theirs to report.
+    pub async fn fail_orphaned_commands(&self) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let orphans: Vec<i64> = tx
+                .sql(
+                    "SELECT id FROM commands WHERE status IN ('accepted', 'running')
+                         AND (message_id IS NULL OR target IN (SELECT agent_id FROM sessions))",
+                )?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for id in orphans {
+                if let Some(command) = commands::load(tx.connection, id)? {
+                    let why = "the relay ended before this was done; ask again if it is still wanted".to_owned();
+                    commands::advance(tx, command, CommandStatus::Failed, None, Some(why))?;
+                }
+            }
+            Ok(())
         })
         .await
     }

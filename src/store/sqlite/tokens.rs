@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::super::{StoreError, now_ms};
 use super::Store;
+use super::tx::Tx;
 use crate::domain::caller::{Caller, Scope};
 
 /// A token to be stored.
@@ -22,30 +23,6 @@ pub struct NewToken {
 }
 
 impl Store {
-    /// Stores a token. One that is bound to an agent replaces that agent's earlier ones.
-    pub async fn add_token(&self, token: NewToken) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            if let Some(agent) = &token.agent_id {
-                tx.sql("DELETE FROM tokens WHERE agent_id = ?1")?.execute([agent])?;
-            }
-            let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
-            tx.sql(
-                "INSERT INTO tokens (name, hash, scopes, agent_id, expires_at, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                token.name,
-                &token.hash[..],
-                scopes.join(" "),
-                token.agent_id,
-                token.expires_at,
-                tx.now
-            ])?;
-            Ok(())
-        })
-        .await
-    }
-
     /// Whoever holds the token with this hash. The look-up is by hash, so its timing tells nothing
     /// about the token.
     pub async fn token_holder(&self, hash: [u8; 32], loopback: bool) -> Result<Option<Caller>, StoreError> {
@@ -69,13 +46,17 @@ impl Store {
         })
         .await
     }
+}
 
-    /// Takes back every token of an agent.
-    pub async fn revoke_tokens_of(&self, agent: String) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            tx.sql("DELETE FROM tokens WHERE agent_id = ?1")?.execute([agent])?;
-            Ok(())
-        })
-        .await
+/// Stores the token of an agent in place of its earlier ones.
+pub(super) fn replace(tx: &Tx<'_>, token: &NewToken) -> Result<(), StoreError> {
+    if let Some(agent) = &token.agent_id {
+        tx.sql("DELETE FROM tokens WHERE agent_id = ?1")?.execute([agent])?;
     }
+    let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+    tx.sql(
+        "INSERT INTO tokens (name, hash, scopes, agent_id, expires_at, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![token.name, &token.hash[..], scopes.join(" "), token.agent_id, token.expires_at, tx.now])?;
+    Ok(())
 }

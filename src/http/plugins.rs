@@ -1,0 +1,158 @@
+//! Plugins: what is loaded, and what it would say.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::answer;
+use super::control::Fields;
+use super::error::ApiError;
+use super::extract::{Json, Path, Who};
+use crate::domain::caller::Scope;
+use crate::domain::control::{Control, ControlKind, ControlTarget, Outcome};
+use crate::domain::path::PathFacts;
+use crate::domain::text;
+use crate::plugins::PluginStatus;
+use crate::relay::Relay;
+use crate::relay::control::{as_control, site_of};
+
+/// List plugins: active, rejected and disabled ones.
+#[utoipa::path(get, path = "/api/plugins", tag = "plugins",
+    responses((status = 200, description = "By id; the active one of an id comes first", body = Vec<PluginStatus>)))]
+pub(super) async fn list_plugins(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
+    who.require(&[Scope::Read, Scope::Control])?;
+    Ok(answer::json(StatusCode::OK, &relay.plugins.list()))
+}
+
+/// One plugin.
+#[utoipa::path(get, path = "/api/plugins/{id}", tag = "plugins", params(("id" = String, Path)),
+    responses((status = 200, description = "The active one of this id, or else the other", body = PluginStatus)))]
+pub(super) async fn get_plugin(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    who.require(&[Scope::Read, Scope::Control])?;
+    let plugin = relay.plugins.list().into_iter().find(|plugin| plugin.id == id);
+    Ok(answer::json(StatusCode::OK, &plugin.ok_or_else(|| ApiError::not_found("plugin"))?))
+}
+
+/// Look at every plugin again, now.
+#[utoipa::path(post, path = "/api/plugins/reload", tag = "plugins",
+    responses((status = 202, description = "How things are then", body = Vec<PluginStatus>)))]
+pub(super) async fn reload_plugins(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
+    who.require(&[])?;
+    Ok(answer::json(StatusCode::ACCEPTED, &relay.plugins.reload().await))
+}
+
+/// Ask each policy about a control request. Nothing is done.
+#[utoipa::path(post, path = "/api/plugins/evaluate", tag = "plugins",
+    request_body(content = Object, description = "`kind`, `target` and the control request's own fields"),
+    responses((status = 200, description = "`{verdicts, outcome}`; outcome is allowed, denied or failed", body = Object)))]
+pub(super) async fn evaluate_control(
+    State(relay): State<Relay>,
+    who: Who,
+    Json(body): Json<Value>,
+) -> Result<Response, ApiError> {
+    who.require(&[Scope::Control])?;
+    let fields = Fields::of(body);
+    let kind = text::required("kind", fields.string("kind")?, text::WORD_MAX)?;
+    let target = text::optional("target", fields.string("target")?, text::ID_MAX)?;
+    let control = match kind.as_str() {
+        "spawn" => {
+            fields.only(&["kind", "target", "action", "provider", "approvalMode", "cwd", "label", "prompt"])?;
+            spawn_control(&relay, &fields, target).await?
+        }
+        "restart" => target_control(&relay, ControlKind::Restart, &fields, target).await?,
+        "shutdown" => target_control(&relay, ControlKind::Shutdown, &fields, target).await?,
+        _ => return Err(ApiError::invalid("kind must be one of: spawn, restart, shutdown")),
+    };
+    let decision = relay.ask_policies(&who, control).await?;
+    let (outcome, reason) = match &decision.outcome {
+        Outcome::Allowed(_) => ("allowed", None),
+        Outcome::Denied { reason, .. } => ("denied", Some(reason.as_str())),
+        Outcome::Failed { reason, .. } => ("failed", Some(reason.as_str())),
+    };
+    let mut answer = json!({"verdicts": decision.verdicts, "outcome": outcome});
+    if let Some(reason) = reason {
+        answer["reason"] = Value::from(reason);
+    }
+    if let Outcome::Allowed(Control::Spawn(spawn)) = &decision.outcome {
+        answer["cwd"] = Value::from(spawn.cwd.effective());
+        answer["approvalMode"] = json!(spawn.approval_mode);
+    }
+    Ok(answer::json(StatusCode::OK, &answer))
+}
+
+async fn spawn_control(relay: &Relay, fields: &Fields, target: Option<String>) -> Result<Control, ApiError> {
+    let ask = fields.spawn()?;
+    let Control::Spawn(mut spawn) = relay.host_spawn(&ask) else { return Err(ApiError::not_found("spawn")) };
+    if let Some(target) = target {
+        let id = target.strip_prefix("orchestrator-").unwrap_or(&target).to_owned();
+        let orchestrator = relay.store.orchestrator(id).await?;
+        let base = std::path::Path::new(&orchestrator.base_dir);
+        spawn.cwd = PathFacts::elsewhere(ask.cwd.as_deref().unwrap_or(&orchestrator.base_dir), base);
+        spawn.site = site_of(&orchestrator);
+    }
+    Ok(Control::Spawn(spawn))
+}
+
+async fn target_control(
+    relay: &Relay,
+    kind: ControlKind,
+    fields: &Fields,
+    target: Option<String>,
+) -> Result<Control, ApiError> {
+    fields.only(&["kind", "target", "action", "agentId", "all"])?;
+    let target = target.ok_or_else(|| ApiError::invalid("target required"))?;
+    let agent = text::optional("agentId", fields.string("agentId")?, text::ID_MAX)?;
+    let orchestrator = match target.strip_prefix("orchestrator-") {
+        Some(id) => Some(relay.store.orchestrator(id.to_owned()).await?),
+        None => None,
+    };
+    let facts = match (orchestrator, agent) {
+        (Some(orchestrator), Some(agent)) => {
+            ControlTarget::Agent(relay.managed_facts(&orchestrator, &agent).await?)
+        }
+        (Some(orchestrator), None) => ControlTarget::EveryAgentOf(site_of(&orchestrator)),
+        (None, _) => {
+            let agent = relay.store.agent(target).await?;
+            ControlTarget::Agent(relay.agent_facts(&agent).await?)
+        }
+    };
+    Ok(as_control(kind, facts))
+}
+
+/// The plan a provider would make for a spawn on this host. Nothing is started.
+#[utoipa::path(post, path = "/api/plugins/{id}/plan", tag = "plugins", params(("id" = String, Path)),
+    request_body = super::control::SpawnBody,
+    responses((status = 200, description = "The plan, with the provider's version and digest and its own hash",
+        body = Object)))]
+pub(super) async fn plan_spawn(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+    Json(body): Json<Value>,
+) -> Result<Response, ApiError> {
+    who.require(&[Scope::Control])?;
+    let Value::Object(mut map) = body else { return Err(ApiError::invalid("body required")) };
+    // The provider is already in the path; naming another one in the body is a mistake.
+    let named = map.entry("provider").or_insert_with(|| Value::from(id.as_str()));
+    if named != &Value::from(id.as_str()) {
+        return Err(ApiError::invalid("provider must be the plugin of the path"));
+    }
+    let fields = Fields::of(Value::Object(map));
+    fields.only(&["provider", "approvalMode", "cwd", "label", "prompt"])?;
+    let ask = fields.spawn()?;
+    if !relay.plugins.current().provider_ids().contains(&id) {
+        return Err(ApiError::not_found("provider"));
+    }
+    let plan = relay.plan_here(&ask).await?;
+    let mut answer = serde_json::to_value(plan.plan()).map_err(ApiError::internal)?;
+    answer["provider"] = Value::from(plan.provider());
+    answer["version"] = Value::from(plan.version());
+    answer["digest"] = Value::from(plan.digest());
+    answer["sha256"] = Value::from(plan.sha256());
+    Ok(answer::json(StatusCode::OK, &answer))
+}

@@ -1,0 +1,10 @@
+//! Settling: after a crash or a restart, finds out what became of what this host had started.
+
+use crate::relay::Relay;
+
+/// Runs at the start. What it finds running is watched from then on.
+pub(super) async fn once(relay: Relay) {
+    if let Err(error) = relay.settle_sessions().await {
+        tracing::error!(%error, "cannot settle the sessions of an earlier run");
+    }
+}

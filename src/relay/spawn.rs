@@ -1,0 +1,537 @@
+//! Starting agents on the relay's own host, watching them, and ending them.
+//!
+//! Row first, side effect second, outcome third: the command and the session are written before the
+//! process is started, and closed after it ended. What runs goes on when the relay ends, and is
+//! found again at its next start.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Relay;
+use super::access::fresh_secret;
+use super::control::{SpawnAsk, audit, object, spawn_request};
+use crate::domain::agent::{AgentStatus, Registration, SessionGuard};
+use crate::domain::caller::{Caller, Scope};
+use crate::domain::command::{Command, CommandStatus};
+use crate::domain::control::{ApprovalMode, Control, ControlKind, Site, Spawn};
+use crate::domain::path::{PathFacts, is_within, normalise};
+use crate::domain::plan::{LaunchSite, Presentation, PromptDelivery, SpawnRequest, StopPlan, StopReason};
+use crate::domain::refusal::Refusal;
+use crate::plugins::{CheckedPlan, PluginSet};
+use crate::sessions::{Launch, Reservation, SessionName, SessionState, Started};
+use crate::store::{AgentPatch, Answer, Idempotency, NewToken, SessionRow, SessionStart, StoreError, now_ms};
+
+/// What the relay's own host needs to know to start agents.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The directories in which agents may work; the first is the default. Resolved.
+    pub roots: Vec<PathBuf>,
+    /// The home directory of the relay's user.
+    pub home: PathBuf,
+    /// The name of this host.
+    pub hostname: String,
+    /// Where started agents find the relay.
+    pub relay_url: String,
+    /// Plan and record, but start nothing.
+    pub dry_run: bool,
+}
+
+/// The variable in which a started agent finds its own token.
+const TOKEN_VARIABLE: &str = "AGENT_RELAY_TOKEN";
+/// When the provider cannot say how its program is asked to end.
+const STOP_PLAN_DEFAULT: StopPlan = StopPlan { keys: Vec::new(), grace_ms: 5_000 };
+
+impl Relay {
+    /// Where the relay's own host starts agents unless asked otherwise.
+    pub fn host_site(&self) -> Site {
+        self.host_site_for(&self.host.roots[0])
+    }
+
+    fn host_site_for(&self, path: &Path) -> Site {
+        let root = self.host.roots.iter().find(|root| is_within(path, root)).unwrap_or(&self.host.roots[0]);
+        let text = root.to_string_lossy().into_owned();
+        Site {
+            orchestrator: None,
+            hostname: self.host.hostname.clone(),
+            base_dir: PathFacts { given: text.clone(), normalised: text.clone(), resolved: Some(text) },
+        }
+    }
+
+    /// A spawn on this host, as the policies see it.
+    pub fn host_spawn(&self, ask: &SpawnAsk) -> Control {
+        let base = &self.host.roots[0];
+        let given = ask.cwd.clone().unwrap_or_else(|| base.to_string_lossy().into_owned());
+        let joined = base.join(&given);
+        let resolved = std::fs::canonicalize(&joined).ok();
+        let normalised = normalise(&joined);
+        let site = self.host_site_for(resolved.as_deref().unwrap_or(&normalised));
+        Control::Spawn(Spawn {
+            provider: ask.provider.clone(),
+            approval_mode: ask.approval_mode,
+            cwd: PathFacts {
+                given,
+                normalised: normalised.to_string_lossy().into_owned(),
+                resolved: resolved.map(|path| path.to_string_lossy().into_owned()),
+            },
+            label: ask.label.clone(),
+            prompt: ask.prompt.clone(),
+            site,
+        })
+    }
+
+    /// Starts an agent on this host. Answers once its program runs; the command tells whether it
+    /// came up.
+    pub async fn spawn_here(
+        &self,
+        caller: &Caller,
+        ask: SpawnAsk,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Answer, StoreError> {
+        let plugins = self.plugins.current();
+        if !plugins.provider_ids().contains(&ask.provider) {
+            return Err(Refusal::NoOrchestrator(ask.provider).into());
+        }
+        if let Some(answer) = self.answered_before(&idempotency).await? {
+            return Ok(answer);
+        }
+        let _place = self.begin_control()?;
+        let control = self.host_spawn(&ask);
+        let agent_id = fresh_agent_id(&ask.provider)?;
+        let request = spawn_request(&control);
+        let permit = self.decide(caller, control, &agent_id, request).await?;
+        let Control::Spawn(spawn) = &permit.control else {
+            return Err(Refusal::invalid("a spawn stays a spawn").into());
+        };
+        if spawn.cwd.resolved.is_none() || !Path::new(spawn.cwd.effective()).is_dir() {
+            return Err(Refusal::invalid(format!("cwd is not a directory: {}", spawn.cwd.given)).into());
+        }
+        let seed = Seed {
+            agent_id,
+            provider: spawn.provider.clone(),
+            approval_mode: spawn.approval_mode,
+            cwd: spawn.cwd.effective().to_owned(),
+            label: spawn.label.clone(),
+            prompt: spawn.prompt.clone(),
+        };
+        let mut new =
+            self.new_command(caller, ControlKind::Spawn, &seed.agent_id, spawn_request(&permit.control), permit.verdicts);
+        new.status = CommandStatus::Accepted;
+        let dry_run = self.host.dry_run;
+        let place = self.reserve(&seed)?;
+        let log_path = place.files_directory().with_file_name("log");
+        let answer = json!({
+            "ok": true, "provider": seed.provider, "approvalMode": seed.approval_mode, "cwd": seed.cwd,
+            "label": seed.label, "agentId": seed.agent_id, "session": place.name().as_str(),
+            "logPath": log_path, "dryRun": dry_run,
+        });
+        let (recorded, at_once) = (answer.clone(), seed.clone());
+        let (answer_json, command) = self
+            .store
+            .record_command(new, idempotency.clone(), move |command, _| {
+                let mut entry = audit(
+                    format!("server-agent-spawn-{}-{}", at_once.provider, command.id),
+                    &format!("{} agent spawn requested (direct)", at_once.provider),
+                    "ti-plus",
+                    "agents",
+                    command,
+                    None,
+                );
+                entry.body = Some(at_once.cwd.clone());
+                entry.meta = Some(if dry_run { "dry run".to_owned() } else { at_once.agent_id.clone() });
+                entry.agent_id = Some(at_once.agent_id.clone());
+                entry.metadata = object(json!({
+                    "provider": at_once.provider, "approvalMode": at_once.approval_mode, "logPath": log_path,
+                    "dryRun": dry_run,
+                }));
+                let mut answer = recorded;
+                answer["command"] = json!(command);
+                (answer, entry)
+            })
+            .await?;
+        // A repeat that came in at the same moment is answered by the one that was first.
+        let Some(command) = command else { return Ok(answer_json) };
+        let relay = self.clone();
+        // In a task of its own: a caller that hangs up must not leave a process nobody knows of.
+        let work = async move {
+            match relay.carry_out(&plugins, &command, &seed, place).await {
+                Ok(started) => {
+                    let mut answer = answer;
+                    answer["pid"] = started.map_or(Value::Null, |started| json!(started.pid));
+                    answer["command"] = json!(relay.store.command(command.id).await?);
+                    if answer["pid"].is_null() {
+                        answer.as_object_mut().map(|fields| fields.remove("pid"));
+                    }
+                    relay.store.amend_answer(idempotency, answer.to_string()).await
+                }
+                Err(reason) => {
+                    relay.store.forget_answer(idempotency).await?;
+                    relay.fail(command.id, &reason).await;
+                    Err(Refusal::ProviderFailed { plugin: seed.provider, reason, command: command.id }.into())
+                }
+            }
+        };
+        self.tasks.spawn(work).await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The plan a provider would make for this spawn here. Nothing is started.
+    pub async fn plan_here(&self, ask: &SpawnAsk) -> Result<CheckedPlan, Refusal> {
+        let Control::Spawn(spawn) = self.host_spawn(ask) else {
+            return Err(Refusal::invalid("a spawn stays a spawn"));
+        };
+        let seed = Seed {
+            agent_id: fresh_agent_id(&ask.provider)?,
+            provider: ask.provider.clone(),
+            approval_mode: ask.approval_mode,
+            cwd: spawn.cwd.effective().to_owned(),
+            label: ask.label.clone(),
+            prompt: ask.prompt.clone(),
+        };
+        let place = self.reserve(&seed)?;
+        self.plan(&self.plugins.current(), &seed, &place).await.map_err(|reason| Refusal::ProviderFailed {
+            plugin: seed.provider,
+            reason,
+            command: 0,
+        })
+    }
+
+    fn reserve(&self, seed: &Seed) -> Result<Reservation, Refusal> {
+        let label = seed.label.as_deref().unwrap_or("");
+        self.sessions.reserve(&seed.provider, label).map_err(|error| Refusal::ProviderFailed {
+            plugin: seed.provider.clone(),
+            reason: error.to_string(),
+            command: 0,
+        })
+    }
+
+    async fn plan(&self, plugins: &PluginSet, seed: &Seed, place: &Reservation) -> Result<CheckedPlan, String> {
+        let request = SpawnRequest {
+            agent_id: seed.agent_id.clone(),
+            approval_mode: seed.approval_mode,
+            label: seed.label.clone(),
+            prompt: seed.prompt.clone(),
+        };
+        let site = LaunchSite {
+            cwd: seed.cwd.clone(),
+            home: self.host.home.to_string_lossy().into_owned(),
+            hostname: self.host.hostname.clone(),
+            session_dir: place.files_directory().to_string_lossy().into_owned(),
+            relay_url: self.host.relay_url.clone(),
+            token_variable: TOKEN_VARIABLE.to_owned(),
+            mcp_url: None,
+            host_variables: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
+            root: rustix::process::geteuid().is_root(),
+        };
+        plugins.plan(&seed.provider, &request, &site).await.map_err(|error| error.to_string())
+    }
+
+    /// Plans and starts. `None` on a dry run. The reason is for the caller and the command.
+    async fn carry_out(
+        &self,
+        plugins: &Arc<PluginSet>,
+        command: &Command,
+        seed: &Seed,
+        place: Reservation,
+    ) -> Result<Option<Started>, String> {
+        let plan = self.plan(plugins, seed, &place).await?;
+        let record = json!({
+            "plan": {"sha256": plan.sha256(), "provider": plan.provider(), "version": plan.version(),
+                     "digest": plan.digest()},
+            "agentId": seed.agent_id, "session": place.name().as_str(),
+        });
+        let told = |error: StoreError| error.to_string();
+        if self.host.dry_run {
+            let mut result = record;
+            result["dryRun"] = Value::from(true);
+            result["planned"] = json!(plan.plan());
+            self.store.report_command(command.id, CommandStatus::Succeeded, Some(result), None).await.map_err(told)?;
+            return Ok(None);
+        }
+        let token = fresh_secret("ar_").map_err(|error| format!("no randomness for a token: {error}"))?;
+        let session = SessionStart {
+            agent_id: seed.agent_id.clone(),
+            command_id: command.id,
+            name: place.name().as_str().to_owned(),
+            provider: seed.provider.clone(),
+            cwd: seed.cwd.clone(),
+            label: seed.label.clone(),
+            approval_mode: seed.approval_mode,
+            prompt: seed.prompt.clone(),
+        };
+        self.store.begin_session(session, self.token(seed, &token)).await.map_err(told)?;
+        let name = place.name().clone();
+        let prompt = plan.plan().prompt.clone();
+        let ready = plan.plan().ready.clone();
+        let launch = Launch {
+            agent_id: seed.agent_id.clone(),
+            provider: seed.provider.clone(),
+            label: seed.label.clone(),
+            approval_mode: seed.approval_mode,
+            variables: self.variables(seed, token),
+            plan: plan.into_plan(),
+        };
+        let started = match self.sessions.start(place, launch).await {
+            Ok(started) => started,
+            Err(error) => {
+                let reason = error.to_string();
+                self.close_session(&name, &seed.agent_id, &reason).await;
+                return Err(reason);
+            }
+        };
+        let mut result = record;
+        result["pid"] = Value::from(started.pid);
+        result["attach"] = json!(started.attach_command);
+        self.store
+            .session_up(name.as_str().to_owned(), i64::from(started.pid), command.id, result)
+            .await
+            .map_err(told)?;
+        self.introduce(seed, &started).await;
+        let (relay, id, seed) = (self.clone(), command.id, seed.clone());
+        self.tasks.spawn(async move { relay.bring_up(id, &seed, name, prompt, ready).await });
+        Ok(Some(started))
+    }
+
+    /// Waits until the program is up, gives it its prompt, and watches it to its end.
+    async fn bring_up(
+        &self,
+        command: i64,
+        seed: &Seed,
+        name: SessionName,
+        prompt: PromptDelivery,
+        ready: crate::domain::plan::Readiness,
+    ) {
+        let up = tokio::select! {
+            up = self.sessions.wait_ready(&name, &ready) => up,
+            // The next start finds the session and settles the command.
+            () = self.draining.cancelled() => return,
+        };
+        if let Err(died) = up {
+            self.fail(command, &died.to_string()).await;
+            self.close_session(&name, &seed.agent_id, &died.exit.how.to_string()).await;
+            return;
+        }
+        if let Err(reason) = self.deliver_prompt(seed, &name, &prompt).await {
+            tracing::warn!(session.name = %name, agent.id = seed.agent_id, %reason, "the prompt did not reach the session");
+            self.fail(command, &format!("the program is up, but its prompt did not reach it: {reason}")).await;
+        } else {
+            self.report(command, CommandStatus::Succeeded).await;
+        }
+        let change = AgentPatch::Ready(true);
+        if let Err(error) = self.store.patch_agent(seed.agent_id.clone(), SessionGuard::default(), change).await {
+            tracing::debug!(%error, agent.id = seed.agent_id, "the agent is gone already");
+        }
+        self.watch(name, seed.agent_id.clone()).await;
+    }
+
+    async fn deliver_prompt(&self, seed: &Seed, name: &SessionName, how: &PromptDelivery) -> Result<(), String> {
+        let Some(prompt) = &seed.prompt else { return Ok(()) };
+        match how {
+            PromptDelivery::InArguments | PromptDelivery::InFile(_) => Ok(()),
+            PromptDelivery::Typed => {
+                let text = Presentation { keys_before: Vec::new(), text: prompt.clone(), submit: true };
+                self.sessions.type_text(name, &text).await.map_err(|error| error.to_string())
+            }
+            PromptDelivery::Message => {
+                let draft = crate::domain::message::Draft {
+                    from: Some(crate::domain::agent::USER.to_owned()),
+                    to: Some(seed.agent_id.clone()),
+                    body: Some(prompt.clone()),
+                    ..Default::default()
+                };
+                let message = draft.checked(None, now_ms()).map_err(|refusal| refusal.to_string())?;
+                self.store.send(message, None).await.map(drop).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// Waits for the end of a session and writes it down.
+    async fn watch(&self, name: SessionName, agent: String) {
+        let alive = async {
+            loop {
+                // A process that runs is a sign of life.
+                self.store.touch(&agent);
+                tokio::time::sleep(self.settings.offline_after / 3).await;
+            }
+        };
+        tokio::select! {
+            exit = self.sessions.exited(&name) => self.close_session(&name, &agent, &exit.how.to_string()).await,
+            () = alive => {}
+            () = self.draining.cancelled() => {}
+        }
+    }
+
+    async fn close_session(&self, name: &SessionName, agent: &str, ending: &str) {
+        if let Err(error) = self.store.end_session(name.as_str().to_owned(), agent.to_owned(), ending.to_owned()).await {
+            tracing::error!(%error, session.name = %name, "cannot write down that a session ended");
+        }
+    }
+
+    /// Makes the agent's card, so that others find it before it says a word.
+    async fn introduce(&self, seed: &Seed, started: &Started) {
+        let registration = Registration {
+            id: Some(seed.agent_id.clone()),
+            name: Some(seed.label.clone().unwrap_or_else(|| seed.agent_id.clone())),
+            label: Some(seed.label.clone()),
+            tags: Some(Some(vec![seed.provider.clone(), "spawned".to_owned()])),
+            machine: Some(Some(self.host.hostname.clone())),
+            rig: Some(Some(seed.provider.clone())),
+            status: Some(AgentStatus::Online.as_str().to_owned()),
+            instance_id: Some(started.name.as_str().to_owned()),
+            meta: Some(object(json!({
+                "provider": seed.provider, "approvalMode": seed.approval_mode, "cwd": seed.cwd,
+                "session": started.name.as_str(), "attach": started.attach_command,
+            }))),
+            ..Registration::default()
+        };
+        if let Err(error) = self.store.register(registration, None).await {
+            tracing::warn!(%error, agent.id = seed.agent_id, "cannot register a started agent");
+        }
+    }
+
+    fn token(&self, seed: &Seed, token: &str) -> NewToken {
+        use sha2::{Digest, Sha256};
+        NewToken {
+            name: seed.agent_id.clone(),
+            hash: Sha256::digest(token.as_bytes()).into(),
+            scopes: vec![Scope::Agent],
+            agent_id: Some(seed.agent_id.clone()),
+            expires_at: None,
+        }
+    }
+
+    fn variables(&self, seed: &Seed, token: String) -> Vec<(String, String)> {
+        let mut variables = vec![
+            ("AGENT_RELAY_URL".to_owned(), self.host.relay_url.clone()),
+            (TOKEN_VARIABLE.to_owned(), token),
+            ("AGENT_RELAY_AGENT_ID".to_owned(), seed.agent_id.clone()),
+            ("AGENT_RELAY_APPROVAL".to_owned(), seed.approval_mode.as_str().to_owned()),
+        ];
+        variables.extend(seed.label.clone().map(|label| ("AGENT_RELAY_LABEL".to_owned(), label)));
+        variables
+    }
+
+    /// Carries out a restart or shutdown of an agent that runs on this host; others do it themselves.
+    pub(super) async fn see_to_session(&self, command: Command) -> Result<(), StoreError> {
+        let Some(session) = self.store.session(command.target.clone()).await? else { return Ok(()) };
+        if session.ended_at.is_some() {
+            return Ok(());
+        }
+        let Ok(name) = SessionName::parse(&session.start.name) else { return Ok(()) };
+        let relay = self.clone();
+        self.tasks.spawn(async move { relay.end_or_restart(command, session, name).await });
+        Ok(())
+    }
+
+    async fn end_or_restart(&self, command: Command, session: SessionRow, name: SessionName) {
+        self.report(command.id, CommandStatus::Running).await;
+        let plugins = self.plugins.current();
+        let restart = command.kind == ControlKind::Restart;
+        let reason = if restart { StopReason::Restart } else { StopReason::Shutdown };
+        let plan = match plugins.stop(&session.start.provider, reason).await {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::warn!(%error, session.name = %name, "ending a session without its provider");
+                STOP_PLAN_DEFAULT
+            }
+        };
+        let exit = match self.sessions.stop(&name, &plan).await {
+            Ok(exit) => exit,
+            Err(error) => return self.fail(command.id, &error.to_string()).await,
+        };
+        self.close_session(&name, &session.start.agent_id, &exit.how.to_string()).await;
+        if !restart {
+            let result = json!({"exit": exit.how});
+            if let Err(error) =
+                self.store.report_command(command.id, CommandStatus::Succeeded, Some(result), None).await
+            {
+                tracing::warn!(%error, command.id, "cannot report a command");
+            }
+            return;
+        }
+        let start = session.start;
+        let seed = Seed {
+            agent_id: start.agent_id,
+            provider: start.provider,
+            approval_mode: start.approval_mode,
+            cwd: start.cwd,
+            label: start.label,
+            prompt: start.prompt,
+        };
+        let again = match self.reserve(&seed) {
+            Ok(place) => self.carry_out(&plugins, &command, &seed, place).await,
+            Err(refusal) => Err(refusal.to_string()),
+        };
+        if let Err(reason) = again {
+            self.fail(command.id, &reason).await;
+        }
+    }
+
+    /// Finds out what became of the sessions that an earlier run of the relay left open.
+    pub async fn settle_sessions(&self) -> Result<(), StoreError> {
+        for session in self.store.open_sessions().await? {
+            let Ok(name) = SessionName::parse(&session.start.name) else { continue };
+            let agent = session.start.agent_id.clone();
+            match self.sessions.state(&name) {
+                SessionState::Running { .. } => {
+                    tracing::info!(session.name = %name, agent.id = agent, "session found running");
+                    // It has outlived a restart of the relay, so it is up.
+                    self.settle_command(session.start.command_id, None).await;
+                    let relay = self.clone();
+                    self.tasks.spawn(async move { relay.watch(name, agent).await });
+                }
+                SessionState::Exited(exit) => {
+                    self.settle_command(session.start.command_id, Some(&exit.how.to_string())).await;
+                    self.close_session(&name, &agent, &exit.how.to_string()).await;
+                }
+                SessionState::Gone => {
+                    let reason = "it was not running when the relay started again";
+                    self.settle_command(session.start.command_id, Some(reason)).await;
+                    self.close_session(&name, &agent, reason).await;
+                }
+            }
+        }
+        self.store.fail_orphaned_commands().await
+    }
+
+    async fn settle_command(&self, id: i64, failure: Option<&str>) {
+        let Ok(command) = self.store.command(id).await else { return };
+        if command.status.is_final() {
+            return;
+        }
+        match failure {
+            None => self.report(id, CommandStatus::Succeeded).await,
+            Some(reason) => self.fail(id, reason).await,
+        }
+    }
+
+    async fn report(&self, command: i64, status: CommandStatus) {
+        if let Err(error) = self.store.report_command(command, status, None, None).await {
+            tracing::debug!(%error, command.id = command, "a command was not moved on");
+        }
+    }
+
+    async fn fail(&self, command: i64, reason: &str) {
+        let reason = reason.chars().take(4_000).collect();
+        if let Err(error) = self.store.report_command(command, CommandStatus::Failed, None, Some(reason)).await {
+            tracing::debug!(%error, command.id = command, "a command was not moved on");
+        }
+    }
+}
+
+/// What an agent is started from, the first time and again.
+#[derive(Clone)]
+struct Seed {
+    agent_id: String,
+    provider: String,
+    approval_mode: ApprovalMode,
+    cwd: String,
+    label: Option<String>,
+    prompt: Option<String>,
+}
+
+fn fresh_agent_id(provider: &str) -> Result<String, Refusal> {
+    let mut bytes = [0_u8; 4];
+    getrandom::fill(&mut bytes).map_err(|error| Refusal::invalid(format!("no randomness for an id: {error}")))?;
+    Ok(format!("{provider}-{:08x}", u32::from_be_bytes(bytes)))
+}
