@@ -1,3 +1,4 @@
 //! The one integration binary: each module drives the real thing.
 
+mod plugins;
 mod sessions;
