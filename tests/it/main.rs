@@ -1,1 +1,2 @@
 //! The one integration binary: each module drives the real thing.
+mod components;
