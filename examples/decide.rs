@@ -1,0 +1,103 @@
+//! Measures what a decision costs, the fresh instance included.
+//!
+//! Usage: `cargo run --release --example decide -- FOLDER [DECISIONS]`, where `FOLDER` is that of
+//! a policy, such as `plugins/containment`.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use agent_relay::domain::control::{ApprovalMode, CallerFacts, Context, Control, Site, Spawn};
+use agent_relay::domain::path::PathFacts;
+use agent_relay::plugins::{Limits, Options, Plugins};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args_os().skip(1);
+    let folder = PathBuf::from(arguments.next().ok_or("usage: decide FOLDER [DECISIONS]")?);
+    let decisions = match arguments.next() {
+        Some(number) => number.to_string_lossy().parse()?,
+        None => 10_000,
+    };
+
+    // A directory with this plugin alone.
+    let id = folder.file_name().ok_or("FOLDER has no name")?;
+    let directory = std::env::temp_dir().join(format!("agent-relay-decide-{}", std::process::id()));
+    std::fs::create_dir_all(directory.join("plugins").join(id))?;
+    for file in ["plugin.toml", "plugin.wasm"] {
+        std::fs::copy(
+            folder.join(file),
+            directory.join("plugins").join(id).join(file),
+        )?;
+    }
+    let result = measure(&directory, decisions).await;
+    std::fs::remove_dir_all(&directory)?;
+    result
+}
+
+async fn measure(directory: &std::path::Path, decisions: usize) -> Result<(), Box<dyn Error>> {
+    let started = Instant::now();
+    let plugins = Plugins::open(Options {
+        directory: Some(directory.join("plugins")),
+        cache_directory: directory.join("cache"),
+        limits: Limits::default(),
+        plugins: Default::default(),
+        required: Vec::new(),
+        watch: false,
+        embedded: Vec::new(),
+    })
+    .await?;
+    println!("loaded in {:?}", started.elapsed());
+
+    let set = plugins.current();
+    let (control, context) = question();
+    let mut micros = Vec::with_capacity(decisions);
+    for _ in 0..decisions {
+        let (control, started) = (control.clone(), Instant::now());
+        let decision = set.decide(control, &context).await;
+        micros.push(started.elapsed().as_secs_f64() * 1e6);
+        if decision.verdicts.len() != 1 {
+            return Err(format!("not one policy was asked: {decision:?}").into());
+        }
+    }
+    micros.sort_by(f64::total_cmp);
+    let at = |percent: usize| micros[(micros.len() * percent / 100).min(micros.len() - 1)];
+    println!(
+        "{decisions} decisions: median {:.1} us, 99th percentile {:.1} us",
+        at(50),
+        at(99)
+    );
+    Ok(())
+}
+
+fn question() -> (Control, Context) {
+    let path = |path: &str| PathFacts {
+        given: path.into(),
+        normalised: path.into(),
+        resolved: Some(path.into()),
+    };
+    let control = Control::Spawn(Spawn {
+        provider: "claude".into(),
+        approval_mode: ApprovalMode::Guarded,
+        cwd: path("/srv/work/project"),
+        label: Some("measured".into()),
+        prompt: Some("Say hello.".into()),
+        site: Site {
+            orchestrator: None,
+            hostname: "here".into(),
+            base_dir: path("/srv/work"),
+        },
+    });
+    let context = Context {
+        caller: CallerFacts {
+            name: "decide".into(),
+            agent_id: None,
+            administrator: true,
+            scopes: vec!["admin".into()],
+            loopback: true,
+        },
+        now: 1_700_000_000_000,
+        running: Vec::new(),
+    };
+    (control, context)
+}

@@ -1,0 +1,207 @@
+//! The plugin host, with real components in a real directory.
+
+mod cache;
+mod candidates;
+mod decisions;
+mod dummies;
+mod limits;
+mod plans;
+mod replacing;
+mod watching;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agent_relay::domain::control::{
+    ApprovalMode, CallerFacts, Context, Control, Decision, Outcome, Site, Spawn,
+};
+use agent_relay::domain::path::PathFacts;
+use agent_relay::plugins::{
+    ChangeKind, Limits, Options, PluginChange, PluginState, PluginStatus, Plugins,
+};
+use tokio::sync::broadcast;
+
+/// Far longer than anything here takes, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A plugin directory and a cache of its own.
+struct Home {
+    directory: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = Self {
+            directory: tempfile::tempdir().expect("a temporary directory"),
+        };
+        make_directory(&home.plugins());
+        home
+    }
+
+    fn plugins(&self) -> PathBuf {
+        self.directory.path().join("plugins")
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.directory.path().join("cache")
+    }
+
+    fn folder(&self, id: &str) -> PathBuf {
+        self.plugins().join(id)
+    }
+
+    /// Writes a plugin's folder, in whatever order files happen to be written.
+    fn put(&self, id: &str, manifest: &str, wasm: &[u8]) {
+        put(&self.folder(id), manifest, wasm);
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            directory: Some(self.plugins()),
+            cache_directory: self.cache(),
+            limits: Limits::default(),
+            plugins: BTreeMap::new(),
+            required: Vec::new(),
+            watch: false,
+            embedded: Vec::new(),
+        }
+    }
+
+    async fn open(&self) -> Plugins {
+        open(self.options()).await
+    }
+}
+
+async fn open(options: Options) -> Plugins {
+    Plugins::open(options).await.expect("the engine starts")
+}
+
+fn make_directory(path: &Path) {
+    fs::create_dir_all(path).expect("made");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("own directory");
+}
+
+fn write(path: &Path, contents: &[u8]) {
+    fs::write(path, contents).expect("written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("own file");
+}
+
+fn put(folder: &Path, manifest: &str, wasm: &[u8]) {
+    make_directory(folder);
+    write(&folder.join("plugin.wasm"), wasm);
+    write(&folder.join("plugin.toml"), manifest.as_bytes());
+}
+
+/// The built component of a guest under `tests/plugins`.
+fn guest(name: &str) -> Vec<u8> {
+    let path = crate::components::component(&Path::new("tests/plugins").join(name));
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The same component with another digest: a custom section at its end says `number`.
+fn variant(component: &[u8], number: u8) -> Vec<u8> {
+    let mut variant = component.to_vec();
+    variant.extend([0, 4, 2, b't', b'o', number]);
+    variant
+}
+
+/// A manifest for the policy `misbehave` under some id. Deadlines are generous, because tests run
+/// on busy machines; those that wait for one say their own.
+fn policy(id: &str, settings: &str) -> String {
+    format!("id = '{id}'\nkind = 'policy'\n[limits]\ndeadline_ms = 5000\n[settings]\nid = '{id}'\n{settings}\n")
+}
+
+/// A manifest for the provider `misplan`.
+fn provider(id: &str, settings: &str) -> String {
+    format!(
+        "id = '{id}'\nkind = 'provider'\n[grants]\nexecutables = ['sleeper']\nenv = ['SLEEPER_MODE']\nfiles = ['notes.txt']\n\
+         [limits]\ndeadline_ms = 5000\n[settings]\nid = '{id}'\n{settings}\n"
+    )
+}
+
+fn facts(path: &str) -> PathFacts {
+    PathFacts {
+        given: path.into(),
+        normalised: path.into(),
+        resolved: None,
+    }
+}
+
+fn spawn(label: &str) -> Control {
+    Control::Spawn(Spawn {
+        provider: "claude".into(),
+        approval_mode: ApprovalMode::Guarded,
+        cwd: facts("/base/work"),
+        label: Some(label.into()),
+        prompt: None,
+        site: Site {
+            orchestrator: Some("far".into()),
+            hostname: "far".into(),
+            base_dir: facts("/base"),
+        },
+    })
+}
+
+fn context() -> Context {
+    Context {
+        caller: CallerFacts {
+            name: "tester".into(),
+            agent_id: None,
+            administrator: true,
+            scopes: vec!["admin".into()],
+            loopback: true,
+        },
+        now: 1_700_000_000_000,
+        running: Vec::new(),
+    }
+}
+
+async fn decide(plugins: &Plugins, label: &str) -> Decision {
+    plugins.current().decide(spawn(label), &context()).await
+}
+
+/// What a failed decision says.
+#[track_caller]
+fn failure(decision: &Decision) -> &str {
+    match &decision.outcome {
+        Outcome::Failed { reason, .. } => reason,
+        other => panic!("{other:?} is no failure"),
+    }
+}
+
+#[track_caller]
+fn denial(decision: &Decision) -> (&str, &str) {
+    match &decision.outcome {
+        Outcome::Denied { code, reason, .. } => (code, reason),
+        other => panic!("{other:?} is no denial"),
+    }
+}
+
+/// The entry of this id and state.
+#[track_caller]
+fn status(plugins: &Plugins, id: &str, state: PluginState) -> PluginStatus {
+    let statuses = plugins.list();
+    let found = statuses.iter().find(|status| status.id == id && status.state == state);
+    found.cloned().unwrap_or_else(|| panic!("no {state:?} {id} in {statuses:#?}"))
+}
+
+/// Waits for a change of this kind, and answers what else happened before it.
+async fn change(changes: &mut broadcast::Receiver<PluginChange>, kind: ChangeKind, id: &str) -> Vec<PluginChange> {
+    let mut before = Vec::new();
+    let found = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let change = changes.recv().await.expect("no change is missed");
+            if change.kind == kind && change.plugin.id == id {
+                return;
+            }
+            before.push(change);
+        }
+    });
+    if found.await.is_err() {
+        panic!("{id} is not {kind:?}; before that: {before:#?}");
+    }
+    before
+}

@@ -1,0 +1,125 @@
+//! What a guest does to itself stays with that one call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use agent_relay::domain::control::{Outcome, VerdictKind};
+use agent_relay::plugins::PluginState;
+
+use super::{Home, decide, failure, guest, policy, spawn, status};
+
+/// A guest that never ends is ended at its deadline, and until then does not keep other tasks of
+/// the very same thread from running.
+#[tokio::test(flavor = "current_thread")]
+async fn a_loop_ends_at_the_deadline_and_starves_nobody() {
+    let home = Home::new();
+    let manifest = policy("misbehave", "").replace("5000", "500");
+    home.put("misbehave", &manifest, &guest("misbehave"));
+    let plugins = home.open().await;
+
+    let worst_gap = Arc::new(AtomicU64::new(0));
+    let heartbeat = tokio::spawn({
+        let worst_gap = Arc::clone(&worst_gap);
+        async move {
+            let mut last = Instant::now();
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let gap = u64::try_from(last.elapsed().as_millis()).expect("a short time");
+                worst_gap.fetch_max(gap, Ordering::Relaxed);
+                last = Instant::now();
+            }
+        }
+    });
+    let started = Instant::now();
+    let decision = decide(&plugins, "loop").await;
+    let took = started.elapsed();
+    heartbeat.abort();
+
+    assert_eq!(failure(&decision), "policy misbehave did not answer within 500 ms");
+    assert!(took >= Duration::from_millis(500), "{took:?}");
+    // 5 to 10 ms on a quiet machine. Starved, it would be the whole deadline.
+    let worst_gap = worst_gap.load(Ordering::Relaxed);
+    assert!(worst_gap < 100, "the heartbeat waited {worst_gap} ms");
+}
+
+#[tokio::test]
+async fn whatever_a_guest_does_is_a_refusal_with_its_reason() {
+    let home = Home::new();
+    home.put("misbehave", &policy("misbehave", ""), &guest("misbehave"));
+    let plugins = home.open().await;
+    let cases = [
+        ("trap", "trap", "policy misbehave trapped: wasm `unreachable` instruction executed"),
+        ("hog", "memory", "policy misbehave wanted more than 64 MiB of memory"),
+        ("recurse", "trap", "policy misbehave trapped: wasm trap: call stack exhausted"),
+        ("huge", "output", "policy misbehave gave an unusable answer: "),
+        ("nul", "output", "policy misbehave gave an unusable answer: denial.code: "),
+    ];
+    for (wish, code, reason) in cases {
+        let decision = decide(&plugins, wish).await;
+        let [record] = &decision.verdicts[..] else { panic!("{decision:?}") };
+        assert_eq!((record.verdict, record.code.as_deref()), (VerdictKind::Error, Some(code)), "{wish}: {record:?}");
+        let said = failure(&decision).replace("wasm trap: wasm `", "wasm `");
+        assert!(said.starts_with(reason), "{wish}: {said}");
+        // The next call has an instance of its own.
+        let next = decide(&plugins, "").await;
+        assert!(matches!(next.outcome, Outcome::Allowed(_)), "{wish}: {next:?}");
+    }
+    assert_eq!(status(&plugins, "misbehave", PluginState::Active).traps, cases.len() as u64);
+}
+
+#[tokio::test]
+async fn a_flood_of_log_lines_is_cut_off_and_harmless() {
+    let home = Home::new();
+    home.put("misbehave", &policy("misbehave", ""), &guest("misbehave"));
+    let plugins = home.open().await;
+    let decision = decide(&plugins, "flood").await;
+    assert!(matches!(decision.outcome, Outcome::Allowed(_)), "{decision:?}");
+}
+
+#[tokio::test]
+async fn a_long_reason_is_cut_to_two_kilobytes() {
+    let home = Home::new();
+    home.put("misbehave", &policy("misbehave", ""), &guest("misbehave"));
+    let plugins = home.open().await;
+    let decision = decide(&plugins, "large").await;
+    let (code, reason) = super::denial(&decision);
+    assert_eq!((code, reason.len()), ("large", 2048));
+}
+
+/// One plugin that is stuck fills its own room, not everybody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_beyond_the_room_are_told_to_try_again() {
+    let home = Home::new();
+    let manifest = policy("misbehave", "").replace("5000", "1500");
+    home.put("misbehave", &manifest, &guest("misbehave"));
+    let plugins = home.open().await;
+    let set = plugins.current();
+    let calls: Vec<_> = (0..40)
+        .map(|_| {
+            let set = Arc::clone(&set);
+            tokio::spawn(async move { set.decide(spawn("loop"), &super::context()).await })
+        })
+        .collect();
+    let mut codes = Vec::new();
+    for call in calls {
+        let decision = call.await.expect("no panic");
+        codes.push(decision.verdicts[0].code.clone().expect("a failure has a code"));
+    }
+    let of = |code: &str| codes.iter().filter(|found| *found == code).count();
+    assert_eq!(of("deadline"), 16, "{codes:?}");
+    assert_eq!(of("overloaded"), 24, "{codes:?}");
+    // The room is free again.
+    assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
+}
+
+/// The limit is on the call as a whole and comes from the manifest.
+#[tokio::test]
+async fn a_manifest_may_ask_for_less_memory() {
+    let home = Home::new();
+    let manifest = policy("misbehave", "").replace("[limits]", "[limits]\nmemory_mb = 4");
+    home.put("misbehave", &manifest, &guest("misbehave"));
+    let plugins = home.open().await;
+    let decision = decide(&plugins, "hog").await;
+    assert_eq!(failure(&decision), "policy misbehave wanted more than 4 MiB of memory");
+}

@@ -1,0 +1,110 @@
+//! Changes of the directory are noticed without anybody asking.
+
+use std::fs;
+
+use agent_relay::plugins::{ChangeKind, PluginState, Plugins};
+
+use super::{Home, change, decide, denial, guest, open, policy, provider, put, status, variant, write};
+
+async fn watching(home: &Home) -> Plugins {
+    let mut options = home.options();
+    options.watch = true;
+    open(options).await
+}
+
+fn marked(marker: &str) -> String {
+    policy("guard", &format!("marker = '{marker}'"))
+}
+
+#[tokio::test]
+async fn a_file_renamed_into_place() {
+    let home = Home::new();
+    home.put("guard", &marked("one"), &guest("misbehave"));
+    let plugins = watching(&home).await;
+    let mut changes = plugins.changes();
+    let next = home.folder("guard").join("plugin.toml.tmp");
+    write(&next, marked("two").as_bytes());
+    fs::rename(&next, home.folder("guard").join("plugin.toml")).expect("renamed");
+    change(&mut changes, ChangeKind::Activated, "guard").await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "two");
+}
+
+#[tokio::test]
+async fn a_component_rewritten_in_place() {
+    let home = Home::new();
+    let wasm = guest("misbehave");
+    home.put("guard", &marked("one"), &wasm);
+    let plugins = watching(&home).await;
+    let before = status(&plugins, "guard", PluginState::Active);
+    let mut changes = plugins.changes();
+    write(&home.folder("guard").join("plugin.wasm"), &variant(&wasm, 1));
+    change(&mut changes, ChangeKind::Activated, "guard").await;
+    let after = status(&plugins, "guard", PluginState::Active);
+    assert_ne!(before.digest, after.digest);
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "one");
+}
+
+/// Editors and copies replace by deleting and creating: nobody must see the gap.
+#[tokio::test]
+async fn a_folder_deleted_and_made_again() {
+    let home = Home::new();
+    home.put("guard", &marked("one"), &guest("misbehave"));
+    let plugins = watching(&home).await;
+    let mut changes = plugins.changes();
+    fs::remove_dir_all(home.folder("guard")).expect("removed");
+    home.put("guard", &marked("two"), &guest("misbehave"));
+    let before = change(&mut changes, ChangeKind::Activated, "guard").await;
+    assert!(before.iter().all(|change| change.kind != ChangeKind::Removed), "{before:#?}");
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "two");
+}
+
+#[tokio::test]
+async fn a_folder_deleted_for_good() {
+    let home = Home::new();
+    home.put("misplan", &provider("misplan", ""), &guest("misplan"));
+    let plugins = watching(&home).await;
+    assert_eq!(plugins.current().provider_ids(), ["misplan"]);
+    let mut changes = plugins.changes();
+    fs::remove_dir_all(home.folder("misplan")).expect("removed");
+    change(&mut changes, ChangeKind::Removed, "misplan").await;
+    assert!(plugins.current().provider_ids().is_empty());
+    assert!(plugins.list().is_empty());
+}
+
+#[tokio::test]
+async fn a_bad_candidate_is_announced_and_a_better_one_too() {
+    let home = Home::new();
+    home.put("guard", &marked("one"), &guest("misbehave"));
+    let plugins = watching(&home).await;
+    let mut changes = plugins.changes();
+    write(&home.folder("guard").join("plugin.wasm"), b"garbage");
+    change(&mut changes, ChangeKind::Rejected, "guard").await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "one");
+    home.put("guard", &marked("two"), &guest("misbehave"));
+    change(&mut changes, ChangeKind::Activated, "guard").await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "two");
+}
+
+#[tokio::test]
+async fn a_directory_that_comes_goes_and_comes_back() {
+    let home = Home::new();
+    fs::remove_dir(home.plugins()).expect("removed");
+    let plugins = watching(&home).await;
+    let mut changes = plugins.changes();
+
+    // Made elsewhere and moved into place, so that it is complete when it appears.
+    let elsewhere = home.directory.path().join("elsewhere");
+    put(&elsewhere.join("guard"), &marked("one"), &guest("misbehave"));
+    super::make_directory(&elsewhere);
+    fs::rename(&elsewhere, home.plugins()).expect("moved");
+    change(&mut changes, ChangeKind::Activated, "guard").await;
+
+    fs::remove_dir_all(home.plugins()).expect("removed");
+    change(&mut changes, ChangeKind::Removed, "guard").await;
+    assert!(plugins.list().is_empty());
+
+    super::make_directory(&home.plugins());
+    home.put("guard", &marked("two"), &guest("misbehave"));
+    change(&mut changes, ChangeKind::Activated, "guard").await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "two");
+}
