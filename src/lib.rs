@@ -120,7 +120,7 @@ fn plugin_options(config: &Config) -> plugins::Options {
         directory: Some(config.plugins.dir.clone()),
         cache_directory: config.plugins.cache_dir.clone(),
         limits: plugins::Limits::default(),
-        plugins: config.plugins.overrides.iter().map(|(id, over)| (id.clone(), over.to_options())).collect(),
+        plugins: config.plugins.overrides.iter().map(|(id, over)| (id.clone(), plugin_config(over))).collect(),
         required: config.plugins.required.clone(),
         watch: config.plugins.watch,
         embedded: plugins::EMBEDDED.to_vec(),
@@ -147,5 +147,22 @@ fn host(config: &Config, address: std::net::SocketAddr) -> Host {
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         relay_url: config.spawn.relay_url.clone().unwrap_or_else(|| format!("http://{address}")),
         dry_run: config.spawn.dry_run,
+    }
+}
+
+fn plugin_config(over: &config::PluginOverride) -> plugins::PluginConfig {
+    plugins::PluginConfig {
+        enabled: over.enabled,
+        order: over.order,
+        mode: over.mode,
+        limits: plugins::LimitsWanted { memory_mb: over.memory_mb, deadline_ms: over.deadline_ms },
+        grants: plugins::AllowedGrants {
+            executables: over.grants.executables.clone(),
+            env: over.grants.env.clone(),
+            // Allowed means: those that the manifest names.
+            files: over.grants.files.and_then(|allowed| (!allowed).then(Vec::new)),
+        },
+        // It was read from TOML, so it goes back.
+        settings: over.settings.as_ref().and_then(|settings| toml::Table::try_from(settings).ok()).unwrap_or_default(),
     }
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 mod bindings;
 mod cache;
 mod candidate;
+mod embedded;
 mod engine;
 mod figures;
 mod folder;
@@ -38,6 +39,7 @@ mod sandbox;
 mod set;
 mod watch;
 
+pub use embedded::EMBEDDED;
 pub use figures::{CALL_SECONDS, CALLS_TOTAL, GENERATION, RELOAD_TOTAL};
 pub use limits::{DEADLINE_MS_MAX, Limits, MEMORY_MB_MAX};
 pub use manifest::{AllowedGrants, Grants, LimitsWanted, PluginConfig, PluginKind};
