@@ -6,7 +6,10 @@
 
 mod rule;
 
-#[allow(missing_docs, reason = "generated from wit/, where the documentation is")]
+#[allow(
+    missing_docs,
+    reason = "generated from wit/, where the documentation is"
+)]
 mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",

@@ -1,0 +1,77 @@
+//! Provider `claude`: interactive sessions of Claude Code.
+//!
+//! Observed with the real program, version 2.1.197, in tmux against a scripted model:
+//!
+//! | what | seen |
+//! |---|---|
+//! | `--dangerously-skip-permissions` as root | exits with status 1 |
+//! | the same, not as root | asks once whether that is accepted, unless `--settings` holds `skipDangerousModePermissionPrompt` |
+//! | `dontAsk` with `--allowedTools Bash,Edit,Write,...` | runs and writes, also outside the directory, and asks nothing; root too |
+//! | `acceptEdits` | writes and `touch` inside the directory at once; outside, a person is asked |
+//! | `plan` | a person is asked before each write and may say yes |
+//! | `dontAsk` with `--tools Read,Glob,Grep,...` | only those exist; reading outside the directory and writing are refused, nobody is asked |
+//! | prompt after `--` | taken as it is: `-p hi` and `!ls` reach the model, `/status` is a command |
+//! | `--mcp-config FILE` | `${NAME}` in a header is filled in from the environment; spaces in FILE do no harm |
+//! | a directory not yet trusted | a dialog; trusting a parent once is enough for all below it |
+//! | text pasted during a turn | waits for the turn to end |
+//! | Escape, a pause of 50 ms, text, Enter | ends the turn, the text is the next; without the pause Escape is lost |
+//! | text pasted into a dialog | ignored, but Enter then says yes to it |
+//! | Escape, then three C-c, 300 ms apart | ends it when idle, during a turn and in a dialog |
+//!
+//! The two lines about dialogs are why `ready` names a text that no dialog shows: while none of
+//! it is on the screen, nothing may be typed.
+
+mod command;
+mod settings;
+
+use provider_kit::{
+    ApprovalMode, Description, Guest, LaunchPlan, LaunchSite, Message, PlanError, Presentation,
+    SpawnRequest, StopPlan, StopReason, host, words,
+};
+use settings::Settings;
+
+struct Claude;
+
+impl Guest for Claude {
+    fn describe() -> Description {
+        Description {
+            id: "claude".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            // Settings that cannot be read are the business of `check_settings`.
+            executables: vec![
+                Settings::read(&host::settings())
+                    .unwrap_or_default()
+                    .executable,
+            ],
+            approval_modes: vec![
+                ApprovalMode::Open,
+                ApprovalMode::Guarded,
+                ApprovalMode::ReadOnly,
+            ],
+            takes_prompt: true,
+            extensions: Vec::new(),
+        }
+    }
+
+    fn check_settings(settings: String) -> Result<(), String> {
+        Settings::read(&settings).map(|_| ())
+    }
+
+    fn plan(request: SpawnRequest, site: LaunchSite) -> Result<LaunchPlan, PlanError> {
+        let settings = Settings::read(&host::settings()).map_err(PlanError::Invalid)?;
+        Ok(command::plan(&settings, &request, &site))
+    }
+
+    fn present(message: Message) -> Presentation {
+        words::notice(&message, &["Escape"])
+    }
+
+    fn stop(_reason: StopReason) -> StopPlan {
+        StopPlan {
+            keys: ["Escape", "C-c", "C-c", "C-c"].map(str::to_owned).to_vec(),
+            grace_ms: 10_000,
+        }
+    }
+}
+
+provider_kit::bindings::export!(Claude with_types_in provider_kit::bindings);

@@ -1,0 +1,78 @@
+//! Provider `codex`: interactive sessions of Codex.
+//!
+//! Observed with the real program, version 0.169.0, in tmux against a scripted model:
+//!
+//! | what | seen |
+//! |---|---|
+//! | without `--no-daemon` | the session runs in a background server that all sessions share: commands and servers of tools get the environment of whoever started it first, and ending the session does not end it |
+//! | `--ask-for-approval never --sandbox danger-full-access` | runs and writes anywhere, network too; root too |
+//! | `on-request`, `workspace-write` | writes in the directory and in `/tmp`, no network; for more a person is asked |
+//! | `never`, `read-only` | every write fails (`Read-only file system`), no network; for more is refused without asking |
+//! | a server's tools in the last two | asked about, and refused under `never`, unless its `default_tools_approval_mode` is `approve` |
+//! | `bearer_token_env_var` | the token is read from that variable |
+//! | `developer_instructions` | reach the model as a message of the developer |
+//! | prompt after `--` | taken as it is (`-p hi`, `/status` reach the model), except for one that begins with `!`: it is **run as a shell command outside the sandbox**, in every mode |
+//! | a Git repository not yet trusted | a dialog, unless `projects` names the directory; not so outside repositories |
+//! | text pasted during a turn | is put to the model after the next tool call |
+//! | Escape, text, Enter | ends the turn, the text is the next |
+//! | text pasted into a dialog | ignored (typed key by key, a `y` says yes), but Enter then says yes to it |
+//! | C-c three times, 300 ms apart | ends it when idle, during a turn and in a dialog |
+//!
+//! The lines about dialogs are why `ready` names a text that no dialog shows: while it is not on
+//! the screen, nothing may be typed. `codex queue` was looked at and left alone: it speaks to the
+//! shared server.
+
+mod command;
+mod settings;
+
+use provider_kit::{
+    ApprovalMode, Description, Guest, LaunchPlan, LaunchSite, Message, PlanError, Presentation,
+    SpawnRequest, StopPlan, StopReason, host, words,
+};
+use settings::Settings;
+
+struct Codex;
+
+impl Guest for Codex {
+    fn describe() -> Description {
+        Description {
+            id: "codex".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            // Settings that cannot be read are the business of `check_settings`.
+            executables: vec![
+                Settings::read(&host::settings())
+                    .unwrap_or_default()
+                    .executable,
+            ],
+            approval_modes: vec![
+                ApprovalMode::Open,
+                ApprovalMode::Guarded,
+                ApprovalMode::ReadOnly,
+            ],
+            takes_prompt: true,
+            extensions: Vec::new(),
+        }
+    }
+
+    fn check_settings(settings: String) -> Result<(), String> {
+        Settings::read(&settings).map(|_| ())
+    }
+
+    fn plan(request: SpawnRequest, site: LaunchSite) -> Result<LaunchPlan, PlanError> {
+        let settings = Settings::read(&host::settings()).map_err(PlanError::Invalid)?;
+        command::plan(&settings, &request, &site)
+    }
+
+    fn present(message: Message) -> Presentation {
+        words::notice(&message, &["Escape"])
+    }
+
+    fn stop(_reason: StopReason) -> StopPlan {
+        StopPlan {
+            keys: ["C-c", "C-c", "C-c"].map(str::to_owned).to_vec(),
+            grace_ms: 10_000,
+        }
+    }
+}
+
+provider_kit::bindings::export!(Codex with_types_in provider_kit::bindings);
