@@ -22,6 +22,9 @@ const GRACE_MAX: Duration = Duration::from_mins(1);
 /// How long the kernel may take to end what cannot refuse, and its host to take note.
 const FORCED_END_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How often a program without a host is looked at while it is ended.
+const UNHOSTED_INTERVAL: Duration = Duration::from_millis(20);
+
 /// A program that ended before it was up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the program {how} before it was up{output}", how = exit.how, output = shown(&exit.last_output))]
@@ -129,7 +132,7 @@ impl Sessions {
     /// of it by SIGKILL. Returns when the program is confirmed to have ended; one that has is left alone.
     pub async fn stop(&self, name: &SessionName, plan: &StopPlan) -> Result<Exit, StopError> {
         let SessionState::Running { pid } = self.state(name) else {
-            self.end_unhosted(name);
+            self.end_unhosted(name).await?;
             return Ok(self.exited(name).await);
         };
         let grace = Duration::from_millis(plan.grace_ms.into()).min(GRACE_MAX);
@@ -202,7 +205,7 @@ impl Sessions {
     }
 
     /// Ends a program whose host was killed: it can be told from a later process with its id by when it began.
-    fn end_unhosted(&self, name: &SessionName) {
+    async fn end_unhosted(&self, name: &SessionName) -> Result<(), StopError> {
         let folder = self.folder(name);
         let (
             None,
@@ -213,12 +216,24 @@ impl Sessions {
             }),
         ) = (folder.exit(), folder.state())
         else {
-            return;
+            return Ok(());
         };
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid.filter(|pid| process::birth(*pid) == Some(birth)) {
-            _ = kill_process_group(pid, Signal::KILL);
+        let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + FORCED_END_DEADLINE;
+        // The kernel tells the end of a process only to its parent, which is not us.
+        while process::birth(id) == Some(birth) {
+            if Instant::now() > deadline {
+                return Err(StopError::StillRunning {
+                    name: name.clone(),
+                    pid,
+                });
+            }
+            _ = kill_process_group(id, Signal::KILL);
+            sleep(UNHOSTED_INTERVAL).await;
         }
+        Ok(())
     }
 
     fn lost(&self, name: &SessionName) -> Exit {

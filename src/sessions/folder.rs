@@ -160,7 +160,11 @@ impl Folder {
     /// Returns once the host has ended, at once when it has.
     pub(super) async fn ended(&self) -> io::Result<()> {
         let pipe = pipe::OpenOptions::new().open_receiver(self.path.join(ALIVE))?;
-        released(&pipe).await
+        // First listen, then look: the kernel reports the end of a host only to those who listened while it lived.
+        if self.is_alive() {
+            released(&pipe).await?;
+        }
+        Ok(())
     }
 
     /// Listens for the outcome of a start; to be called before the host is started.

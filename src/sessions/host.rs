@@ -67,6 +67,10 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
     // Before the program is there, so that no request to end it is missed.
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // tmux leaves these two ignored, and a program would inherit that: reading in the moment before it
+    // is in the foreground would then fail instead of waiting. What is caught here is the default there.
+    let _tty_input = signal(SignalKind::from_raw(Signal::TTIN.as_raw()))?;
+    let _tty_output = signal(SignalKind::from_raw(Signal::TTOU.as_raw()))?;
     let pane = launch
         .terminal
         .is_some()

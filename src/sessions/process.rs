@@ -49,12 +49,16 @@ pub(super) fn end_leftovers(pid: Pid, all: bool) {
     }
 }
 
-/// When the process of this id began, in the kernel's ticks since boot; none when there is none or the system does not say.
+/// When the process of this id began, in the kernel's ticks since boot; none when it has ended or the
+/// system does not say.
 pub(super) fn birth(pid: Pid) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name, in parentheses, may hold anything; the 22nd field is the 20th behind it.
-    let fields = status.rsplit_once(')')?.1;
-    fields.split_whitespace().nth(19)?.parse().ok()
+    // The name, in parentheses, may hold anything; the third field follows it.
+    let mut fields = status.rsplit_once(')')?.1.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// The children of this process, adopted ones included.

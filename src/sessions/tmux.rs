@@ -11,6 +11,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
+use tokio::time::sleep;
 
 use super::environment;
 use super::folder::{Terminal, private_directory};
@@ -26,6 +27,9 @@ const COMPLAINT_BYTES_MAX: u64 = 4 * 1024;
 const OLDEST_VERSION: (u32, u32) = (3, 0);
 /// A socket's path must fit into the kernel's 108 bytes with its final zero.
 const SOCKET_BYTES_MAX: usize = 100;
+/// How often a session is tried to be started, and the pause between two tries.
+const START_TRIES: usize = 4;
+const START_PAUSE: Duration = Duration::from_millis(50);
 /// Lines of output a pane remembers.
 const HISTORY_LINES: &str = "2000";
 /// The size of a screen nobody looks at.
@@ -134,7 +138,16 @@ impl Tmux {
             "set-option", "-s", "escape-time", "0", ";",
             "new-session", "-d", "-s", name.as_str(), "-x", width, "-y", height, "--", &program, args[0], args[1],
         ];
-        self.run(&words, None).await.map(drop)
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.run(&words, None).await {
+                // A server ends with its last session, and one that is about to takes no new one. The next try starts another;
+                // that it could start the program twice is impossible, for there is one launch file.
+                Err(TmuxError::Failed { .. }) if tries < START_TRIES => sleep(START_PAUSE).await,
+                outcome => return outcome.map(drop),
+            }
+        }
     }
 
     pub(super) async fn kill_session(&self, name: &SessionName) -> Result<(), TmuxError> {
