@@ -4,7 +4,8 @@
 //! a policy, such as `plugins/containment`.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use agent_relay::domain::control::{ApprovalMode, CallerFacts, Context, Control, Site, Spawn};
@@ -22,20 +23,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A directory with this plugin alone.
     let id = folder.file_name().ok_or("FOLDER has no name")?;
-    let directory = std::env::temp_dir().join(format!("agent-relay-decide-{}", std::process::id()));
-    std::fs::create_dir_all(directory.join("plugins").join(id))?;
+    let directory = tempfile::tempdir()?;
+    let plugins = directory.path().join("plugins");
+    fs::create_dir_all(plugins.join(id))?;
     for file in ["plugin.toml", "plugin.wasm"] {
-        std::fs::copy(
-            folder.join(file),
-            directory.join("plugins").join(id).join(file),
-        )?;
+        fs::copy(folder.join(file), plugins.join(id).join(file))?;
     }
-    let result = measure(&directory, decisions).await;
-    std::fs::remove_dir_all(&directory)?;
-    result
+    measure(directory.path(), decisions).await
 }
 
-async fn measure(directory: &std::path::Path, decisions: usize) -> Result<(), Box<dyn Error>> {
+async fn measure(directory: &Path, decisions: usize) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let plugins = Plugins::open(Options {
         directory: Some(directory.join("plugins")),

@@ -5,9 +5,9 @@
 //! with a deadline, a memory limit and nothing to hold on to, and what it answers is checked
 //! before anybody acts on it. Nothing a plugin does may stop, slow or grow the relay.
 //!
-//! The way of a candidate: [`folder`] reads it, [`manifest`] says what it wants, [`candidate`]
-//! takes it through the stages, [`registry`] decides what it replaces, and [`set`] is what a
-//! request works with. [`engine`] and [`sandbox`] are the runtime; [`watch`] notices changes.
+//! The way of a candidate: `folder` reads it, `manifest` says what it wants, `candidate` takes it
+//! through the stages, `registry` decides what it replaces, and `set` is what a request works
+//! with. `engine` and `sandbox` are the runtime; `watch` notices changes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -156,6 +156,8 @@ impl Plugins {
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let engine = Engine::new().map_err(|error| OpenError::Engine(format!("{error:#}")))?;
         let (troubles, troubles_seen) = mpsc::channel(TROUBLES_MAX);
+        // A relative path has no parent to watch while the directory is not there.
+        let directory = options.directory.map(|path| std::path::absolute(&path).unwrap_or(path));
         let workshop = Workshop {
             cache: Arc::new(Cache::open(&options.cache_directory, &engine)),
             engine,
@@ -165,7 +167,7 @@ impl Plugins {
         };
         let registry = Registry::new(
             workshop,
-            options.directory.clone(),
+            directory.clone(),
             options.required,
             options.embedded,
         );
@@ -176,7 +178,7 @@ impl Plugins {
         });
         let again = shared.look(Look::Changed).await;
         let stop = CancellationToken::new();
-        let watched = options.directory.filter(|_| options.watch);
+        let watched = directory.filter(|_| options.watch);
         tokio::spawn(watch::keep(
             Arc::clone(&shared),
             watched,

@@ -1,10 +1,10 @@
 //! From bytes to a plugin that may go live: each stage can reject it, and none touches what is
 //! active.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -30,7 +30,7 @@ pub(super) struct Source {
     /// The name of its folder, which its manifest must repeat.
     pub(super) name: String,
     pub(super) manifest: String,
-    pub(super) wasm: Cow<'static, [u8]>,
+    pub(super) wasm: Bytes,
 }
 
 impl Source {
@@ -84,12 +84,14 @@ impl Workshop {
     /// Takes a candidate through every further stage.
     pub(super) async fn build(
         &self,
-        source: Source,
-        terms: Terms,
-        fingerprint: Fingerprint,
+        source: &Source,
+        terms: &Terms,
+        fingerprint: &Fingerprint,
         generation: u64,
     ) -> Result<Plugin, Rejection> {
-        let compiled = self.compile(source.wasm, &fingerprint.wasm).await?;
+        let compiled = self
+            .compile(source.wasm.clone(), &fingerprint.wasm)
+            .await?;
         let interface = self.interface(&compiled, terms.kind)?;
         let sandbox = Sandbox::new(
             self.engine.clone(),
@@ -101,15 +103,15 @@ impl Workshop {
             self.troubles.clone(),
         );
         let (version, guest) = match terms.kind {
-            PluginKind::Policy => self.policy(&compiled, &sandbox, &terms).await?,
-            PluginKind::Provider => self.provider(&compiled, &sandbox, &terms).await?,
+            PluginKind::Policy => self.policy(&compiled, &sandbox, terms).await?,
+            PluginKind::Provider => self.provider(&compiled, &sandbox, terms).await?,
         };
         let plugin = Plugin {
-            terms,
+            terms: terms.clone(),
             version,
             interface,
             origin: source.origin,
-            fingerprint,
+            fingerprint: fingerprint.clone(),
             loaded_at: super::now(),
             sandbox,
             guest,
@@ -118,7 +120,7 @@ impl Workshop {
         Ok(plugin)
     }
 
-    async fn compile(&self, wasm: Cow<'static, [u8]>, digest: &str) -> Result<Compiled, Rejection> {
+    async fn compile(&self, wasm: Bytes, digest: &str) -> Result<Compiled, Rejection> {
         let (engine, cache, digest) = (
             self.engine.clone(),
             Arc::clone(&self.cache),

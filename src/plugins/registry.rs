@@ -4,11 +4,12 @@
 //! and changes only what differs. Whoever looks holds the registry alone, so loads happen one
 //! after the other.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use crate::domain::control::PolicyMode;
 
@@ -139,7 +140,7 @@ impl Registry {
                 origin: Origin::BuiltIn,
                 name: id.clone(),
                 manifest: embedded.manifest.to_owned(),
-                wasm: Cow::Borrowed(embedded.wasm),
+                wasm: Bytes::from_static(embedded.wasm),
             };
             self.load(&mut place, source, look).await;
         }
@@ -168,7 +169,7 @@ impl Registry {
                         origin: Origin::Directory,
                         name: name.clone(),
                         manifest: files.manifest,
-                        wasm: Cow::Owned(files.wasm),
+                        wasm: files.wasm.into(),
                     };
                     self.load(&mut place, source, look).await;
                 }
@@ -229,11 +230,13 @@ impl Registry {
             return self.disable(place, status);
         }
         let generation = self.generations.get(&terms.id).copied().unwrap_or(0) + 1;
-        match self
-            .workshop
-            .build(source, terms, fingerprint, generation)
-            .await
-        {
+        let build = || self.workshop.build(&source, &terms, &fingerprint, generation);
+        let mut built = build().await;
+        // A machine that is busy starting everything at once is no fault of the plugin's.
+        if built.as_ref().is_err_and(|rejection| rejection.passing) {
+            built = build().await;
+        }
+        match built {
             Ok(plugin) => self.activate(place, plugin),
             Err(rejection) => self.reject(place, status, rejection),
         }
