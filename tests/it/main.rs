@@ -1,5 +1,8 @@
 //! The one integration binary: each module drives the real thing.
 
+mod agents;
 mod components;
+mod messages;
 mod plugins;
+mod server;
 mod sessions;

@@ -1,0 +1,187 @@
+//! A client of the HTTP API that checks, with every answer, what holds for all of them.
+
+use std::time::Duration;
+
+use agent_relay::domain::agent::Agent;
+use agent_relay::domain::message::Message;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{PATIENCE, Stream};
+
+/// Calls one relay, with one credential or without.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    /// `http://ADDRESS`
+    pub(crate) base: String,
+    token: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn new(base: &str, token: Option<&str>) -> Self {
+        let http = reqwest::Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE * 2);
+        let http = http.pool_idle_timeout(Duration::from_secs(20)).build().expect("a client");
+        Self { http, base: base.to_owned(), token: token.map(str::to_owned) }
+    }
+
+    /// The same relay with another credential.
+    pub(crate) fn with_token(&self, token: Option<&str>) -> Self {
+        Self::new(&self.base, token)
+    }
+
+    /// `HOST:PORT`
+    pub(crate) fn address(&self) -> &str {
+        self.base.strip_prefix("http://").expect("an http address")
+    }
+
+    /// A request to be sent by [`Client::call`], or as it is.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn call(&self, request: RequestBuilder) -> Answer {
+        self.try_call(request).await.expect("an answer")
+    }
+
+    /// As [`Client::call`], for a relay that may be killed meanwhile.
+    pub(crate) async fn try_call(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Answer { status, headers, text: response.text().await? })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(self.request(Method::POST, path).json(&body)).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.call(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(self.request(Method::DELETE, path)).await
+    }
+
+    /// Registers an agent, new or not.
+    pub(crate) async fn register(&self, card: Value) -> Agent {
+        let answer = self.post("/api/agents", card).await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        answer.parse()
+    }
+
+    /// Registers agents of which nothing matters but that they are there.
+    pub(crate) async fn register_all(&self, ids: &[&str]) {
+        for id in ids {
+            self.register(json!({"id": id})).await;
+        }
+    }
+
+    /// Sends a message.
+    pub(crate) async fn send(&self, draft: Value) -> Message {
+        self.post("/api/messages", draft).await.expect(201)
+    }
+
+    /// Sends a message of which only sender, target and text matter.
+    pub(crate) async fn say(&self, from: &str, to: &str, body: &str) -> Message {
+        self.send(json!({"from": from, "to": to, "body": body})).await
+    }
+
+    /// Messages by a query.
+    pub(crate) async fn messages(&self, query: &str) -> Vec<Message> {
+        self.get(&format!("/api/messages?{query}")).await.expect(200)
+    }
+
+    /// The bodies of what reaches an agent, oldest first.
+    pub(crate) async fn inbox(&self, agent: &str) -> Vec<String> {
+        let messages = self.messages(&format!("for={agent}&limit=1000")).await;
+        messages.into_iter().map(|message| message.body).collect()
+    }
+
+    /// Follows the events of a query from now on. The first frame, `relay.ready`, is taken.
+    pub(crate) async fn follow(&self, query: &str) -> Stream {
+        let mut stream = self.open_stream(query, None).await;
+        stream.ready().await;
+        stream
+    }
+
+    /// Opens an event stream, after a position or from now on.
+    pub(crate) async fn open_stream(&self, query: &str, last_event_id: Option<&str>) -> Stream {
+        let mut request = self.request(Method::GET, &format!("/api/events?{query}"));
+        if let Some(id) = last_event_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap_or_default());
+        Stream::new(response)
+    }
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body as JSON, whatever the status.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// The body, of an answer that must have this status.
+    #[track_caller]
+    pub(crate) fn expect<T: DeserializeOwned>(self, status: u16) -> T {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        assert!(self.header("x-request-id").is_some_and(|id| !id.is_empty()), "{self:?}");
+        self.parse()
+    }
+
+    /// The problem, of an answer that must be this one. Everything that holds for all problems is
+    /// checked.
+    #[track_caller]
+    pub(crate) fn problem(self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem: Value = self.parse();
+        assert_eq!(problem["code"], code, "{self:?}");
+        assert_eq!(problem["status"], status, "{self:?}");
+        assert_eq!(problem["error"], problem["detail"], "{self:?}");
+        assert_eq!(problem["requestId"].as_str(), self.header("x-request-id"), "{self:?}");
+        for member in ["type", "title", "detail", "next", "requestId"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member} in {self:?}");
+        }
+        problem
+    }
+
+    /// A problem of a field: 400, and the detail holds this text.
+    #[track_caller]
+    pub(crate) fn invalid(self, text: &str) {
+        let problem = self.problem(400, "invalid_request");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(text)), "no {text:?} in {problem}");
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The path and query of the next page.
+    pub(crate) fn next_page(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let address = link.strip_suffix(">; rel=\"next\"").and_then(|link| link.strip_prefix('<'));
+        Some(address.unwrap_or_else(|| panic!("a Link header of another form: {link}")).to_owned())
+    }
+}

@@ -1,0 +1,124 @@
+//! A client of the event stream: frames as they come, each awaited with a bound.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::PATIENCE;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Frame {
+    /// Absent on what is not part of the history.
+    pub(crate) id: Option<String>,
+    pub(crate) event: String,
+    pub(crate) data: Value,
+}
+
+impl Frame {
+    /// The number in the id: its place in commit order.
+    pub(crate) fn seq(&self) -> i64 {
+        let id = self.id.as_deref().unwrap_or_else(|| panic!("no id in {self:?}"));
+        let (_, seq) = id.rsplit_once('-').expect("EPOCH-NUMBER");
+        seq.parse().expect("a number")
+    }
+
+    /// A text of the data.
+    pub(crate) fn text(&self, member: &str) -> &str {
+        self.data[member].as_str().unwrap_or_else(|| panic!("no {member} in {self:?}"))
+    }
+}
+
+/// An open event stream. Dropping it hangs up.
+pub(crate) struct Stream {
+    response: reqwest::Response,
+    /// What came and is not yet a whole frame.
+    partial: Vec<u8>,
+    frames: VecDeque<Frame>,
+    /// Every `retry` that was sent, in milliseconds.
+    pub(crate) retries: Vec<u64>,
+}
+
+impl Stream {
+    pub(super) fn new(response: reqwest::Response) -> Self {
+        Self { response, partial: Vec::new(), frames: VecDeque::new(), retries: Vec::new() }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// The next frame, or `None` when the stream ended.
+    pub(crate) async fn next_or_end(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.frames.pop_front() {
+                return Some(frame);
+            }
+            // A connection that was cut off is an end like any other.
+            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("a frame in time").ok()??;
+            self.partial.extend_from_slice(&chunk);
+            while let Some(end) = self.partial.windows(2).position(|pair| pair == b"\n\n") {
+                let rest = self.partial.split_off(end + 2);
+                let block = std::mem::replace(&mut self.partial, rest);
+                self.take_block(std::str::from_utf8(&block).expect("UTF-8"));
+            }
+        }
+    }
+
+    fn take_block(&mut self, block: &str) {
+        let mut frame = Frame { id: None, event: "message".to_owned(), data: Value::Null };
+        let mut has_data = false;
+        for line in block.lines().filter(|line| !line.is_empty() && !line.starts_with(':')) {
+            let (field, value) = line.split_once(": ").unwrap_or_else(|| panic!("not a field: {line:?}"));
+            match field {
+                "id" => frame.id = Some(value.to_owned()),
+                "event" => value.clone_into(&mut frame.event),
+                "retry" => self.retries.push(value.parse().expect("milliseconds")),
+                "data" => {
+                    assert!(!has_data, "the data of an event is one line: {block:?}");
+                    has_data = true;
+                    frame.data = serde_json::from_str(value).expect("JSON");
+                }
+                _ => panic!("no such field: {line:?}"),
+            }
+        }
+        if has_data {
+            self.frames.push_back(frame);
+        }
+    }
+
+    /// The next frame, whatever it is.
+    pub(crate) async fn next(&mut self) -> Frame {
+        self.next_or_end().await.expect("the stream to go on")
+    }
+
+    /// The first frame of a stream that begins where it was asked to.
+    pub(crate) async fn ready(&mut self) -> Frame {
+        let frame = self.next().await;
+        assert_eq!(frame.event, "relay.ready", "{frame:?}");
+        assert_eq!(frame.id, None, "it is not part of the history");
+        frame
+    }
+
+    /// The next event of this name; others are passed over.
+    pub(crate) async fn next_event(&mut self, name: &str) -> Frame {
+        loop {
+            let frame = self.next().await;
+            if frame.event == name {
+                return frame;
+            }
+        }
+    }
+
+    /// The bodies of the messages that come until the one with this body, which comes last.
+    pub(crate) async fn bodies_until(&mut self, last: &str) -> Vec<String> {
+        let mut bodies = Vec::new();
+        loop {
+            bodies.push(self.next_event("message.new").await.text("body").to_owned());
+            if bodies.last().is_some_and(|body| body == last) {
+                return bodies;
+            }
+        }
+    }
+}
