@@ -32,11 +32,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     /// Look at the plugins of a running relay.
-    #[command(
-        subcommand,
-        arg_required_else_help = true,
-        disable_help_subcommand = true
-    )]
+    #[command(subcommand, arg_required_else_help = true, disable_help_subcommand = true)]
     Plugin(plugin::Plugin),
     /// Print the OpenAPI 3.1 document of the HTTP interface, without a running relay.
     Openapi,
@@ -74,18 +70,22 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
-    let env = Environment::of_process();
-    let outcome = match command {
-        Command::Serve(args) => serve::run(args, &env),
-        Command::Plugin(plugin::Plugin::List(args)) => plugin::list(&args, &env),
-        Command::Openapi => print(agent_relay::http::document_text()),
-        Command::SessionHost { dir } => return agent_relay::sessions::host_main(&dir),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    match obey(command) {
+        Ok(code) => code,
         Err(Failure::Usage(problem)) => report(&problem, 2),
         Err(Failure::Other(problem)) => report(&problem, 1),
     }
+}
+
+fn obey(command: Command) -> Result<ExitCode, Failure> {
+    let env = Environment::of_process()?;
+    match command {
+        Command::Serve(args) => serve::run(args, &env)?,
+        Command::Plugin(plugin::Plugin::List(args)) => plugin::list(&args, &env)?,
+        Command::Openapi => print(agent_relay::http::document_text())?,
+        Command::SessionHost { dir } => return Ok(agent_relay::sessions::host_main(&dir)),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn report(problem: &str, code: u8) -> ExitCode {
@@ -97,14 +97,12 @@ fn report(problem: &str, code: u8) -> ExitCode {
 /// `head`, is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    let written = out
-        .write_all(text.trim_end().as_bytes())
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush());
+    let written =
+        out.write_all(text.trim_end().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
     match written {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Other(
-            format!("failed to write to standard output: {error}"),
-        )),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Other(format!("failed to write to standard output: {error}")))
+        }
         _ => Ok(()),
     }
 }
@@ -112,8 +110,5 @@ fn print(text: &str) -> Result<(), Failure> {
 /// An error with its causes, on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

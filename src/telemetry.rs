@@ -53,17 +53,12 @@ impl Filter {
     /// When the text is no filter. The subscriber would take a misspelt level for the name of a
     /// module and log nothing else, so a single word must be a level.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
-        let refuse = |problem: String| FilterError {
-            text: text.to_owned(),
-            problem,
-        };
+        let refuse = |problem: String| FilterError { text: text.to_owned(), problem };
         let word = text.trim();
         if !word.contains(['=', ',', '[', ':']) && LevelFilter::from_str(word).is_err() {
             return Err(refuse("no such level".into()));
         }
-        EnvFilter::builder()
-            .parse(word)
-            .map_err(|error| refuse(error.to_string()))?;
+        EnvFilter::builder().parse(word).map_err(|error| refuse(error.to_string()))?;
         Ok(Self(word.to_owned()))
     }
 
@@ -80,14 +75,13 @@ impl Default for Filter {
 
 /// Starts the log of this process, on standard error. A second call changes nothing.
 pub fn start_log(options: &Options) {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(options.filter.to_env_filter())
-        .with_writer(std::io::stderr);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(options.filter.to_env_filter()).with_writer(std::io::stderr);
     // An error means that a subscriber is already in place: in tests, many relays share a process.
     let _ = match options.format {
         LogFormat::Text => {
-            let colour = std::io::stderr().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let colour =
+                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
             builder.with_ansi(colour).try_init()
         }
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -130,9 +124,8 @@ fn metrics() -> Option<&'static PrometheusHandle> {
 }
 
 /// From the shortest plugin call to the longest drain.
-const SECONDS_BUCKETS: [f64; 14] = [
-    0.000_05, 0.000_2, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
-];
+const SECONDS_BUCKETS: [f64; 14] =
+    [0.000_05, 0.000_2, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// The names of all metrics, with their labels. Seconds and bytes, as Prometheus has it.
 pub mod metric {
@@ -160,14 +153,6 @@ pub mod metric {
     pub const WRITE_QUEUE: &str = "agent_relay_store_write_queue";
     /// Control requests decided: `kind`, `outcome`.
     pub const CONTROLS: &str = "agent_relay_controls_total";
-    /// Plugin calls: `plugin`, `outcome`.
-    pub const PLUGIN_CALLS: &str = "agent_relay_plugin_calls_total";
-    /// Time of a plugin call, its fresh instance included: `plugin`.
-    pub const PLUGIN_SECONDS: &str = "agent_relay_plugin_call_seconds";
-    /// Plugins loaded: `state`.
-    pub const PLUGINS: &str = "agent_relay_plugins";
-    /// Reloads of the plugin directory: `outcome`.
-    pub const PLUGIN_RELOADS: &str = "agent_relay_plugin_reloads_total";
     /// Sessions running on this host.
     pub const SESSIONS: &str = "agent_relay_sessions";
 
@@ -183,10 +168,6 @@ pub mod metric {
         describe_histogram!(COMMIT_WRITES, "writes in one commit");
         describe_gauge!(WRITE_QUEUE, "writes waiting for the database");
         describe_counter!(CONTROLS, "control requests decided");
-        describe_counter!(PLUGIN_CALLS, "plugin calls");
-        describe_histogram!(PLUGIN_SECONDS, Unit::Seconds, "time of a plugin call");
-        describe_gauge!(PLUGINS, "plugins by state");
-        describe_counter!(PLUGIN_RELOADS, "reloads of the plugin directory");
         describe_gauge!(SESSIONS, "sessions running on this host");
     }
 }
@@ -198,17 +179,9 @@ mod tests {
     #[test]
     fn a_misspelt_level_is_refused_not_taken_for_a_module() {
         let error = Filter::parse("inof").unwrap_err().to_string();
-        assert!(
-            error.contains("`inof`") && error.contains("trace"),
-            "{error}"
-        );
+        assert!(error.contains("`inof`") && error.contains("trace"), "{error}");
         assert!(Filter::parse("info,agent_relay=nonsense").is_err());
-        for good in [
-            "info",
-            "OFF",
-            "warn,agent_relay::plugins=trace",
-            "agent_relay[{agent.id=x}]=debug",
-        ] {
+        for good in ["info", "OFF", "warn,agent_relay::plugins=trace", "agent_relay[{agent.id=x}]=debug"] {
             assert!(Filter::parse(good).is_ok(), "{good}");
         }
     }
@@ -220,14 +193,8 @@ mod tests {
         metrics::histogram!(metric::COMMIT_SECONDS).record(0.003);
         fold_metrics();
         let text = render_metrics();
-        assert!(
-            text.contains("# HELP agent_relay_events_total events committed"),
-            "{text}"
-        );
+        assert!(text.contains("# HELP agent_relay_events_total events committed"), "{text}");
         assert!(text.contains("agent_relay_events_total 3"), "{text}");
-        assert!(
-            text.contains("agent_relay_store_commit_seconds_bucket{le=\"0.005\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("agent_relay_store_commit_seconds_bucket{le=\"0.005\"} 1"), "{text}");
     }
 }

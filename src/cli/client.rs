@@ -11,8 +11,10 @@ use super::{Failure, chain};
 /// Which relay is asked.
 #[derive(Debug, clap::Args)]
 pub(super) struct ClientArgs {
-    /// The relay to ask; AGENT_RELAY_TOKEN holds the token it wants, if it wants one
-    /// [env: AGENT_RELAY_URL] [default: http://127.0.0.1:4850]
+    /// The relay to ask [default: http://127.0.0.1:4850]
+    ///
+    /// Environment: AGENT_RELAY_URL. The token, where the relay wants one, is read from
+    /// AGENT_RELAY_TOKEN and from nowhere else, so that no process list shows it.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Print the answer as JSON
@@ -36,9 +38,7 @@ struct Problem {
 /// Gets `path` from the relay that `args` name, and returns the body of its answer.
 pub(super) fn get(path: &str, args: &ClientArgs, env: &Environment) -> Result<String, Failure> {
     let base = relay_url(args, env)?;
-    let token = env
-        .text("AGENT_RELAY_TOKEN")?
-        .map(|text| Secret::parse("AGENT_RELAY_TOKEN", text));
+    let token = env.text("AGENT_RELAY_TOKEN")?.map(|text| Secret::parse("AGENT_RELAY_TOKEN", text));
     let token = token.transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -50,11 +50,7 @@ pub(super) fn get(path: &str, args: &ClientArgs, env: &Environment) -> Result<St
 fn relay_url(args: &ClientArgs, env: &Environment) -> Result<String, ConfigError> {
     match &args.url {
         Some(url) => base_url("--url", url),
-        None => base_url(
-            "AGENT_RELAY_URL",
-            env.text("AGENT_RELAY_URL")?
-                .unwrap_or("http://127.0.0.1:4850"),
-        ),
+        None => base_url("AGENT_RELAY_URL", env.text("AGENT_RELAY_URL")?.unwrap_or("http://127.0.0.1:4850")),
     }
 }
 
@@ -71,17 +67,10 @@ async fn fetch(base: &str, path: &str, token: Option<&Secret>) -> Result<String,
     if let Some(token) = token {
         request = request.bearer_auth(token.expose());
     }
-    let mut answer = request
-        .send()
-        .await
-        .map_err(|error| unreachable(base, &error))?;
+    let mut answer = request.send().await.map_err(|error| unreachable(base, &error))?;
     let status = answer.status();
     let mut body = Vec::new();
-    while let Some(chunk) = answer
-        .chunk()
-        .await
-        .map_err(|error| unreachable(base, &error))?
-    {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| unreachable(base, &error))? {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
             return Err(Failure::Other(format!(
                 "the answer of {base} is longer than {ANSWER_BYTES_MAX} bytes; is that a relay?"
@@ -92,11 +81,7 @@ async fn fetch(base: &str, path: &str, token: Option<&Secret>) -> Result<String,
     if !status.is_success() {
         return Err(refused(base, status, &body));
     }
-    String::from_utf8(body).map_err(|_| {
-        Failure::Other(format!(
-            "the answer of {base} is not text; is that a relay?"
-        ))
-    })
+    String::from_utf8(body).map_err(|_| Failure::Other(format!("the answer of {base} is not text; is that a relay?")))
 }
 
 fn unreachable(base: &str, error: &reqwest::Error) -> Failure {
@@ -116,13 +101,9 @@ fn refused(base: &str, status: StatusCode, body: &[u8]) -> Failure {
         detail => format!(": {detail}"),
     };
     let next = match (status, problem.next.as_str()) {
-        (StatusCode::UNAUTHORIZED, _) => {
-            "; set AGENT_RELAY_TOKEN to a token of this relay".to_owned()
-        }
+        (StatusCode::UNAUTHORIZED, _) => ". Set AGENT_RELAY_TOKEN to a token of this relay.".to_owned(),
         (_, "") => String::new(),
-        (_, next) => format!("; {next}"),
+        (_, next) => format!(". {next}"),
     };
-    Failure::Other(format!(
-        "the relay at {base} answered {status}{detail}{next}"
-    ))
+    Failure::Other(format!("the relay at {base} answered {status}{detail}{next}"))
 }

@@ -22,9 +22,7 @@ impl DataDir {
         if let Ok(metadata) = path.metadata()
             && metadata.permissions().mode() & 0o077 != 0
         {
-            tracing::warn!(
-                "other users may look into the data directory {shown}: chmod 700 {shown}"
-            );
+            tracing::warn!("other users may look into the data directory {shown}: chmod 700 {shown}");
         }
         let file = path.join("lock");
         let mut lock = File::options()
@@ -47,10 +45,7 @@ impl DataDir {
             }
         }
         // Only for people who look: the lock counts, not the number.
-        let _ = lock
-            .set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{}", std::process::id()));
+        let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
         Ok(Self { _lock: lock })
     }
 }

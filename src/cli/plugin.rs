@@ -29,9 +29,7 @@ struct Row {
     p99_micros: Option<u64>,
 }
 
-const HEADINGS: [&str; 10] = [
-    "ID", "KIND", "VERSION", "ORIGIN", "STATE", "LOADS", "CALLS", "TRAPS", "P50", "P99",
-];
+const HEADINGS: [&str; 10] = ["ID", "KIND", "VERSION", "ORIGIN", "STATE", "LOADS", "CALLS", "TRAPS", "P50", "P99"];
 
 /// Prints what `GET /api/plugins` answers.
 pub(super) fn list(args: &ClientArgs, env: &Environment) -> Result<(), Failure> {
@@ -40,9 +38,7 @@ pub(super) fn list(args: &ClientArgs, env: &Environment) -> Result<(), Failure> 
         return print(&body);
     }
     let rows: Vec<Row> = serde_json::from_str(&body).map_err(|error| {
-        Failure::Other(format!(
-            "failed to read the answer: {error}; is that a relay of this version?"
-        ))
+        Failure::Other(format!("failed to read the answer: {error}; is that a relay of this version?"))
     })?;
     print(&table(&rows))
 }
@@ -59,10 +55,7 @@ fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     let errors = std::iter::once(None).chain(rows.iter().map(|row| row.error.as_deref()));
     for (line, error) in lines.iter().zip(errors) {
-        let cells = line
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
         if let Some(error) = error {
@@ -93,7 +86,5 @@ fn cells(row: &Row) -> [String; HEADINGS.len()] {
 /// Without control characters: a plugin writes its own version and errors, and must not write to
 /// the operator's terminal.
 fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

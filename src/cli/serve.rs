@@ -24,28 +24,38 @@ use super::{Failure, chain, print};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = ENVIRONMENT)]
 pub(super) struct Serve {
-    /// The address to listen on; port 0 takes any free port. Any other than a loopback address
-    /// needs a token [env: AGENT_RELAY_LISTEN, or HOST and PORT] [default: 127.0.0.1:4850]
+    /// The address to listen on [default: 127.0.0.1:4850]
+    ///
+    /// Port 0 takes any free port. Any other than a loopback address needs a token.
+    /// Environment: AGENT_RELAY_LISTEN, or HOST and PORT.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Where the relay keeps everything; made if it is not there, for this user alone
-    /// [env: AGENT_RELAY_DATA_DIR] [default: $XDG_DATA_HOME/agent-relay or
-    /// ~/.local/share/agent-relay]
+    /// Where the relay keeps everything [default: ~/.local/share/agent-relay]
+    ///
+    /// Made if it is not there, for this user alone. Where XDG_DATA_HOME is set, the default is
+    /// agent-relay in there. Environment: AGENT_RELAY_DATA_DIR.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The directory of plugins, one folder each, watched for changes
-    /// [env: AGENT_RELAY_PLUGINS] [default: plugins in the data directory]
+    /// The directory of plugins [default: plugins in the data directory]
+    ///
+    /// Each plugin is a folder in it; changes are noticed while the relay runs. It need not be
+    /// there: the relay brings plugins of its own. Environment: AGENT_RELAY_PLUGINS.
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
-    /// The directory in which this host starts agents
-    /// [env: AGENT_RELAY_BASE_DIR] [default: the home directory]
+    /// The directory in which this host starts agents [default: the home directory]
+    ///
+    /// Environment: AGENT_RELAY_BASE_DIR.
     #[arg(long, value_name = "DIR")]
     base_dir: Option<PathBuf>,
-    /// The configuration file [env: AGENT_RELAY_CONFIG] [default: none]
+    /// The configuration file [default: none]
+    ///
+    /// Environment: AGENT_RELAY_CONFIG.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What is logged: off, error, warn, info, debug, trace, or directives such as
-    /// info,agent_relay::plugins=debug [env: AGENT_RELAY_LOG] [default: info]
+    /// What is logged [default: info]
+    ///
+    /// One of off, error, warn, info, debug and trace, or directives such as
+    /// info,agent_relay::plugins=debug. Environment: AGENT_RELAY_LOG.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 }
@@ -62,22 +72,8 @@ const LEFTOVERS: Duration = Duration::from_secs(2);
 
 /// Runs until a signal has drained it.
 pub(super) fn run(args: Serve, env: &Environment) -> Result<(), Failure> {
-    let Serve {
-        listen,
-        data_dir,
-        plugins,
-        base_dir,
-        config,
-        log,
-    } = args;
-    let flags = Flags {
-        listen,
-        data_dir,
-        plugins,
-        base_dir,
-        config,
-        log,
-    };
+    let Serve { listen, data_dir, plugins, base_dir, config, log } = args;
+    let flags = Flags { listen, data_dir, plugins, base_dir, config, log };
     let config = Config::load(&flags, env)?;
     telemetry::start_log(&config.log);
     telemetry::start_metrics();
@@ -102,22 +98,17 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
         Ok((listener, local))
     });
     let (listener, local) = bound.map_err(|error| {
-        Failure::Other(format!(
-            "failed to listen on {address}: {error}; choose another address with --listen"
-        ))
+        Failure::Other(format!("failed to listen on {address}: {error}; choose another address with --listen"))
     })?;
     let shutdown = CancellationToken::new();
-    end_on_signals(shutdown.clone())
-        .map_err(|error| Failure::Other(format!("failed to await signals: {error}")))?;
+    end_on_signals(shutdown.clone()).map_err(|error| Failure::Other(format!("failed to await signals: {error}")))?;
     // Scripts and tests wait for this line, and for nothing else on standard output.
     let ready = move || {
         if let Err(Failure::Other(problem)) = print(&format!("listening on http://{local}")) {
             tracing::warn!("{problem}");
         }
     };
-    agent_relay::serve(config, listener, shutdown, ready)
-        .await
-        .map_err(|error| Failure::Other(chain(&error)))
+    agent_relay::serve(config, listener, shutdown, ready).await.map_err(|error| Failure::Other(chain(&error)))
 }
 
 /// The first SIGTERM or SIGINT cancels `shutdown`; the second ends the process, for whoever does
@@ -142,10 +133,7 @@ fn end_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "whoever signals twice wants no orderly end; the store survives it"
-)]
+#[expect(clippy::disallowed_methods, reason = "whoever signals twice wants no orderly end; the store survives it")]
 fn end_now() -> ! {
     std::process::exit(1)
 }
@@ -154,16 +142,7 @@ fn end_now() -> ! {
 /// usual soft limit of 1,024 is far below what the relay carries.
 fn raise_open_files(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none()
-        || setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: maximum,
-                maximum,
-            },
-        )
-        .is_ok()
-    {
+    if current.is_none() || setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
         let allowed = maximum.unwrap_or(u64::MAX);
         if allowed < connections as u64 {
             tracing::warn!(

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::plugin::{PluginSection, PluginsSection};
-use super::{ConfigError, Environment, Secret, Tmux};
+use super::{ConfigError, Environment, Secret};
+use crate::plugins::PluginConfig;
 use crate::telemetry::LogFormat;
 
 /// The largest file that is read: far more than any configuration, and not a device that never
@@ -40,7 +40,7 @@ pub(super) struct Settings {
     pub(super) commands: CommandsSection,
     pub(super) limits: LimitsSection,
     pub(super) plugins: PluginsSection,
-    pub(super) plugin: BTreeMap<String, PluginSection>,
+    pub(super) plugin: BTreeMap<String, PluginConfig>,
     pub(super) spawn: SpawnSection,
     pub(super) log: LogSection,
 }
@@ -48,32 +48,44 @@ pub(super) struct Settings {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AgentsSection {
-    pub(super) offline_after_s: Option<u64>,
-    pub(super) prune_after_days: Option<u64>,
+    pub(super) offline_after_s: Option<i64>,
+    pub(super) prune_after_days: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Retained {
-    pub(super) keep_count: Option<u64>,
-    pub(super) keep_days: Option<u64>,
+    pub(super) keep_count: Option<i64>,
+    pub(super) keep_days: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CommandsSection {
-    pub(super) lifetime_ms: Option<u64>,
+    pub(super) lifetime_ms: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LimitsSection {
-    pub(super) connections: Option<u64>,
-    pub(super) streams: Option<u64>,
-    pub(super) requests: Option<u64>,
-    pub(super) stream_queue: Option<u64>,
-    pub(super) write_queue: Option<u64>,
-    pub(super) drain_seconds: Option<u64>,
+    pub(super) connections: Option<i64>,
+    pub(super) streams: Option<i64>,
+    pub(super) drain_seconds: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PluginsSection {
+    pub(super) dir: Option<String>,
+    pub(super) watch: Option<bool>,
+    pub(super) required: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Tmux {
+    Auto,
+    Never,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,13 +106,9 @@ pub(super) struct LogSection {
 impl File {
     /// Reads the file that `place` (a flag or a variable) named.
     pub(super) fn read(place: &str, path: &Path, env: &Environment) -> Result<Self, ConfigError> {
-        let text = read_text(path)
-            .map_err(|problem| ConfigError::at(place, format!("{}: {problem}", path.display())))?;
-        Ok(Self {
-            settings: parse(path, &text)?,
-            path: path.to_owned(),
-            home: env.path("HOME").map(Path::to_owned),
-        })
+        let text =
+            read_text(path).map_err(|problem| ConfigError::at(place, format!("{}: {problem}", path.display())))?;
+        Ok(Self { settings: parse(path, &text)?, path: path.to_owned(), home: env.path("HOME").map(Path::to_owned) })
     }
 
     /// How an error names one of this file's keys.
@@ -115,34 +123,25 @@ impl File {
         ConfigError::at(self.place(key), problem)
     }
 
-    /// A number within its bounds, or its default.
+    /// A number within its bounds, or its default. Signed, so that a negative one gets the same
+    /// answer as any other that is out of bounds.
     pub(super) fn number(
         &self,
         key: &str,
-        typed: Option<u64>,
-        default: u64,
-        allowed: RangeInclusive<u64>,
-    ) -> Result<u64, ConfigError> {
-        let number = typed.unwrap_or(default);
-        if allowed.contains(&number) {
-            return Ok(number);
-        }
-        Err(self.error(
-            key,
-            format!(
-                "{number} is out of bounds; allowed are {} to {}",
-                allowed.start(),
-                allowed.end()
-            ),
-        ))
+        typed: Option<i64>,
+        default: u32,
+        allowed: RangeInclusive<u32>,
+    ) -> Result<u32, ConfigError> {
+        let number = typed.unwrap_or(default.into());
+        let known = u32::try_from(number).ok().filter(|number| allowed.contains(number));
+        known.ok_or_else(|| {
+            let (least, most) = (allowed.start(), allowed.end());
+            self.error(key, format!("{number} is out of bounds; allowed are {least} to {most}"))
+        })
     }
 
     /// A path of this file, see [`Self::resolve`], with its place.
-    pub(super) fn path(
-        &self,
-        key: &str,
-        typed: &Option<String>,
-    ) -> Result<Option<(String, PathBuf)>, ConfigError> {
+    pub(super) fn path(&self, key: &str, typed: &Option<String>) -> Result<Option<(String, PathBuf)>, ConfigError> {
         let Some(text) = typed else { return Ok(None) };
         Ok(Some((self.place(key), self.resolve(key, text)?)))
     }
@@ -160,10 +159,7 @@ impl File {
         match &self.home {
             Some(home) if text == "~" => Ok(home.clone()),
             Some(home) => Ok(home.join(&text[2..])),
-            None => Err(self.error(
-                key,
-                format!("`{text}` needs HOME to be set; name an absolute path"),
-            )),
+            None => Err(self.error(key, format!("`{text}` needs HOME to be set; name an absolute path"))),
         }
     }
 }
@@ -172,9 +168,7 @@ impl File {
 pub(super) fn read_text(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("is larger than {FILE_BYTES_MAX} bytes"));
     }
@@ -187,10 +181,7 @@ fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        let problem = error
-            .message()
-            .replace("unknown field", "unknown key")
-            .replace('\n', " ");
+        let problem = error.message().replace("unknown field", "unknown key").replace('\n', " ");
         ConfigError::at(format!("{}:{line}:{column}", path.display()), problem)
     })
 }

@@ -23,15 +23,10 @@ impl Secret {
     /// Names `place`, never the text.
     pub fn parse(place: &str, text: &str) -> Result<Self, ConfigError> {
         let text = text.trim();
-        if text.is_empty()
-            || text.len() > SECRET_CHARS_MAX
-            || !text.bytes().all(|byte| byte.is_ascii_graphic())
-        {
+        if text.is_empty() || text.len() > SECRET_CHARS_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ConfigError::at(
                 place,
-                format!(
-                    "a token is 1 to {SECRET_CHARS_MAX} visible ASCII characters without spaces"
-                ),
+                format!("a token is 1 to {SECRET_CHARS_MAX} visible ASCII characters without spaces"),
             ));
         }
         Ok(Self(text.to_owned()))
@@ -65,10 +60,9 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match toml::Value::deserialize(deserializer)? {
             toml::Value::String(text) => Ok(Self(text)),
-            other => Err(serde::de::Error::custom(format_args!(
-                "a token is a string in quotes, not {}",
-                other.type_str()
-            ))),
+            other => {
+                Err(serde::de::Error::custom(format_args!("a token is a string in quotes, not {}", other.type_str())))
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What was typed, before anybody has judged it, and the one error that judging it can give.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// A setting that cannot be used: where it stands, what is wrong, and what is allowed.
@@ -15,10 +15,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error in what stands at `place`: a flag, a variable, or a file's key.
     pub fn at(place: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            place: place.into(),
-            problem: problem.into(),
-        }
+        Self { place: place.into(), problem: problem.into() }
     }
 }
 
@@ -39,17 +36,32 @@ pub struct Flags {
     pub log: Option<String>,
 }
 
-/// The environment variables the program was started with. A variable set to nothing counts as
-/// not set.
+/// What the program was started with: its environment variables, and itself. A variable set to
+/// nothing counts as not set.
 ///
 /// It is a value, not the process's own environment, so that tests can make one.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<OsString, OsString>);
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+    program: PathBuf,
+}
 
 impl Environment {
     /// The environment of this process.
-    pub fn of_process() -> Self {
-        std::env::vars_os().collect()
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell which program this is.
+    pub fn of_process() -> Result<Self, ConfigError> {
+        let program = std::env::current_exe()
+            .map_err(|error| ConfigError::at("program", format!("its own path is unknown: {error}")))?;
+        Ok(Self { program, ..std::env::vars_os().collect() })
+    }
+
+    /// The running program, which hosts each session by a process of its own. Empty in an
+    /// environment that was put together.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The variable's value, trimmed.
@@ -58,7 +70,7 @@ impl Environment {
     ///
     /// When it is not UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<&str>, ConfigError> {
-        let Some(value) = self.0.get(name.as_ref() as &std::ffi::OsStr) else {
+        let Some(value) = self.variables.get(OsStr::new(name)) else {
             return Ok(None);
         };
         match value.to_str() {
@@ -69,19 +81,18 @@ impl Environment {
 
     /// The variable's value as a path, which need not be UTF-8.
     pub fn path(&self, name: &str) -> Option<&Path> {
-        let value = self.0.get(name.as_ref() as &std::ffi::OsStr)?;
+        let value = self.variables.get(OsStr::new(name))?;
         (!value.is_empty()).then_some(Path::new(value))
     }
 }
 
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        Self(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        )
+        let variables = variables.into_iter();
+        Self {
+            variables: variables.map(|(name, value)| (name.into(), value.into())).collect(),
+            program: PathBuf::new(),
+        }
     }
 }
 
@@ -96,22 +107,13 @@ pub fn base_url(place: &str, text: &str) -> Result<String, ConfigError> {
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| {
-            ConfigError::at(
-                place,
-                format!("`{text}` is not an address such as http://127.0.0.1:4850"),
-            )
-        })?;
+        ConfigError::at(place, format!("`{text}` is not an address such as http://127.0.0.1:4850"))
+    })?;
     if url.password().is_some() || !url.username().is_empty() {
-        return Err(ConfigError::at(
-            place,
-            "holds a name or password; credentials go into AGENT_RELAY_TOKEN",
-        ));
+        return Err(ConfigError::at(place, "holds a name or password; credentials go into AGENT_RELAY_TOKEN"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(ConfigError::at(
-            place,
-            format!("`{text}` has something after its path; leave it out"),
-        ));
+        return Err(ConfigError::at(place, format!("`{text}` has something after its path; leave it out")));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }

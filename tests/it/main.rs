@@ -1,8 +1,12 @@
 //! The one integration binary: each module drives the real thing.
 
 mod agents;
+mod cli;
 mod components;
 mod messages;
 mod plugins;
+mod program;
+mod readme;
 mod server;
 mod sessions;
+mod tidy;

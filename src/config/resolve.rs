@@ -1,0 +1,306 @@
+//! From what was typed to what is used: one function for each setting that is more than a number,
+//! with its default, its bounds, and the place to blame.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::file::{File, Retained, Tmux};
+use super::sources::base_url;
+use super::{Agents, ConfigError, Environment, Flags, LISTEN_DEFAULT, Limits, Retention, Secret, Spawn};
+use crate::sessions::TmuxChoice;
+use crate::{plugins, sessions, telemetry};
+
+/// The longest time a setting may name, in days: ten years is longer than any relay lives.
+const DAYS_MAX: u32 = 3_650;
+/// The most rows a setting may ask to keep: what SQLite still handles well in one table.
+const ROWS_MAX: u32 = 1_000_000_000;
+/// The most directories `roots` may name; each is compared with every path that is asked for.
+const ROOTS_MAX: usize = 64;
+/// The most plugins one file may speak of.
+const PLUGINS_MAX: usize = 256;
+/// The longest plugin id, in bytes.
+const PLUGIN_ID_BYTES_MAX: usize = 64;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn config_path(flags: &Flags, env: &Environment) -> Result<Option<(String, PathBuf)>, ConfigError> {
+    path_setting(("--config", &flags.config), ("AGENT_RELAY_CONFIG", env), None)
+}
+
+/// A path from the first of its three sources that names one, made absolute, with where it came
+/// from.
+fn path_setting(
+    (flag, typed): (&'static str, &Option<PathBuf>),
+    (variable, env): (&'static str, &Environment),
+    in_file: Option<(String, PathBuf)>,
+) -> Result<Option<(String, PathBuf)>, ConfigError> {
+    if let Some(path) = typed {
+        return Ok(Some((flag.into(), absolute(flag, path)?)));
+    }
+    if let Some(path) = env.path(variable) {
+        return Ok(Some((variable.into(), absolute(variable, path)?)));
+    }
+    Ok(in_file)
+}
+
+fn absolute(place: &str, path: &Path) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(path).map_err(|error| ConfigError::at(place, format!("{}: {error}", path.display())))
+}
+
+/// The address, with the place to blame for it. `HOST` and `PORT` each replace their half of
+/// what the file says; neither is looked at when the whole address was given.
+pub(super) fn listen(flags: &Flags, env: &Environment, file: &File) -> Result<(String, SocketAddr), ConfigError> {
+    if let Some(text) = &flags.listen {
+        return Ok(("--listen".into(), parse_address("--listen", text)?));
+    }
+    if let Some(text) = env.text("AGENT_RELAY_LISTEN")? {
+        return Ok(("AGENT_RELAY_LISTEN".into(), parse_address("AGENT_RELAY_LISTEN", text)?));
+    }
+    let mut place = file.place("listen");
+    let mut address = match &file.settings.listen {
+        Some(text) => parse_address(&place, text)?,
+        None => LISTEN_DEFAULT,
+    };
+    if let Some(port) = env.text("PORT")? {
+        address.set_port(port.parse().map_err(|_| {
+            ConfigError::at("PORT", format!("`{port}` is not a port; allowed are 0 to 65535, 0 meaning any free one"))
+        })?);
+    }
+    if let Some(host) = env.text("HOST")? {
+        place = "HOST".into();
+        address.set_ip(parse_host(host).ok_or_else(|| {
+            ConfigError::at(
+                "HOST",
+                format!("`{host}` is not an IP address or localhost; unset it, or set AGENT_RELAY_LISTEN, which wins over HOST and PORT"),
+            )
+        })?);
+    }
+    Ok((place, address))
+}
+
+fn parse_address(place: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    local.as_deref().unwrap_or(text).parse().map_err(|_| {
+        ConfigError::at(place, format!("`{text}` is not an address and port, such as {LISTEN_DEFAULT} or [::1]:4850"))
+    })
+}
+
+fn parse_host(text: &str) -> Option<IpAddr> {
+    match text {
+        "localhost" => Some(LISTEN_DEFAULT.ip()),
+        _ => text.trim_start_matches('[').trim_end_matches(']').parse().ok(),
+    }
+}
+
+pub(super) fn token(env: &Environment, file: &File) -> Result<Option<Secret>, ConfigError> {
+    let settings = &file.settings;
+    if settings.token.is_some() && settings.token_file.is_some() {
+        return Err(file.error("token_file", "stands beside token; keep one of the two"));
+    }
+    if let Some(text) = env.text("AGENT_RELAY_TOKEN")? {
+        return Secret::parse("AGENT_RELAY_TOKEN", text).map(Some);
+    }
+    if let Some(token) = &settings.token {
+        return Secret::parse(&file.place("token"), token.expose()).map(Some);
+    }
+    match file.path("token_file", &settings.token_file)? {
+        Some((place, path)) => Secret::read(&place, &path).map(Some),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn data_dir(flags: &Flags, env: &Environment, file: &File) -> Result<PathBuf, ConfigError> {
+    let given = path_setting(
+        ("--data-dir", &flags.data_dir),
+        ("AGENT_RELAY_DATA_DIR", env),
+        file.path("data_dir", &file.settings.data_dir)?,
+    )?;
+    match given {
+        Some((_, path)) => Ok(path),
+        None => default_data_dir(env),
+    }
+}
+
+/// The data directory of somebody who did not choose one, as the XDG base directories say: a
+/// relative `XDG_DATA_HOME` counts as none.
+fn default_data_dir(env: &Environment) -> Result<PathBuf, ConfigError> {
+    match env.path("XDG_DATA_HOME").filter(|path| path.is_absolute()) {
+        Some(data_home) => Ok(data_home.join("agent-relay")),
+        None => Ok(home(env, "--data-dir")?.join(".local/share/agent-relay")),
+    }
+}
+
+pub(super) fn base_dir(flags: &Flags, env: &Environment, file: &File) -> Result<PathBuf, ConfigError> {
+    let given = path_setting(
+        ("--base-dir", &flags.base_dir),
+        ("AGENT_RELAY_BASE_DIR", env),
+        file.path("base_dir", &file.settings.base_dir)?,
+    )?;
+    match given {
+        Some((_, path)) if path.is_dir() => Ok(path),
+        Some((place, path)) => Err(ConfigError::at(
+            place,
+            format!("base directory {} is not a directory; create it or name another", path.display()),
+        )),
+        None => home(env, "--base-dir"),
+    }
+}
+
+fn home(env: &Environment, instead: &str) -> Result<PathBuf, ConfigError> {
+    match env.path("HOME").filter(|path| path.is_absolute()) {
+        Some(home) => Ok(home.to_owned()),
+        None => Err(ConfigError::at("HOME", format!("is not an absolute path; set it, or give {instead}"))),
+    }
+}
+
+pub(super) fn roots(file: &File) -> Result<Vec<PathBuf>, ConfigError> {
+    let roots = file.settings.roots.as_deref().unwrap_or_default();
+    if roots.len() > ROOTS_MAX {
+        return Err(file.error("roots", format!("names {} directories; at most {ROOTS_MAX} are allowed", roots.len())));
+    }
+    let paths = roots.iter().map(|root| file.resolve("roots", root));
+    paths.collect()
+}
+
+pub(super) fn agents(file: &File) -> Result<Agents, ConfigError> {
+    let typed = &file.settings.agents;
+    let offline_after = file.number("agents.offline_after_s", typed.offline_after_s, 90, 5..=86_400)?;
+    let prune_after = file.number("agents.prune_after_days", typed.prune_after_days, 7, 1..=DAYS_MAX)?;
+    Ok(Agents { offline_after: Duration::from_secs(offline_after.into()), prune_after: days(prune_after) })
+}
+
+pub(super) fn command_lifetime(file: &File) -> Result<Duration, ConfigError> {
+    let typed = file.settings.commands.lifetime_ms;
+    let allowed = 1_000..=86_400_000;
+    file.number("commands.lifetime_ms", typed, 600_000, allowed).map(|ms| Duration::from_millis(ms.into()))
+}
+
+pub(super) fn retention(
+    file: &File,
+    section: &str,
+    kept: &Retained,
+    count: u32,
+    age_days: u32,
+) -> Result<Retention, ConfigError> {
+    Ok(Retention {
+        count: file.number(&format!("{section}.keep_count"), kept.keep_count, count, 1_000..=ROWS_MAX)?.into(),
+        age: days(file.number(&format!("{section}.keep_days"), kept.keep_days, age_days, 1..=DAYS_MAX)?),
+    })
+}
+
+pub(super) fn limits(file: &File) -> Result<Limits, ConfigError> {
+    let typed = &file.settings.limits;
+    let size = |key: &str, typed, default, allowed| {
+        let number = file.number(&format!("limits.{key}"), typed, default, allowed)?;
+        Ok::<_, ConfigError>(number as usize)
+    };
+    Ok(Limits {
+        connections: size("connections", typed.connections, 10_000, 8..=1_000_000)?,
+        streams: size("streams", typed.streams, 8_000, 1..=1_000_000)?,
+        drain: Duration::from_secs(file.number("limits.drain_seconds", typed.drain_seconds, 10, 0..=600)?.into()),
+    })
+}
+
+pub(super) fn plugins(
+    flags: &Flags,
+    env: &Environment,
+    file: &File,
+    data_dir: &Path,
+) -> Result<plugins::Options, ConfigError> {
+    let dir = path_setting(
+        ("--plugins", &flags.plugins),
+        ("AGENT_RELAY_PLUGINS", env),
+        file.path("plugins.dir", &file.settings.plugins.dir)?,
+    )?;
+    let section = &file.settings.plugins;
+    let required = section.required.clone().unwrap_or_default();
+    if required.len().max(file.settings.plugin.len()) > PLUGINS_MAX {
+        return Err(file.error("plugins", format!("more than {PLUGINS_MAX} plugins are named")));
+    }
+    for id in &required {
+        check_plugin_id(file, "plugins.required", id)?;
+    }
+    for (id, plugin) in &file.settings.plugin {
+        let key = format!("plugin.{id}");
+        check_plugin_id(file, &key, id)?;
+        for (name, typed, max) in [
+            ("memory_mb", plugin.limits.memory_mb, plugins::MEMORY_MB_MAX),
+            ("deadline_ms", plugin.limits.deadline_ms, plugins::DEADLINE_MS_MAX),
+        ] {
+            let key = format!("{key}.limits.{name}");
+            file.number(&key, typed.map(i64::from), 1, 1..=max)?;
+        }
+    }
+    Ok(plugins::Options {
+        directory: Some(dir.map_or_else(|| data_dir.join("plugins"), |(_, path)| path)),
+        cache_directory: data_dir.join("cache"),
+        limits: plugins::Limits::default(),
+        plugins: file.settings.plugin.clone(),
+        required,
+        watch: section.watch.unwrap_or(true),
+        embedded: Vec::new(),
+    })
+}
+
+fn check_plugin_id(file: &File, key: &str, id: &str) -> Result<(), ConfigError> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !id.is_empty() && id.len() <= PLUGIN_ID_BYTES_MAX && id.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(file.error(
+        key,
+        format!("`{id}` is not a plugin id: 1 to {PLUGIN_ID_BYTES_MAX} lower-case letters, digits and hyphens"),
+    ))
+}
+
+pub(super) fn sessions(env: &Environment, file: &File, data_dir: &Path) -> sessions::Options {
+    sessions::Options {
+        directory: data_dir.join("sessions"),
+        tmux: match file.settings.spawn.tmux {
+            None | Some(Tmux::Auto) => TmuxChoice::Auto,
+            Some(Tmux::Never) => TmuxChoice::Never,
+        },
+        host_program: env.program().to_owned(),
+    }
+}
+
+pub(super) fn spawn(env: &Environment, file: &File) -> Result<Spawn, ConfigError> {
+    let typed = &file.settings.spawn;
+    let dry_run = match env.text("AGENT_RELAY_SPAWN_DRY_RUN")? {
+        Some("1") => true,
+        Some("0") => false,
+        Some(other) => {
+            return Err(ConfigError::at(
+                "AGENT_RELAY_SPAWN_DRY_RUN",
+                format!("`{other}` is neither 1 (start nothing) nor 0"),
+            ));
+        }
+        None => typed.dry_run.unwrap_or(false),
+    };
+    // AGENT_RELAY_URL says where clients find a relay, so it is only a guess at where this one is.
+    let relay_url = if let Some(url) = env.text("AGENT_RELAY_SPAWN_RELAY_URL")? {
+        Some(("AGENT_RELAY_SPAWN_RELAY_URL".into(), url))
+    } else if let Some(url) = &typed.relay_url {
+        Some((file.place("spawn.relay_url"), url.as_str()))
+    } else {
+        env.text("AGENT_RELAY_URL")?.map(|url| ("AGENT_RELAY_URL".into(), url))
+    };
+    Ok(Spawn { dry_run, relay_url: relay_url.map(|(place, url): (String, _)| base_url(&place, url)).transpose()? })
+}
+
+pub(super) fn log(flags: &Flags, env: &Environment, file: &File) -> Result<telemetry::Options, ConfigError> {
+    let typed = &file.settings.log;
+    let (place, filter) = if let Some(filter) = &flags.log {
+        ("--log".into(), filter.as_str())
+    } else if let Some(filter) = env.text("AGENT_RELAY_LOG")? {
+        ("AGENT_RELAY_LOG".into(), filter)
+    } else {
+        (file.place("log.level"), typed.level.as_deref().unwrap_or("info"))
+    };
+    let filter = telemetry::Filter::parse(filter).map_err(|error| ConfigError::at(place, error.to_string()))?;
+    Ok(telemetry::Options { filter, format: typed.format.unwrap_or_default() })
+}
+
+fn days(count: u32) -> Duration {
+    DAY * count
+}
