@@ -7,6 +7,7 @@ mod dummies;
 mod limits;
 mod plans;
 mod replacing;
+mod shipped;
 mod watching;
 
 use std::collections::BTreeMap;

@@ -1,18 +1,14 @@
 //! The command line of one session.
 
 use provider_kit::{
-    ApprovalMode, LaunchPlan, LaunchSite, PromptDelivery, Readiness, SessionFile, SpawnRequest,
-    environment, words,
+    ApprovalMode, LaunchPlan, LaunchSite, PromptDelivery, Readiness, SessionFile, SpawnRequest, environment, words,
 };
 
 use crate::settings::Settings;
 
 /// Keeps a session from updating itself, reporting home and asking how it went.
-const QUIET: [(&str, &str); 3] = [
-    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
-    ("DISABLE_AUTOUPDATER", "1"),
-    ("DISABLE_TELEMETRY", "1"),
-];
+const QUIET: [(&str, &str); 3] =
+    [("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"), ("DISABLE_AUTOUPDATER", "1"), ("DISABLE_TELEMETRY", "1")];
 
 /// How the program finds its account, its model and its own configuration.
 const PASSED: [&str; 9] = [
@@ -42,29 +38,15 @@ pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSit
     let mut args = settings.extra_args.clone();
     args.extend(approval(request.approval_mode, site));
     // Free text is joined to its flag, so that a leading dash is no flag of its own.
-    args.extend(
-        settings
-            .model
-            .iter()
-            .map(|model| format!("--model={model}")),
-    );
+    args.extend(settings.model.iter().map(|model| format!("--model={model}")));
     args.extend(request.label.iter().map(|label| format!("--name={label}")));
     let mut files = Vec::new();
     if let Some(url) = &site.mcp_url {
-        args.extend([
-            "--mcp-config".to_owned(),
-            format!("{}/{MCP_FILE}", site.session_dir.trim_end_matches('/')),
-        ]);
-        files.push(SessionFile {
-            name: MCP_FILE.to_owned(),
-            contents: mcp_servers(url, &site.token_variable),
-        });
+        args.extend(["--mcp-config".to_owned(), format!("{}/{MCP_FILE}", site.session_dir.trim_end_matches('/'))]);
+        files.push(SessionFile { name: MCP_FILE.to_owned(), contents: mcp_servers(url, &site.token_variable) });
     }
     // Also the end of the list of files, which would otherwise take in what follows.
-    args.extend([
-        "--append-system-prompt".to_owned(),
-        words::introduction(request, site),
-    ]);
+    args.extend(["--append-system-prompt".to_owned(), words::introduction(request, site)]);
     if let Some(prompt) = &request.prompt {
         args.extend(["--".to_owned(), prompt.clone()]);
     }
@@ -75,10 +57,7 @@ pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSit
         cwd: site.cwd.clone(),
         files,
         prompt: PromptDelivery::InArguments,
-        ready: Readiness {
-            screen_texts: vec![READY.to_owned()],
-            settle_ms: 60_000,
-        },
+        ready: Readiness { screen_texts: vec![READY.to_owned()], settle_ms: 60_000 },
         extensions: Vec::new(),
     }
 }
@@ -96,49 +75,22 @@ fn approval(mode: ApprovalMode, site: &LaunchSite) -> Vec<String> {
     let relay = site.mcp_url.is_some().then_some(RELAY_TOOLS);
     let allowed = |tools: &[&'static str]| {
         let tools: Vec<&str> = tools.iter().copied().chain(relay).collect();
-        if tools.is_empty() {
-            Vec::new()
-        } else {
-            vec!["--allowedTools".to_owned(), tools.join(",")]
-        }
+        if tools.is_empty() { Vec::new() } else { vec!["--allowedTools".to_owned(), tools.join(",")] }
     };
-    let flags = |flags: &[&str], allowed: Vec<String>| {
-        flags
-            .iter()
-            .map(|flag| (*flag).to_owned())
-            .chain(allowed)
-            .collect()
-    };
+    let flags =
+        |flags: &[&str], allowed: Vec<String>| flags.iter().map(|flag| (*flag).to_owned()).chain(allowed).collect();
     match mode {
         ApprovalMode::Open if site.root => flags(
             &["--permission-mode", "dontAsk"],
-            allowed(&[
-                "Bash",
-                "Edit",
-                "Write",
-                "NotebookEdit",
-                "WebFetch",
-                "WebSearch",
-                "Skill",
-            ]),
+            allowed(&["Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "Skill"]),
         ),
         ApprovalMode::Open => flags(
-            &[
-                "--dangerously-skip-permissions",
-                "--settings",
-                r#"{"skipDangerousModePermissionPrompt":true}"#,
-            ],
+            &["--dangerously-skip-permissions", "--settings", r#"{"skipDangerousModePermissionPrompt":true}"#],
             Vec::new(),
         ),
         ApprovalMode::Guarded => flags(&["--permission-mode", "acceptEdits"], allowed(&[])),
         ApprovalMode::ReadOnly => flags(
-            &[
-                "--permission-mode",
-                "dontAsk",
-                "--tools",
-                "Read,Glob,Grep,WaitForMcpServers",
-                "--strict-mcp-config",
-            ],
+            &["--permission-mode", "dontAsk", "--tools", "Read,Glob,Grep,WaitForMcpServers", "--strict-mcp-config"],
             allowed(&[]),
         ),
     }
@@ -173,11 +125,7 @@ mod tests {
             relay_url: "http://127.0.0.1:4850".to_owned(),
             token_variable: "AGENT_RELAY_TOKEN".to_owned(),
             mcp_url: Some("http://127.0.0.1:4850/mcp".to_owned()),
-            host_variables: vec![
-                "ANTHROPIC_API_KEY".to_owned(),
-                "MINE".to_owned(),
-                "OTHER".to_owned(),
-            ],
+            host_variables: vec!["ANTHROPIC_API_KEY".to_owned(), "MINE".to_owned(), "OTHER".to_owned()],
             root: false,
             extensions: Vec::new(),
         }
@@ -196,34 +144,19 @@ mod tests {
     /// The arguments of a plan, with the introduction left out.
     fn arguments(mode: ApprovalMode, site: &LaunchSite) -> Vec<String> {
         let mut args = plan(&Settings::default(), &request(mode), site).args;
-        let told = args
-            .iter()
-            .position(|arg| arg == "--append-system-prompt")
-            .expect("the agent is told who it is");
+        let told = args.iter().position(|arg| arg == "--append-system-prompt").expect("the agent is told who it is");
         args.remove(told + 1);
         args
     }
 
-    const SHARED: [&str; 6] = [
-        "--name=-x",
-        "--mcp-config",
-        "/data/sessions/a 1/mcp.json",
-        "--append-system-prompt",
-        "--",
-        "--help me",
-    ];
+    const SHARED: [&str; 6] =
+        ["--name=-x", "--mcp-config", "/data/sessions/a 1/mcp.json", "--append-system-prompt", "--", "--help me"];
 
     #[test]
     fn open_skips_permissions() {
-        let expected = [
-            "--dangerously-skip-permissions",
-            "--settings",
-            r#"{"skipDangerousModePermissionPrompt":true}"#,
-        ];
-        assert_eq!(
-            arguments(ApprovalMode::Open, &site()),
-            [&expected[..], &SHARED].concat()
-        );
+        let expected =
+            ["--dangerously-skip-permissions", "--settings", r#"{"skipDangerousModePermissionPrompt":true}"#];
+        assert_eq!(arguments(ApprovalMode::Open, &site()), [&expected[..], &SHARED].concat());
     }
 
     #[test]
@@ -236,24 +169,13 @@ mod tests {
             "--allowedTools",
             "Bash,Edit,Write,NotebookEdit,WebFetch,WebSearch,Skill,mcp__relay",
         ];
-        assert_eq!(
-            arguments(ApprovalMode::Open, &site),
-            [&expected[..], &SHARED].concat()
-        );
+        assert_eq!(arguments(ApprovalMode::Open, &site), [&expected[..], &SHARED].concat());
     }
 
     #[test]
     fn guarded_accepts_edits_and_the_relay() {
-        let expected = [
-            "--permission-mode",
-            "acceptEdits",
-            "--allowedTools",
-            "mcp__relay",
-        ];
-        assert_eq!(
-            arguments(ApprovalMode::Guarded, &site()),
-            [&expected[..], &SHARED].concat()
-        );
+        let expected = ["--permission-mode", "acceptEdits", "--allowedTools", "mcp__relay"];
+        assert_eq!(arguments(ApprovalMode::Guarded, &site()), [&expected[..], &SHARED].concat());
     }
 
     #[test]
@@ -269,51 +191,30 @@ mod tests {
         ];
         for root in [false, true] {
             let site = LaunchSite { root, ..site() };
-            assert_eq!(
-                arguments(ApprovalMode::ReadOnly, &site),
-                [&expected[..], &SHARED].concat()
-            );
+            assert_eq!(arguments(ApprovalMode::ReadOnly, &site), [&expected[..], &SHARED].concat());
         }
     }
 
     #[test]
     fn without_a_server_of_the_relay_none_is_named() {
-        let site = LaunchSite {
-            mcp_url: None,
-            ..site()
-        };
+        let site = LaunchSite { mcp_url: None, ..site() };
         let plan = plan(&Settings::default(), &request(ApprovalMode::Guarded), &site);
         assert!(plan.files.is_empty());
-        assert!(
-            !plan.args.iter().any(|arg| arg.contains("mcp")),
-            "{:?}",
-            plan.args
-        );
+        assert!(!plan.args.iter().any(|arg| arg.contains("mcp")), "{:?}", plan.args);
     }
 
     #[test]
     fn the_token_is_named_and_never_written() {
-        let plan = plan(
-            &Settings::default(),
-            &request(ApprovalMode::Guarded),
-            &site(),
-        );
-        let file: serde_json::Value =
-            serde_json::from_str(&plan.files[0].contents).expect("the file is JSON");
+        let plan = plan(&Settings::default(), &request(ApprovalMode::Guarded), &site());
+        let file: serde_json::Value = serde_json::from_str(&plan.files[0].contents).expect("the file is JSON");
         let server = &file["mcpServers"]["relay"];
         assert_eq!(server["url"], "http://127.0.0.1:4850/mcp");
-        assert_eq!(
-            server["headers"]["Authorization"],
-            "Bearer ${AGENT_RELAY_TOKEN}"
-        );
+        assert_eq!(server["headers"]["Authorization"], "Bearer ${AGENT_RELAY_TOKEN}");
     }
 
     #[test]
     fn a_session_without_a_prompt_starts_idle() {
-        let request = SpawnRequest {
-            prompt: None,
-            ..request(ApprovalMode::Guarded)
-        };
+        let request = SpawnRequest { prompt: None, ..request(ApprovalMode::Guarded) };
         let plan = plan(&Settings::default(), &request, &site());
         assert!(!plan.args.contains(&"--".to_owned()), "{:?}", plan.args);
         assert_eq!(plan.prompt, PromptDelivery::InArguments);
@@ -332,11 +233,7 @@ mod tests {
         assert_eq!(plan.cwd, "/work/project");
         assert_eq!(plan.args[..2], ["--effort", "high"]);
         assert!(plan.args.contains(&"--model=opus".to_owned()));
-        let names: Vec<&str> = plan
-            .env
-            .iter()
-            .map(|variable| variable.name.as_str())
-            .collect();
+        let names: Vec<&str> = plan.env.iter().map(|variable| variable.name.as_str()).collect();
         assert_eq!(
             names,
             [
@@ -352,24 +249,11 @@ mod tests {
     #[test]
     fn the_manifest_grants_what_plans_ask_for() {
         let manifest: toml::Table = include_str!("../plugin.toml").parse().expect("it is TOML");
-        let granted = |key: &str| -> Vec<String> {
-            manifest["grants"][key]
-                .clone()
-                .try_into()
-                .expect("a list of names")
-        };
+        let granted =
+            |key: &str| -> Vec<String> { manifest["grants"][key].clone().try_into().expect("a list of names") };
         assert_eq!(granted("executables"), [Settings::default().executable]);
         let literals = QUIET.iter().map(|(name, _)| *name);
-        let asked = literals
-            .chain(PASSED)
-            .chain(environment::NETWORK)
-            .collect::<BTreeSet<_>>();
-        assert_eq!(
-            granted("env")
-                .iter()
-                .map(String::as_str)
-                .collect::<BTreeSet<_>>(),
-            asked
-        );
+        let asked = literals.chain(PASSED).chain(environment::NETWORK).collect::<BTreeSet<_>>();
+        assert_eq!(granted("env").iter().map(String::as_str).collect::<BTreeSet<_>>(), asked);
     }
 }

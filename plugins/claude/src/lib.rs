@@ -16,7 +16,7 @@
 //! | text pasted during a turn | waits for the turn to end |
 //! | Escape, a pause of 50 ms, text, Enter | ends the turn, the text is the next; without the pause Escape is lost |
 //! | text pasted into a dialog | ignored, but Enter then says yes to it |
-//! | Escape, then three C-c, 300 ms apart | ends it when idle, during a turn and in a dialog |
+//! | Escape, then three C-c, 150 ms apart | ends it when idle, during a turn and in a dialog |
 //!
 //! The two lines about dialogs are why `ready` names a text that no dialog shows: while none of
 //! it is on the screen, nothing may be typed.
@@ -25,8 +25,8 @@ mod command;
 mod settings;
 
 use provider_kit::{
-    ApprovalMode, Description, Guest, LaunchPlan, LaunchSite, Message, PlanError, Presentation,
-    SpawnRequest, StopPlan, StopReason, host, words,
+    ApprovalMode, Description, Guest, LaunchPlan, LaunchSite, Message, PlanError, Presentation, SpawnRequest, StopPlan,
+    StopReason, host, words,
 };
 use settings::Settings;
 
@@ -38,16 +38,8 @@ impl Guest for Claude {
             id: "claude".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             // Settings that cannot be read are the business of `check_settings`.
-            executables: vec![
-                Settings::read(&host::settings())
-                    .unwrap_or_default()
-                    .executable,
-            ],
-            approval_modes: vec![
-                ApprovalMode::Open,
-                ApprovalMode::Guarded,
-                ApprovalMode::ReadOnly,
-            ],
+            executables: vec![Settings::read(&host::settings()).unwrap_or_default().executable],
+            approval_modes: vec![ApprovalMode::Open, ApprovalMode::Guarded, ApprovalMode::ReadOnly],
             takes_prompt: true,
             extensions: Vec::new(),
         }
@@ -67,10 +59,7 @@ impl Guest for Claude {
     }
 
     fn stop(_reason: StopReason) -> StopPlan {
-        StopPlan {
-            keys: ["Escape", "C-c", "C-c", "C-c"].map(str::to_owned).to_vec(),
-            grace_ms: 10_000,
-        }
+        StopPlan { keys: ["Escape", "C-c", "C-c", "C-c"].map(str::to_owned).to_vec(), grace_ms: 10_000 }
     }
 }
 

@@ -41,12 +41,7 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            executable: "claude".to_owned(),
-            model: None,
-            extra_args: Vec::new(),
-            pass_env: Vec::new(),
-        }
+        Self { executable: "claude".to_owned(), model: None, extra_args: Vec::new(), pass_env: Vec::new() }
     }
 }
 

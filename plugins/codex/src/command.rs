@@ -1,41 +1,25 @@
 //! The command line of one session.
 
 use provider_kit::{
-    ApprovalMode, LaunchPlan, LaunchSite, PlanError, PromptDelivery, Readiness, SpawnRequest,
-    environment, words,
+    ApprovalMode, LaunchPlan, LaunchSite, PlanError, PromptDelivery, Readiness, SpawnRequest, environment, words,
 };
 
 use crate::settings::Settings;
 
 /// How the program finds its account and its own configuration.
-const PASSED: [&str; 5] = [
-    "CODEX_API_KEY",
-    "CODEX_CA_CERTIFICATE",
-    "CODEX_HOME",
-    "OPENAI_API_KEY",
-    "OPENAI_BASE_URL",
-];
+const PASSED: [&str; 5] = ["CODEX_API_KEY", "CODEX_CA_CERTIFICATE", "CODEX_HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL"];
 
 /// What the empty input box says. Dialogs replace it.
 const READY: &str = "Ask Codex to do anything";
 
 /// Plans one session.
-pub(crate) fn plan(
-    settings: &Settings,
-    request: &SpawnRequest,
-    site: &LaunchSite,
-) -> Result<LaunchPlan, PlanError> {
+pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSite) -> Result<LaunchPlan, PlanError> {
     let mut args = settings.extra_args.clone();
     // Without this the session would live in a server shared with others, with their environment
     // (and so their token), and outlive its own end.
     args.push("--no-daemon".to_owned());
     args.extend(approval(request.approval_mode).map(str::to_owned));
-    args.extend(
-        settings
-            .model
-            .iter()
-            .map(|model| format!("--model={model}")),
-    );
+    args.extend(settings.model.iter().map(|model| format!("--model={model}")));
     for assignment in configuration(settings, request, site) {
         args.extend(["-c".to_owned(), assignment]);
     }
@@ -50,10 +34,7 @@ pub(crate) fn plan(
         cwd: site.cwd.clone(),
         files: Vec::new(),
         prompt: PromptDelivery::InArguments,
-        ready: Readiness {
-            screen_texts: vec![READY.to_owned()],
-            settle_ms: 60_000,
-        },
+        ready: Readiness { screen_texts: vec![READY.to_owned()], settle_ms: 60_000 },
         extensions: Vec::new(),
     })
 }
@@ -62,18 +43,8 @@ pub(crate) fn plan(
 /// through without asking.
 fn approval(mode: ApprovalMode) -> [&'static str; 4] {
     match mode {
-        ApprovalMode::Open => [
-            "--ask-for-approval",
-            "never",
-            "--sandbox",
-            "danger-full-access",
-        ],
-        ApprovalMode::Guarded => [
-            "--ask-for-approval",
-            "on-request",
-            "--sandbox",
-            "workspace-write",
-        ],
+        ApprovalMode::Open => ["--ask-for-approval", "never", "--sandbox", "danger-full-access"],
+        ApprovalMode::Guarded => ["--ask-for-approval", "on-request", "--sandbox", "workspace-write"],
         // Nobody is asked, for a person could consent to a change.
         ApprovalMode::ReadOnly => ["--ask-for-approval", "never", "--sandbox", "read-only"],
     }
@@ -84,27 +55,18 @@ fn configuration(settings: &Settings, request: &SpawnRequest, site: &LaunchSite)
     let mut assignments = vec![
         // A question about an update would wait for a person.
         "check_for_update_on_startup=false".to_owned(),
-        format!(
-            "developer_instructions={}",
-            quoted(&words::introduction(request, site))
-        ),
+        format!("developer_instructions={}", quoted(&words::introduction(request, site))),
     ];
     if let Some(url) = &site.mcp_url {
         assignments.extend([
             format!("mcp_servers.relay.url={}", quoted(url)),
-            format!(
-                "mcp_servers.relay.bearer_token_env_var={}",
-                quoted(&site.token_variable)
-            ),
+            format!("mcp_servers.relay.bearer_token_env_var={}", quoted(&site.token_variable)),
             // They are how the agent is spoken to, and what they may do is the relay's to decide.
             "mcp_servers.relay.default_tools_approval_mode=\"approve\"".to_owned(),
         ]);
     }
     if settings.trust_folders {
-        assignments.push(format!(
-            "projects={{{}={{trust_level=\"trusted\"}}}}",
-            quoted(&site.cwd)
-        ));
+        assignments.push(format!("projects={{{}={{trust_level=\"trusted\"}}}}", quoted(&site.cwd)));
     }
     assignments
 }
@@ -151,9 +113,7 @@ mod tests {
             relay_url: "http://127.0.0.1:4850".to_owned(),
             token_variable: "AGENT_RELAY_TOKEN".to_owned(),
             mcp_url: Some("http://127.0.0.1:4850/mcp".to_owned()),
-            host_variables: ["CODEX_HOME", "MOCK_KEY", "OTHER"]
-                .map(str::to_owned)
-                .to_vec(),
+            host_variables: ["CODEX_HOME", "MOCK_KEY", "OTHER"].map(str::to_owned).to_vec(),
             root: false,
             extensions: Vec::new(),
         }
@@ -171,9 +131,7 @@ mod tests {
 
     /// The arguments of a plan, with the introduction left out.
     fn arguments(settings: &Settings, mode: ApprovalMode, site: &LaunchSite) -> Vec<String> {
-        let mut args = plan(settings, &request(mode), site)
-            .expect("the prompt is fine")
-            .args;
+        let mut args = plan(settings, &request(mode), site).expect("the prompt is fine").args;
         let told = args
             .iter_mut()
             .find(|arg| arg.starts_with("developer_instructions=\"You are the agent \\\"a1\\\""))
@@ -204,34 +162,19 @@ mod tests {
             (ApprovalMode::Guarded, "on-request", "workspace-write"),
             (ApprovalMode::ReadOnly, "never", "read-only"),
         ] {
-            let expected = [
-                "--no-daemon",
-                "--ask-for-approval",
-                approval,
-                "--sandbox",
-                sandbox,
-            ];
-            assert_eq!(
-                arguments(&Settings::default(), mode, &site()),
-                [&expected[..], &SHARED].concat()
-            );
+            let expected = ["--no-daemon", "--ask-for-approval", approval, "--sandbox", sandbox];
+            assert_eq!(arguments(&Settings::default(), mode, &site()), [&expected[..], &SHARED].concat());
         }
     }
 
     #[test]
     fn a_prompt_is_never_a_shell_command() {
         for prompt in ["!touch x", " !touch x", "\n\t!touch x", "!"] {
-            let request = SpawnRequest {
-                prompt: Some(prompt.to_owned()),
-                ..request(ApprovalMode::Open)
-            };
+            let request = SpawnRequest { prompt: Some(prompt.to_owned()), ..request(ApprovalMode::Open) };
             let refused = plan(&Settings::default(), &request, &site());
             assert!(matches!(refused, Err(PlanError::Invalid(_))), "{prompt:?}");
         }
-        let fine = SpawnRequest {
-            prompt: Some("go!".to_owned()),
-            ..request(ApprovalMode::Open)
-        };
+        let fine = SpawnRequest { prompt: Some("go!".to_owned()), ..request(ApprovalMode::Open) };
         assert!(plan(&Settings::default(), &fine, &site()).is_ok());
     }
 
@@ -253,55 +196,29 @@ mod tests {
         let plan = plan(&settings, &request(ApprovalMode::Guarded), &site()).expect("a plan");
         assert_eq!(plan.program, "/opt/codex");
         assert_eq!(plan.cwd, site().cwd);
-        let names: Vec<&str> = plan
-            .env
-            .iter()
-            .map(|variable| variable.name.as_str())
-            .collect();
+        let names: Vec<&str> = plan.env.iter().map(|variable| variable.name.as_str()).collect();
         assert_eq!(names, ["CODEX_HOME", "MOCK_KEY"]);
     }
 
     #[test]
     fn without_a_server_of_the_relay_none_is_named() {
-        let site = LaunchSite {
-            mcp_url: None,
-            ..site()
-        };
+        let site = LaunchSite { mcp_url: None, ..site() };
         let args = arguments(&Settings::default(), ApprovalMode::Guarded, &site);
-        assert!(
-            !args.iter().any(|arg| arg.contains("mcp_servers")),
-            "{args:?}"
-        );
+        assert!(!args.iter().any(|arg| arg.contains("mcp_servers")), "{args:?}");
     }
 
     #[test]
     fn texts_are_quoted_for_toml() {
-        assert_eq!(
-            quoted("a \"b\" \\ c\nd\u{7f}ä"),
-            r#""a \"b\" \\ c\u000Ad\u007Fä""#
-        );
+        assert_eq!(quoted("a \"b\" \\ c\nd\u{7f}ä"), r#""a \"b\" \\ c\u000Ad\u007Fä""#);
     }
 
     #[test]
     fn the_manifest_grants_what_plans_ask_for() {
         let manifest: toml::Table = include_str!("../plugin.toml").parse().expect("it is TOML");
-        let granted = |key: &str| -> Vec<String> {
-            manifest["grants"][key]
-                .clone()
-                .try_into()
-                .expect("a list of names")
-        };
+        let granted =
+            |key: &str| -> Vec<String> { manifest["grants"][key].clone().try_into().expect("a list of names") };
         assert_eq!(granted("executables"), [Settings::default().executable]);
-        let asked = PASSED
-            .into_iter()
-            .chain(environment::NETWORK)
-            .collect::<BTreeSet<_>>();
-        assert_eq!(
-            granted("env")
-                .iter()
-                .map(String::as_str)
-                .collect::<BTreeSet<_>>(),
-            asked
-        );
+        let asked = PASSED.into_iter().chain(environment::NETWORK).collect::<BTreeSet<_>>();
+        assert_eq!(granted("env").iter().map(String::as_str).collect::<BTreeSet<_>>(), asked);
     }
 }

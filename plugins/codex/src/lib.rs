@@ -16,7 +16,7 @@
 //! | text pasted during a turn | is put to the model after the next tool call |
 //! | Escape, text, Enter | ends the turn, the text is the next |
 //! | text pasted into a dialog | ignored (typed key by key, a `y` says yes), but Enter then says yes to it |
-//! | C-c three times, 300 ms apart | ends it when idle, during a turn and in a dialog |
+//! | C-c three times, 150 ms apart | ends it when idle, during a turn and in a dialog |
 //!
 //! The lines about dialogs are why `ready` names a text that no dialog shows: while it is not on
 //! the screen, nothing may be typed. `codex queue` was looked at and left alone: it speaks to the
@@ -26,8 +26,8 @@ mod command;
 mod settings;
 
 use provider_kit::{
-    ApprovalMode, Description, Guest, LaunchPlan, LaunchSite, Message, PlanError, Presentation,
-    SpawnRequest, StopPlan, StopReason, host, words,
+    ApprovalMode, Description, Guest, LaunchPlan, LaunchSite, Message, PlanError, Presentation, SpawnRequest, StopPlan,
+    StopReason, host, words,
 };
 use settings::Settings;
 
@@ -39,16 +39,8 @@ impl Guest for Codex {
             id: "codex".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             // Settings that cannot be read are the business of `check_settings`.
-            executables: vec![
-                Settings::read(&host::settings())
-                    .unwrap_or_default()
-                    .executable,
-            ],
-            approval_modes: vec![
-                ApprovalMode::Open,
-                ApprovalMode::Guarded,
-                ApprovalMode::ReadOnly,
-            ],
+            executables: vec![Settings::read(&host::settings()).unwrap_or_default().executable],
+            approval_modes: vec![ApprovalMode::Open, ApprovalMode::Guarded, ApprovalMode::ReadOnly],
             takes_prompt: true,
             extensions: Vec::new(),
         }
@@ -68,10 +60,7 @@ impl Guest for Codex {
     }
 
     fn stop(_reason: StopReason) -> StopPlan {
-        StopPlan {
-            keys: ["C-c", "C-c", "C-c"].map(str::to_owned).to_vec(),
-            grace_ms: 10_000,
-        }
+        StopPlan { keys: ["C-c", "C-c", "C-c"].map(str::to_owned).to_vec(), grace_ms: 10_000 }
     }
 }
 

@@ -82,16 +82,10 @@ impl Settings {
 /// An argument without what makes it an assignment of the configuration: `-c`, `--config=`. An
 /// assignment may also be an argument of its own, after a `-c`.
 fn config_key(argument: &str) -> String {
-    let key = argument
-        .strip_prefix("--config")
-        .or_else(|| argument.strip_prefix("-c"));
+    let key = argument.strip_prefix("--config").or_else(|| argument.strip_prefix("-c"));
     let key = key.unwrap_or(argument).trim_start_matches(['=', ' ']);
     // Nothing but `-c`: the assignment follows.
-    if key.is_empty() {
-        argument.to_owned()
-    } else {
-        key.to_owned()
-    }
+    if key.is_empty() { argument.to_owned() } else { key.to_owned() }
 }
 
 #[cfg(test)]

@@ -6,10 +6,7 @@
 
 mod rule;
 
-#[allow(
-    missing_docs,
-    reason = "generated from wit/, where the documentation is"
-)]
+#[allow(missing_docs, reason = "generated from wit/, where the documentation is")]
 mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
@@ -18,9 +15,7 @@ mod bindings {
     });
 }
 
-use bindings::exports::agent_relay::plugin::policy::{
-    Context, Control, ControlKind, Description, Guest, Verdict,
-};
+use bindings::exports::agent_relay::plugin::policy::{Context, Control, ControlKind, Description, Guest, Verdict};
 
 struct Containment;
 

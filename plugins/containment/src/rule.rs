@@ -9,7 +9,8 @@ pub(crate) fn check_settings(settings: &str) -> Result<(), String> {
     if bare == "{}" {
         Ok(())
     } else {
-        Err("containment has no settings: remove everything below [settings]; the base directory is the site's own".to_owned())
+        Err("containment has no settings: remove everything below [settings]; the base directory is the site's own"
+            .to_owned())
     }
 }
 
@@ -24,10 +25,7 @@ pub(crate) fn decide(cwd: &PathFacts, site: &Site) -> Verdict {
         deny(
             "cwd_outside_base",
             // Clients of earlier relays know this text by heart.
-            format!(
-                "cwd must be within orchestrator base directory: {}",
-                base.given
-            ),
+            format!("cwd must be within orchestrator base directory: {}", base.given),
         )
     };
     if !is_within(&cwd.normalised, &base.normalised) {
@@ -53,10 +51,7 @@ pub(crate) fn decide(cwd: &PathFacts, site: &Site) -> Verdict {
 }
 
 fn deny(code: &str, reason: String) -> Verdict {
-    Verdict::Deny(Denial {
-        code: code.to_owned(),
-        reason,
-    })
+    Verdict::Deny(Denial { code: code.to_owned(), reason })
 }
 
 /// Whether `path` is `base` or lies below it. A path that is not absolute, or that holds a NUL,
@@ -95,19 +90,11 @@ mod tests {
     use super::*;
 
     fn facts(path: &str, resolved: Option<&str>) -> PathFacts {
-        PathFacts {
-            given: path.to_owned(),
-            normalised: path.to_owned(),
-            resolved: resolved.map(str::to_owned),
-        }
+        PathFacts { given: path.to_owned(), normalised: path.to_owned(), resolved: resolved.map(str::to_owned) }
     }
 
     fn site(base: &str, resolved: Option<&str>) -> Site {
-        Site {
-            orchestrator: None,
-            hostname: "here".to_owned(),
-            base_dir: facts(base, resolved),
-        }
+        Site { orchestrator: None, hostname: "here".to_owned(), base_dir: facts(base, resolved) }
     }
 
     /// What the rule says of a host that knows no symlinks.
@@ -125,14 +112,7 @@ mod tests {
 
     #[test]
     fn the_base_and_what_lies_below_it_is_allowed() {
-        for cwd in [
-            "/base",
-            "/base/",
-            "/base/a",
-            "/base/./a//b",
-            "/base/a/../b",
-            "/other/../base/x",
-        ] {
+        for cwd in ["/base", "/base/", "/base/a", "/base/./a//b", "/base/a/../b", "/other/../base/x"] {
             assert_eq!(elsewhere(cwd, "/base"), Verdict::Allow, "{cwd}");
         }
         assert_eq!(elsewhere("/anything", "/"), Verdict::Allow);
@@ -155,22 +135,14 @@ mod tests {
             "/base\0",
             "/base/\0/x",
         ] {
-            assert_eq!(
-                code(&elsewhere(cwd, "/base")),
-                "cwd_outside_base",
-                "{cwd:?}"
-            );
+            assert_eq!(code(&elsewhere(cwd, "/base")), "cwd_outside_base", "{cwd:?}");
         }
     }
 
     #[test]
     fn a_base_that_is_no_absolute_path_holds_nothing() {
         for base in ["", "base", ".", "/base\0"] {
-            assert_eq!(
-                code(&elsewhere("/base", base)),
-                "cwd_outside_base",
-                "{base:?}"
-            );
+            assert_eq!(code(&elsewhere("/base", base)), "cwd_outside_base", "{base:?}");
         }
     }
 
@@ -180,10 +152,7 @@ mod tests {
         site.base_dir.given = "~me".to_owned();
         assert_eq!(
             decide(&facts("/etc", None), &site),
-            deny(
-                "cwd_outside_base",
-                "cwd must be within orchestrator base directory: ~me".to_owned()
-            )
+            deny("cwd_outside_base", "cwd must be within orchestrator base directory: ~me".to_owned())
         );
     }
 
@@ -200,24 +169,15 @@ mod tests {
 
     #[test]
     fn a_path_that_is_outside_as_written_stays_outside_wherever_it_leads() {
-        let verdict = decide(
-            &facts("/elsewhere/link", Some("/base/a")),
-            &site("/base", Some("/base")),
-        );
+        let verdict = decide(&facts("/elsewhere/link", Some("/base/a")), &site("/base", Some("/base")));
         assert_eq!(code(&verdict), "cwd_outside_base");
     }
 
     #[test]
     fn a_resolved_cwd_is_held_against_the_base_as_far_as_that_is_known() {
         let site = site("/base", None);
-        assert_eq!(
-            decide(&facts("/base/a", Some("/base/a")), &site),
-            Verdict::Allow
-        );
-        assert_eq!(
-            code(&decide(&facts("/base/a", Some("/mnt/a")), &site)),
-            "cwd_outside_base"
-        );
+        assert_eq!(decide(&facts("/base/a", Some("/base/a")), &site), Verdict::Allow);
+        assert_eq!(code(&decide(&facts("/base/a", Some("/mnt/a")), &site)), "cwd_outside_base");
     }
 
     #[test]

@@ -14,9 +14,7 @@ mod bindings {
 }
 
 use bindings::agent_relay::plugin::host;
-use bindings::exports::agent_relay::plugin::policy::{
-    Context, Control, ControlKind, Description, Guest, Verdict,
-};
+use bindings::exports::agent_relay::plugin::policy::{Context, Control, ControlKind, Description, Guest, Verdict};
 use settings::Settings;
 
 struct ControlGuard;
@@ -26,11 +24,7 @@ impl Guest for ControlGuard {
         Description {
             id: "control-guard".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            kinds: vec![
-                ControlKind::Spawn,
-                ControlKind::Restart,
-                ControlKind::Shutdown,
-            ],
+            kinds: vec![ControlKind::Spawn, ControlKind::Restart, ControlKind::Shutdown],
             extensions: Vec::new(),
         }
     }

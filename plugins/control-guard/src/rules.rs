@@ -27,10 +27,7 @@ fn decide_spawn(settings: &Settings, spawn: &Spawn, context: &Context) -> Result
     if bound_agent(caller).is_some() && settings.agents_may_control != AgentsMay::Anyone {
         return Err(agents_may_not("start agents"));
     }
-    let place = Place {
-        site: Some(&spawn.site),
-        provider: Some(&spawn.provider),
-    };
+    let place = Place { site: Some(&spawn.site), provider: Some(&spawn.provider) };
     let limit = limit_for(settings, caller, &place);
     check_allowed(limit, Kind::Spawn, &place)?;
 
@@ -50,40 +47,22 @@ fn decide_spawn(settings: &Settings, spawn: &Spawn, context: &Context) -> Result
     if asked <= widest {
         return Ok(Verdict::Allow);
     }
-    let reason = format!(
-        "approval mode {} is wider than allowed; the widest is {} {whose}",
-        asked.name(),
-        widest.name()
-    );
+    let reason =
+        format!("approval mode {} is wider than allowed; the widest is {} {whose}", asked.name(), widest.name());
     match settings.on_excess {
         OnExcess::Deny => Err(denial("approval_mode_exceeded", reason)),
-        OnExcess::Amend => Ok(Verdict::Amend(Amendment {
-            cwd: None,
-            approval_mode: Some(widest.into()),
-            reason,
-        })),
+        OnExcess::Amend => Ok(Verdict::Amend(Amendment { cwd: None, approval_mode: Some(widest.into()), reason })),
     }
 }
 
-fn decide_target(
-    settings: &Settings,
-    kind: Kind,
-    target: &Target,
-    context: &Context,
-) -> Result<Verdict, Denial> {
+fn decide_target(settings: &Settings, kind: Kind, target: &Target, context: &Context) -> Result<Verdict, Denial> {
     let caller = &context.caller;
     let place = match target {
         Target::Agent(agent) => {
             check_bound_caller(settings, caller, agent)?;
             check_protected(settings, agent)?;
-            let running = context
-                .running
-                .iter()
-                .find(|running| running.agent_id == agent.id);
-            Place {
-                site: agent.site.as_ref(),
-                provider: running.map(|running| running.provider.as_str()),
-            }
+            let running = context.running.iter().find(|running| running.agent_id == agent.id);
+            Place { site: agent.site.as_ref(), provider: running.map(|running| running.provider.as_str()) }
         }
         Target::EveryAgentOf(site) => {
             if bound_agent(caller).is_some() && settings.agents_may_control != AgentsMay::Anyone {
@@ -99,10 +78,7 @@ fn decide_target(
                 ));
             }
             check_none_protected(settings, site, &context.running)?;
-            Place {
-                site: Some(site),
-                provider: None,
-            }
+            Place { site: Some(site), provider: None }
         }
     };
     check_allowed(limit_for(settings, caller, &place), kind, &place)?;
@@ -112,18 +88,10 @@ fn decide_target(
 /// The agent whose credential the caller holds. The administrator is no agent, whatever else the
 /// credential says.
 fn bound_agent(caller: &Caller) -> Option<&str> {
-    if caller.administrator {
-        None
-    } else {
-        caller.agent_id.as_deref()
-    }
+    if caller.administrator { None } else { caller.agent_id.as_deref() }
 }
 
-fn check_bound_caller(
-    settings: &Settings,
-    caller: &Caller,
-    agent: &AgentFacts,
-) -> Result<(), Denial> {
+fn check_bound_caller(settings: &Settings, caller: &Caller, agent: &AgentFacts) -> Result<(), Denial> {
     let Some(own) = bound_agent(caller) else {
         return Ok(());
     };
@@ -136,27 +104,17 @@ fn check_bound_caller(
 }
 
 fn agents_may_not(what: &str) -> Denial {
-    denial(
-        "agent_may_not_control",
-        format!("agents may not {what} here; ask a person who may"),
-    )
+    denial("agent_may_not_control", format!("agents may not {what} here; ask a person who may"))
 }
 
 fn check_protected(settings: &Settings, agent: &AgentFacts) -> Result<(), Denial> {
     let protects = |pattern: &String| match pattern.split_once(':') {
         Some(("id", pattern)) => matches(pattern, &agent.id),
-        Some(("label", pattern)) => agent
-            .label
-            .as_deref()
-            .is_some_and(|label| matches(pattern, label)),
+        Some(("label", pattern)) => agent.label.as_deref().is_some_and(|label| matches(pattern, label)),
         Some(("tag", pattern)) => agent.tags.iter().any(|tag| matches(pattern, tag)),
         _ => false,
     };
-    match settings
-        .protected_agents
-        .iter()
-        .find(|pattern| protects(pattern))
-    {
+    match settings.protected_agents.iter().find(|pattern| protects(pattern)) {
         None => Ok(()),
         Some(pattern) => Err(protected(&agent.id, pattern)),
     }
@@ -164,25 +122,15 @@ fn check_protected(settings: &Settings, agent: &AgentFacts) -> Result<(), Denial
 
 /// Refuses when one of a site's agents is protected, or when that cannot be told: of running
 /// agents neither tags nor more than the newest thousand are known.
-fn check_none_protected(
-    settings: &Settings,
-    site: &Site,
-    running: &[RunningAgent],
-) -> Result<(), Denial> {
+fn check_none_protected(settings: &Settings, site: &Site, running: &[RunningAgent]) -> Result<(), Denial> {
     if settings.protected_agents.is_empty() {
         return Ok(());
     }
-    for agent in running
-        .iter()
-        .filter(|agent| agent.orchestrator == site.orchestrator)
-    {
+    for agent in running.iter().filter(|agent| agent.orchestrator == site.orchestrator) {
         for pattern in &settings.protected_agents {
             let protects = match pattern.split_once(':') {
                 Some(("id", pattern)) => matches(pattern, &agent.agent_id),
-                Some(("label", pattern)) => agent
-                    .label
-                    .as_deref()
-                    .is_some_and(|label| matches(pattern, label)),
+                Some(("label", pattern)) => agent.label.as_deref().is_some_and(|label| matches(pattern, label)),
                 // Its tags are not known here.
                 _ => true,
             };
@@ -220,13 +168,8 @@ impl Place<'_> {
     fn name(&self) -> &str {
         match self.site {
             None => "an unknown host",
-            Some(Site {
-                orchestrator: None, ..
-            }) => "the relay's own host",
-            Some(Site {
-                orchestrator: Some(id),
-                ..
-            }) => id,
+            Some(Site { orchestrator: None, .. }) => "the relay's own host",
+            Some(Site { orchestrator: Some(id), .. }) => id,
         }
     }
 }
@@ -234,30 +177,19 @@ impl Place<'_> {
 /// The first limit whose patterns all match.
 fn limit_for<'a>(settings: &'a Settings, caller: &Caller, place: &Place<'_>) -> Option<&'a Limit> {
     let fits = |patterns: &Option<Vec<String>>, matches: &dyn Fn(&str) -> bool| {
-        patterns
-            .as_ref()
-            .is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern)))
+        patterns.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern)))
     };
     settings.limit.iter().find(|limit| {
         fits(&limit.callers, &|pattern| matches_caller(pattern, caller))
-            && fits(&limit.orchestrators, &|pattern| {
-                matches_site(pattern, place.site)
-            })
-            && fits(&limit.providers, &|pattern| {
-                place
-                    .provider
-                    .is_some_and(|provider| matches(pattern, provider))
-            })
+            && fits(&limit.orchestrators, &|pattern| matches_site(pattern, place.site))
+            && fits(&limit.providers, &|pattern| place.provider.is_some_and(|provider| matches(pattern, provider)))
     })
 }
 
 fn matches_caller(pattern: &str, caller: &Caller) -> bool {
     match pattern.split_once(':') {
         Some(("name", pattern)) => matches(pattern, &caller.name),
-        Some(("agent", pattern)) => caller
-            .agent_id
-            .as_deref()
-            .is_some_and(|id| matches(pattern, id)),
+        Some(("agent", pattern)) => caller.agent_id.as_deref().is_some_and(|id| matches(pattern, id)),
         Some(("scope", pattern)) => caller.scopes.iter().any(|scope| matches(pattern, scope)),
         _ => match pattern {
             "administrator" => caller.administrator,
@@ -287,22 +219,11 @@ fn check_allowed(limit: Option<&Limit>, kind: Kind, place: &Place<'_>) -> Result
     let allowed = match allow.as_slice() {
         [] => "nothing is".to_owned(),
         [one] => format!("only {} is", one.name()),
-        several => format!(
-            "only {} are",
-            several
-                .iter()
-                .map(|kind| kind.name())
-                .collect::<Vec<_>>()
-                .join(" and ")
-        ),
+        several => format!("only {} are", several.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" and ")),
     };
     Err(denial(
         "control_not_allowed",
-        format!(
-            "{} is not allowed at {} for this caller; {allowed}",
-            kind.name(),
-            place.name()
-        ),
+        format!("{} is not allowed at {} for this caller; {allowed}", kind.name(), place.name()),
     ))
 }
 
@@ -339,10 +260,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 fn denial(code: &str, reason: String) -> Denial {
-    Denial {
-        code: code.to_owned(),
-        reason,
-    }
+    Denial { code: code.to_owned(), reason }
 }
 
 #[cfg(test)]

@@ -137,15 +137,10 @@ impl Settings {
     pub(crate) fn read(json: &str) -> Result<Self, String> {
         // By way of a value, because the operator wrote TOML: lines and columns of the JSON that
         // it became would only mislead.
-        let value: serde_json::Value =
-            serde_json::from_str(json).map_err(|error| format!("settings: {error}"))?;
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|error| format!("settings: {error}"))?;
         let settings: Self = serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
-            let place = if path == "." {
-                String::new()
-            } else {
-                format!(".{path}")
-            };
+            let place = if path == "." { String::new() } else { format!(".{path}") };
             format!("settings{place}: {}", error.inner())
         })?;
         settings.check()?;
@@ -156,18 +151,11 @@ impl Settings {
         check_patterns(
             "protected_agents",
             &self.protected_agents,
-            |pattern| {
-                ["id:", "tag:", "label:"]
-                    .iter()
-                    .any(|kind| pattern.starts_with(kind))
-            },
+            |pattern| ["id:", "tag:", "label:"].iter().any(|kind| pattern.starts_with(kind)),
             "id:NAME, tag:NAME or label:NAME",
         )?;
         if self.limit.len() > ENTRIES_MAX {
-            return Err(format!(
-                "settings.limit: has {} entries; at most {ENTRIES_MAX} are allowed",
-                self.limit.len()
-            ));
+            return Err(format!("settings.limit: has {} entries; at most {ENTRIES_MAX} are allowed", self.limit.len()));
         }
         for (index, limit) in self.limit.iter().enumerate() {
             limit.check(index)?;
@@ -178,25 +166,22 @@ impl Settings {
 
 impl Limit {
     fn check(&self, index: usize) -> Result<(), String> {
-        let check =
-            |key: &str, patterns: &Option<Vec<String>>, allowed: fn(&str) -> bool, says: &str| {
-                let key = format!("limit[{index}].{key}");
-                match patterns {
-                    Some(patterns) if patterns.is_empty() => Err(format!(
-                        "settings.{key}: matches nothing; leave it out to match everything"
-                    )),
-                    Some(patterns) => check_patterns(&key, patterns, allowed, says),
-                    None => Ok(()),
+        let check = |key: &str, patterns: &Option<Vec<String>>, allowed: fn(&str) -> bool, says: &str| {
+            let key = format!("limit[{index}].{key}");
+            match patterns {
+                Some(patterns) if patterns.is_empty() => {
+                    Err(format!("settings.{key}: matches nothing; leave it out to match everything"))
                 }
-            };
+                Some(patterns) => check_patterns(&key, patterns, allowed, says),
+                None => Ok(()),
+            }
+        };
         check(
             "callers",
             &self.callers,
             |pattern| {
                 ["administrator", "loopback", "remote", "*"].contains(&pattern)
-                    || ["name:", "agent:", "scope:"]
-                        .iter()
-                        .any(|kind| pattern.starts_with(kind))
+                    || ["name:", "agent:", "scope:"].iter().any(|kind| pattern.starts_with(kind))
             },
             "administrator, name:NAME, agent:ID, scope:NAME, loopback, remote or *",
         )?;
@@ -208,31 +193,19 @@ impl Limit {
         )?;
         check("providers", &self.providers, |_| true, "a provider's id")?;
         if self.max_approval_mode.is_none() && self.allow.is_none() {
-            return Err(format!(
-                "settings.limit[{index}]: limits nothing; give max_approval_mode, allow or both"
-            ));
+            return Err(format!("settings.limit[{index}]: limits nothing; give max_approval_mode, allow or both"));
         }
         Ok(())
     }
 }
 
-fn check_patterns(
-    key: &str,
-    patterns: &[String],
-    allowed: impl Fn(&str) -> bool,
-    says: &str,
-) -> Result<(), String> {
+fn check_patterns(key: &str, patterns: &[String], allowed: impl Fn(&str) -> bool, says: &str) -> Result<(), String> {
     if patterns.len() > ENTRIES_MAX {
-        return Err(format!(
-            "settings.{key}: has {} entries; at most {ENTRIES_MAX} are allowed",
-            patterns.len()
-        ));
+        return Err(format!("settings.{key}: has {} entries; at most {ENTRIES_MAX} are allowed", patterns.len()));
     }
     for pattern in patterns {
         if pattern.is_empty() || pattern.chars().count() > PATTERN_CHARS_MAX || !allowed(pattern) {
-            return Err(format!(
-                "settings.{key}: {pattern:?} is no pattern; expected {says}"
-            ));
+            return Err(format!("settings.{key}: {pattern:?} is no pattern; expected {says}"));
         }
     }
     Ok(())
@@ -277,14 +250,8 @@ mod tests {
                 r#"{"max_approval_mode": "wide"}"#,
                 "settings.max_approval_mode: unknown variant `wide`, expected one of `read-only`, `guarded`, `open`",
             ),
-            (
-                r#"{"on_excess": "warn"}"#,
-                "settings.on_excess: unknown variant `warn`, expected `deny` or `amend`",
-            ),
-            (
-                r#"{"agents_may_control": true}"#,
-                "settings.agents_may_control: ",
-            ),
+            (r#"{"on_excess": "warn"}"#, "settings.on_excess: unknown variant `warn`, expected `deny` or `amend`"),
+            (r#"{"agents_may_control": true}"#, "settings.agents_may_control: "),
             (
                 r#"{"protected_agents": ["db"]}"#,
                 "settings.protected_agents: \"db\" is no pattern; expected id:NAME, tag:NAME or label:NAME",
@@ -293,10 +260,7 @@ mod tests {
                 r#"{"limit": [{"callers": ["ci"], "allow": []}]}"#,
                 "settings.limit[0].callers: \"ci\" is no pattern; expected administrator, ",
             ),
-            (
-                r#"{"limit": [{"callers": [], "allow": []}]}"#,
-                "settings.limit[0].callers: matches nothing",
-            ),
+            (r#"{"limit": [{"callers": [], "allow": []}]}"#, "settings.limit[0].callers: matches nothing"),
             (
                 r#"{"limit": [{"orchestrators": ["@here"], "allow": []}]}"#,
                 "settings.limit[0].orchestrators: \"@here\" is no pattern",
@@ -305,14 +269,8 @@ mod tests {
                 r#"{"limit": [{"allow": ["spwan"]}]}"#,
                 "settings.limit[0].allow[0]: unknown variant `spwan`, expected one of `spawn`, `restart`, `shutdown`",
             ),
-            (
-                r#"{"limit": [{"allow": []}, {"providers": ["x"]}]}"#,
-                "settings.limit[1]: limits nothing",
-            ),
-            (
-                r#"{"limit": [{"max": "open"}]}"#,
-                "settings.limit[0].max: unknown field `max`",
-            ),
+            (r#"{"limit": [{"allow": []}, {"providers": ["x"]}]}"#, "settings.limit[1]: limits nothing"),
+            (r#"{"limit": [{"max": "open"}]}"#, "settings.limit[0].max: unknown field `max`"),
             ("[]x", "settings: "),
         ] {
             let error = error(json);
@@ -327,8 +285,6 @@ mod tests {
         let many = vec![r#"{"allow": []}"#; ENTRIES_MAX + 1].join(",");
         assert!(error(&format!(r#"{{"limit": [{many}]}}"#)).contains("at most 100"));
         let long = "x".repeat(PATTERN_CHARS_MAX);
-        assert!(
-            error(&format!(r#"{{"protected_agents": ["id:{long}"]}}"#)).contains("is no pattern")
-        );
+        assert!(error(&format!(r#"{{"protected_agents": ["id:{long}"]}}"#)).contains("is no pattern"));
     }
 }

@@ -13,24 +13,17 @@ const TEXT_MAX: usize = 1_000;
 pub fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     // By way of a value, because the operator wrote TOML: lines and columns of the JSON that it
     // became would only mislead.
-    let value: serde_json::Value =
-        serde_json::from_str(json).map_err(|error| format!("settings: {error}"))?;
+    let value: serde_json::Value = serde_json::from_str(json).map_err(|error| format!("settings: {error}"))?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
-        if path == "." {
-            format!("settings: {}", error.inner())
-        } else {
-            format!("settings.{path}: {}", error.inner())
-        }
+        if path == "." { format!("settings: {}", error.inner()) } else { format!("settings.{path}: {}", error.inner()) }
     })
 }
 
 /// Checks one text: not empty, at most 1,000 characters, no NUL.
 pub fn check_text(key: &str, text: &str) -> Result<(), String> {
     if text.is_empty() || text.contains('\0') || text.chars().count() > TEXT_MAX {
-        return Err(format!(
-            "settings.{key}: must hold 1 to {TEXT_MAX} characters and no NUL"
-        ));
+        return Err(format!("settings.{key}: must hold 1 to {TEXT_MAX} characters and no NUL"));
     }
     Ok(())
 }
@@ -39,9 +32,7 @@ pub fn check_text(key: &str, text: &str) -> Result<(), String> {
 pub fn check_executable(key: &str, program: &str) -> Result<(), String> {
     check_text(key, program)?;
     if program.contains('/') && !program.starts_with('/') {
-        return Err(format!(
-            "settings.{key}: {program:?} is a relative path; give a plain name or an absolute path"
-        ));
+        return Err(format!("settings.{key}: {program:?} is a relative path; give a plain name or an absolute path"));
     }
     Ok(())
 }
@@ -78,10 +69,7 @@ pub fn check_arguments(key: &str, arguments: &[String], owned: &[&str]) -> Resul
 
 fn check_count(key: &str, list: &[String]) -> Result<(), String> {
     if list.len() > ENTRIES_MAX {
-        return Err(format!(
-            "settings.{key}: has {} entries; at most {ENTRIES_MAX} are allowed",
-            list.len()
-        ));
+        return Err(format!("settings.{key}: has {} entries; at most {ENTRIES_MAX} are allowed", list.len()));
     }
     Ok(())
 }
@@ -114,10 +102,7 @@ mod tests {
             error(r#"{"modle": "x"}"#),
             "settings.modle: unknown field `modle`, expected `model` or `extra_args`"
         );
-        assert_eq!(
-            error(r#"{"model": 3}"#),
-            "settings.model: invalid type: integer `3`, expected a string"
-        );
+        assert_eq!(error(r#"{"model": 3}"#), "settings.model: invalid type: integer `3`, expected a string");
         assert_eq!(
             error(r#"{"extra_args": ["a", true]}"#),
             "settings.extra_args[1]: invalid type: boolean `true`, expected a string"
@@ -131,10 +116,7 @@ mod tests {
             assert_eq!(check_executable("executable", program), Ok(()));
         }
         for program in ["", "bin/claude", "../claude", "a\0b"] {
-            assert!(
-                check_executable("executable", program).is_err(),
-                "{program:?}"
-            );
+            assert!(check_executable("executable", program).is_err(), "{program:?}");
         }
     }
 
@@ -142,29 +124,16 @@ mod tests {
     fn names_of_variables_are_plain() {
         assert_eq!(check_names("pass_env", &words(&["A", "_b", "C9"])), Ok(()));
         for name in ["", "9A", "A-B", "A=B", "Ä"] {
-            assert!(
-                check_names("pass_env", &words(&[name])).is_err(),
-                "{name:?}"
-            );
+            assert!(check_names("pass_env", &words(&[name])).is_err(), "{name:?}");
         }
         assert!(check_names("pass_env", &vec!["A".to_owned(); 33]).is_err());
     }
 
     #[test]
     fn an_argument_that_the_plugin_decides_is_refused() {
-        let check = |arguments: &[&str]| {
-            check_arguments("extra_args", &words(arguments), &["--sandbox", "-s"])
-        };
+        let check = |arguments: &[&str]| check_arguments("extra_args", &words(arguments), &["--sandbox", "-s"]);
         assert_eq!(check(&["--verbose", "--search", "a b"]), Ok(()));
-        for argument in [
-            "--",
-            "--sandbox",
-            "--sandbox=read-only",
-            "-s",
-            "-sread-only",
-            "",
-            "a\0",
-        ] {
+        for argument in ["--", "--sandbox", "--sandbox=read-only", "-s", "-sread-only", "", "a\0"] {
             assert!(check(&["--verbose", argument]).is_err(), "{argument:?}");
         }
     }

@@ -37,28 +37,13 @@ pub fn introduction(request: &SpawnRequest, site: &LaunchSite) -> String {
 /// body are quoted with every control character escaped: typed text can press no key, and a
 /// message cannot pass for another one.
 pub fn notice(message: &Message, keys_before_interrupt: &[&str]) -> Presentation {
-    let subject = message
-        .subject
-        .as_ref()
-        .map(|subject| format!(" about {subject:?}"))
-        .unwrap_or_default();
+    let subject = message.subject.as_ref().map(|subject| format!(" about {subject:?}")).unwrap_or_default();
     let shown: String = message.body.chars().take(BODY_SHOWN_MAX).collect();
-    let rest = if shown.len() < message.body.len() {
-        " (cut short; the whole is in your inbox)"
-    } else {
-        ""
-    };
-    let keys = if message.interrupt {
-        keys_before_interrupt
-    } else {
-        &[]
-    };
+    let rest = if shown.len() < message.body.len() { " (cut short; the whole is in your inbox)" } else { "" };
+    let keys = if message.interrupt { keys_before_interrupt } else { &[] };
     Presentation {
         keys_before: keys.iter().map(|key| (*key).to_owned()).collect(),
-        text: format!(
-            "[agent-relay] message {} from {:?}{subject}: {shown:?}{rest}",
-            message.id, message.sender
-        ),
+        text: format!("[agent-relay] message {} from {:?}{subject}: {shown:?}{rest}", message.id, message.sender),
         submit: true,
     }
 }
@@ -97,13 +82,7 @@ pub(crate) mod tests {
     }
 
     fn message(body: &str) -> Message {
-        Message {
-            id: 12,
-            sender: "alice".to_owned(),
-            subject: None,
-            body: body.to_owned(),
-            interrupt: false,
-        }
+        Message { id: 12, sender: "alice".to_owned(), subject: None, body: body.to_owned(), interrupt: false }
     }
 
     #[test]
@@ -118,15 +97,10 @@ pub(crate) mod tests {
         let mut site = site();
         let text = introduction(&request, &site);
         assert!(
-            text.contains(
-                "You are the agent \"re viewer&1\" on an agent relay at http://127.0.0.1:4850,"
-            ),
+            text.contains("You are the agent \"re viewer&1\" on an agent relay at http://127.0.0.1:4850,"),
             "{text}"
         );
-        assert!(
-            text.contains("/api/messages?for=re%20viewer%261&unread=true"),
-            "{text}"
-        );
+        assert!(text.contains("/api/messages?for=re%20viewer%261&unread=true"), "{text}");
         assert!(text.contains("Bearer $AGENT_RELAY_TOKEN"), "{text}");
         assert!(text.contains("MCP server"), "{text}");
         site.mcp_url = None;
@@ -157,11 +131,7 @@ pub(crate) mod tests {
     fn a_long_message_is_cut_between_characters() {
         let shown = notice(&message(&"ä".repeat(BODY_SHOWN_MAX + 1)), &[]);
         assert_eq!(shown.text.matches('ä').count(), BODY_SHOWN_MAX);
-        assert!(
-            shown
-                .text
-                .ends_with("(cut short; the whole is in your inbox)")
-        );
+        assert!(shown.text.ends_with("(cut short; the whole is in your inbox)"));
         let whole = notice(&message(&"ä".repeat(BODY_SHOWN_MAX)), &[]);
         assert!(whole.text.ends_with('"'));
     }

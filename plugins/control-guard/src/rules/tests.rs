@@ -13,12 +13,7 @@ fn operator() -> Caller {
 }
 
 fn administrator() -> Caller {
-    Caller {
-        name: "root".to_owned(),
-        administrator: true,
-        loopback: true,
-        ..operator()
-    }
+    Caller { name: "root".to_owned(), administrator: true, loopback: true, ..operator() }
 }
 
 fn agent(id: &str) -> Caller {
@@ -31,16 +26,8 @@ fn agent(id: &str) -> Caller {
 }
 
 fn site(orchestrator: Option<&str>) -> Site {
-    let base = PathFacts {
-        given: "/b".to_owned(),
-        normalised: "/b".to_owned(),
-        resolved: None,
-    };
-    Site {
-        orchestrator: orchestrator.map(str::to_owned),
-        hostname: "h".to_owned(),
-        base_dir: base,
-    }
+    let base = PathFacts { given: "/b".to_owned(), normalised: "/b".to_owned(), resolved: None };
+    Site { orchestrator: orchestrator.map(str::to_owned), hostname: "h".to_owned(), base_dir: base }
 }
 
 fn spawn(mode: ApprovalMode, orchestrator: Option<&str>) -> Control {
@@ -96,22 +83,13 @@ fn every() -> Control {
 /// agent `a` at `prod-1`.
 fn check(settings: &str, caller: Caller, control: &Control) -> String {
     let settings = Settings::read(settings).expect(settings);
-    let context = Context {
-        caller,
-        now_ms: 1,
-        running: vec![running("a", ApprovalMode::Guarded)],
-        extensions: Vec::new(),
-    };
+    let context =
+        Context { caller, now_ms: 1, running: vec![running("a", ApprovalMode::Guarded)], extensions: Vec::new() };
     match decide(&settings, control, &context) {
         Verdict::Allow => "allow".to_owned(),
         Verdict::Deny(denial) => denial.code,
         Verdict::Amend(amendment) => {
-            format!(
-                "amend {}",
-                amendment
-                    .approval_mode
-                    .map_or("", |mode| Mode::from(mode).name())
-            )
+            format!("amend {}", amendment.approval_mode.map_or("", |mode| Mode::from(mode).name()))
         }
     }
 }
@@ -120,35 +98,20 @@ use ApprovalMode::{Guarded, Open, ReadOnly};
 
 #[test]
 fn by_default_people_may_do_everything_and_agents_nothing() {
-    for control in [
-        spawn(Open, None),
-        spawn(Open, Some("prod-1")),
-        shutdown("a"),
-        restart("a"),
-        every(),
-    ] {
+    for control in [spawn(Open, None), spawn(Open, Some("prod-1")), shutdown("a"), restart("a"), every()] {
         assert_eq!(check("{}", administrator(), &control), "allow");
         assert_eq!(check("{}", agent("a"), &control), "agent_may_not_control");
     }
     assert_eq!(check("{}", operator(), &spawn(Open, None)), "allow");
     assert_eq!(check("{}", operator(), &shutdown("a")), "allow");
     assert_eq!(check("{}", operator(), &every()), "administrator_required");
-    assert_eq!(
-        check(
-            r#"{"every_agent_needs_administrator": false}"#,
-            operator(),
-            &every()
-        ),
-        "allow"
-    );
+    assert_eq!(check(r#"{"every_agent_needs_administrator": false}"#, operator(), &every()), "allow");
 }
 
 #[test]
 fn the_shipped_settings_are_the_defaults() {
     // The manifest is for reading; this keeps what it shows and what holds without it the same.
-    let manifest: toml::Table = include_str!("../../plugin.toml")
-        .parse()
-        .expect("it is TOML");
+    let manifest: toml::Table = include_str!("../../plugin.toml").parse().expect("it is TOML");
     let shown = serde_json::to_value(&manifest["settings"]).expect("settings are plain values");
     assert_eq!(shown.as_object().map(serde_json::Map::len), Some(6));
     assert_eq!(Settings::read(&shown.to_string()), Ok(Settings::default()));
@@ -159,18 +122,9 @@ fn an_agent_may_control_itself_and_no_other() {
     let settings = r#"{"agents_may_control": "itself"}"#;
     assert_eq!(check(settings, agent("a"), &shutdown("a")), "allow");
     assert_eq!(check(settings, agent("a"), &restart("a")), "allow");
-    assert_eq!(
-        check(settings, agent("a"), &shutdown("b")),
-        "agent_may_not_control"
-    );
-    assert_eq!(
-        check(settings, agent("a"), &spawn(ReadOnly, None)),
-        "agent_may_not_control"
-    );
-    assert_eq!(
-        check(settings, agent("a"), &every()),
-        "agent_may_not_control"
-    );
+    assert_eq!(check(settings, agent("a"), &shutdown("b")), "agent_may_not_control");
+    assert_eq!(check(settings, agent("a"), &spawn(ReadOnly, None)), "agent_may_not_control");
+    assert_eq!(check(settings, agent("a"), &every()), "agent_may_not_control");
 }
 
 #[test]
@@ -178,16 +132,10 @@ fn an_agent_may_not_widen_its_own_mode_through_another() {
     let settings = r#"{"agents_may_control": "anyone"}"#;
     assert_eq!(check(settings, agent("a"), &shutdown("b")), "allow");
     assert_eq!(check(settings, agent("a"), &spawn(Guarded, None)), "allow");
-    assert_eq!(
-        check(settings, agent("a"), &spawn(Open, None)),
-        "approval_mode_exceeded"
-    );
+    assert_eq!(check(settings, agent("a"), &spawn(Open, None)), "approval_mode_exceeded");
     // The relay did not start b.
     assert_eq!(check(settings, agent("b"), &spawn(ReadOnly, None)), "allow");
-    assert_eq!(
-        check(settings, agent("b"), &spawn(Guarded, None)),
-        "approval_mode_exceeded"
-    );
+    assert_eq!(check(settings, agent("b"), &spawn(Guarded, None)), "approval_mode_exceeded");
     let settings = r#"{"agents_may_control": "anyone", "agents_may_widen": true}"#;
     assert_eq!(check(settings, agent("b"), &spawn(Open, None)), "allow");
 }
@@ -195,34 +143,15 @@ fn an_agent_may_not_widen_its_own_mode_through_another() {
 #[test]
 fn a_wider_mode_is_refused_with_the_widest_allowed_or_narrowed_to_it() {
     let limit = r#""max_approval_mode": "guarded""#;
+    assert_eq!(check(&format!("{{{limit}}}"), administrator(), &spawn(Guarded, None)), "allow");
+    assert_eq!(check(&format!("{{{limit}}}"), administrator(), &spawn(Open, None)), "approval_mode_exceeded");
     assert_eq!(
-        check(
-            &format!("{{{limit}}}"),
-            administrator(),
-            &spawn(Guarded, None)
-        ),
-        "allow"
-    );
-    assert_eq!(
-        check(&format!("{{{limit}}}"), administrator(), &spawn(Open, None)),
-        "approval_mode_exceeded"
-    );
-    assert_eq!(
-        check(
-            &format!(r#"{{{limit}, "on_excess": "amend"}}"#),
-            operator(),
-            &spawn(Open, None)
-        ),
+        check(&format!(r#"{{{limit}, "on_excess": "amend"}}"#), operator(), &spawn(Open, None)),
         "amend guarded"
     );
 
     let settings = Settings::read(&format!("{{{limit}}}")).expect("it fits");
-    let context = Context {
-        caller: operator(),
-        now_ms: 1,
-        running: Vec::new(),
-        extensions: Vec::new(),
-    };
+    let context = Context { caller: operator(), now_ms: 1, running: Vec::new(), extensions: Vec::new() };
     assert_eq!(
         decide(&settings, &spawn(Open, None), &context),
         Verdict::Deny(denial(
@@ -238,30 +167,15 @@ fn the_first_limit_that_fits_counts() {
         {"callers": ["name:op*"], "orchestrators": ["prod-*"], "providers": ["claude"], "max_approval_mode": "guarded"},
         {"callers": ["name:op*"], "orchestrators": ["prod-*"], "allow": ["restart"]},
         {"orchestrators": ["@relay"], "max_approval_mode": "open"}]}"#;
-    assert_eq!(
-        check(settings, operator(), &spawn(Guarded, Some("prod-1"))),
-        "allow"
-    );
-    assert_eq!(
-        check(settings, operator(), &spawn(Open, Some("prod-1"))),
-        "approval_mode_exceeded"
-    );
+    assert_eq!(check(settings, operator(), &spawn(Guarded, Some("prod-1"))), "allow");
+    assert_eq!(check(settings, operator(), &spawn(Open, Some("prod-1"))), "approval_mode_exceeded");
     // The provider of a is known, that of b is not.
     assert_eq!(check(settings, operator(), &shutdown("a")), "allow");
-    assert_eq!(
-        check(settings, operator(), &shutdown("b")),
-        "control_not_allowed"
-    );
+    assert_eq!(check(settings, operator(), &shutdown("b")), "control_not_allowed");
     assert_eq!(check(settings, operator(), &restart("b")), "allow");
-    assert_eq!(
-        check(settings, administrator(), &spawn(Guarded, Some("prod-1"))),
-        "approval_mode_exceeded"
-    );
+    assert_eq!(check(settings, administrator(), &spawn(Guarded, Some("prod-1"))), "approval_mode_exceeded");
     assert_eq!(check(settings, operator(), &spawn(Open, None)), "allow");
-    assert_eq!(
-        check(settings, operator(), &spawn(Open, Some("@relay"))),
-        "approval_mode_exceeded"
-    );
+    assert_eq!(check(settings, operator(), &spawn(Open, Some("@relay"))), "approval_mode_exceeded");
 }
 
 #[test]
@@ -280,12 +194,7 @@ fn callers_are_matched_by_what_they_are() {
         ("agent:a", agent("a"), true),
         ("*", agent("a"), true),
     ] {
-        assert_eq!(
-            matches_caller(pattern, &caller),
-            fits,
-            "{pattern} {}",
-            caller.name
-        );
+        assert_eq!(matches_caller(pattern, &caller), fits, "{pattern} {}", caller.name);
     }
 }
 
@@ -294,16 +203,9 @@ fn protected_agents_are_nobodys_to_end() {
     for pattern in ["id:a", "id:*", "tag:infra", "label:work*"] {
         let settings = format!(r#"{{"protected_agents": ["id:other", "{pattern}"]}}"#);
         for control in [shutdown("a"), restart("a"), every()] {
-            assert_eq!(
-                check(&settings, administrator(), &control),
-                "agent_protected",
-                "{pattern}"
-            );
+            assert_eq!(check(&settings, administrator(), &control), "agent_protected", "{pattern}");
         }
-        assert_eq!(
-            check(&settings, administrator(), &spawn(Open, None)),
-            "allow"
-        );
+        assert_eq!(check(&settings, administrator(), &spawn(Open, None)), "allow");
     }
     let settings = r#"{"protected_agents": ["id:other", "label:x"]}"#;
     assert_eq!(check(settings, administrator(), &shutdown("a")), "allow");
@@ -313,19 +215,12 @@ fn protected_agents_are_nobodys_to_end() {
 #[test]
 fn protected_agents_elsewhere_do_not_matter_until_too_many_run() {
     let settings = Settings::read(r#"{"protected_agents": ["tag:infra"]}"#).expect("it fits");
-    let mut context = Context {
-        caller: administrator(),
-        now_ms: 1,
-        running: vec![running("a", Open)],
-        extensions: Vec::new(),
-    };
+    let mut context =
+        Context { caller: administrator(), now_ms: 1, running: vec![running("a", Open)], extensions: Vec::new() };
     let elsewhere = Control::Shutdown(Target::EveryAgentOf(site(None)));
     assert_eq!(decide(&settings, &elsewhere, &context), Verdict::Allow);
     context.running = vec![running("a", Open); RUNNING_MAX];
-    assert!(matches!(
-        decide(&settings, &elsewhere, &context),
-        Verdict::Deny(_)
-    ));
+    assert!(matches!(decide(&settings, &elsewhere, &context), Verdict::Deny(_)));
 }
 
 #[test]

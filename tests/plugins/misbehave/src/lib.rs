@@ -12,10 +12,10 @@ mod bindings {
 }
 
 use bindings::agent_relay::plugin::host::{self, Level};
+use bindings::agent_relay::plugin::types::ApprovalMode;
 use bindings::exports::agent_relay::plugin::policy::{
     Amendment, Context, Control, ControlKind, Denial, Description, Guest, Verdict,
 };
-use bindings::agent_relay::plugin::types::ApprovalMode;
 use harm::{flood, harm, setting};
 
 struct Misbehave;
@@ -70,18 +70,11 @@ impl Guest for Misbehave {
 }
 
 fn deny(code: &str, reason: String) -> Verdict {
-    Verdict::Deny(Denial {
-        code: code.to_owned(),
-        reason,
-    })
+    Verdict::Deny(Denial { code: code.to_owned(), reason })
 }
 
 fn amend(cwd: Option<String>, approval_mode: Option<ApprovalMode>) -> Verdict {
-    Verdict::Amend(Amendment {
-        cwd,
-        approval_mode,
-        reason: "as requested".to_owned(),
-    })
+    Verdict::Amend(Amendment { cwd, approval_mode, reason: "as requested".to_owned() })
 }
 
 bindings::export!(Misbehave with_types_in bindings);

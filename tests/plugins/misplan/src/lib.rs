@@ -10,8 +10,8 @@ mod bindings {
 use bindings::agent_relay::plugin::host;
 use bindings::agent_relay::plugin::types::ApprovalMode;
 use bindings::exports::agent_relay::plugin::provider::{
-    Description, EnvValue, EnvVar, Guest, LaunchPlan, LaunchSite, Message, PlanError, Presentation,
-    PromptDelivery, Readiness, SessionFile, SpawnRequest, StopPlan, StopReason,
+    Description, EnvValue, EnvVar, Guest, LaunchPlan, LaunchSite, Message, PlanError, Presentation, PromptDelivery,
+    Readiness, SessionFile, SpawnRequest, StopPlan, StopReason,
 };
 use harm::{harm, setting};
 
@@ -69,10 +69,7 @@ impl Guest for Misplan {
     }
 
     fn stop(reason: StopReason) -> StopPlan {
-        StopPlan {
-            keys: vec!["C-c".to_owned()],
-            grace_ms: if reason == StopReason::Failed { 600_000 } else { 500 },
-        }
+        StopPlan { keys: vec!["C-c".to_owned()], grace_ms: if reason == StopReason::Failed { 600_000 } else { 500 } }
     }
 }
 
@@ -80,20 +77,11 @@ fn good(prompt: Option<String>, site: &LaunchSite) -> LaunchPlan {
     LaunchPlan {
         program: "sleeper".to_owned(),
         args: prompt.into_iter().chain(["--last".to_owned()]).collect(),
-        env: vec![EnvVar {
-            name: "SLEEPER_MODE".to_owned(),
-            value: EnvValue::Literal("light".to_owned()),
-        }],
+        env: vec![EnvVar { name: "SLEEPER_MODE".to_owned(), value: EnvValue::Literal("light".to_owned()) }],
         cwd: site.cwd.clone(),
-        files: vec![SessionFile {
-            name: "notes.txt".to_owned(),
-            contents: "sleep well".to_owned(),
-        }],
+        files: vec![SessionFile { name: "notes.txt".to_owned(), contents: "sleep well".to_owned() }],
         prompt: PromptDelivery::InArguments,
-        ready: Readiness {
-            screen_texts: Vec::new(),
-            settle_ms: 10,
-        },
+        ready: Readiness { screen_texts: Vec::new(), settle_ms: 10 },
         extensions: Vec::new(),
     }
 }
