@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::relay::access::Access;
 use crate::plugins::Plugins;
+use crate::relay::access::Access;
 use crate::relay::spawn::Host;
 use crate::relay::{Ingredients, Relay, Settings};
 use crate::sessions::Sessions;
@@ -41,7 +41,7 @@ pub enum ServeError {
     /// The sessions directory cannot be used.
     #[error(transparent)]
     Sessions(#[from] sessions::OpenError),
-    /// The listener has no address, or the program does not know itself.
+    /// The listener has no address.
     #[error("failed to find out where the relay runs")]
     Listener(#[source] std::io::Error),
 }
@@ -69,8 +69,9 @@ pub async fn serve(
     let ingredients = Ingredients {
         store: store.clone(),
         hub,
-        plugins: Plugins::open(plugin_options(&config)).await?,
-        sessions: Sessions::open(session_options(&config)?).await?,
+        plugins: Plugins::open(plugins::Options { embedded: plugins::EMBEDDED.to_vec(), ..config.plugins.clone() })
+            .await?,
+        sessions: Sessions::open(config.sessions.clone()).await?,
         host: host(&config, address),
         access: Access::new(config.token.as_ref().map(config::Secret::expose)),
         settings: settings(&config),
@@ -115,29 +116,6 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn plugin_options(config: &Config) -> plugins::Options {
-    plugins::Options {
-        directory: Some(config.plugins.dir.clone()),
-        cache_directory: config.plugins.cache_dir.clone(),
-        limits: plugins::Limits::default(),
-        plugins: config.plugins.overrides.iter().map(|(id, over)| (id.clone(), plugin_config(over))).collect(),
-        required: config.plugins.required.clone(),
-        watch: config.plugins.watch,
-        embedded: plugins::EMBEDDED.to_vec(),
-    }
-}
-
-fn session_options(config: &Config) -> Result<sessions::Options, ServeError> {
-    Ok(sessions::Options {
-        directory: config.data_dir.join("sessions"),
-        tmux: match config.spawn.tmux {
-            config::Tmux::Auto => sessions::TmuxChoice::Auto,
-            config::Tmux::Never => sessions::TmuxChoice::Never,
-        },
-        host_program: std::env::current_exe().map_err(ServeError::Listener)?,
-    })
-}
-
 fn host(config: &Config, address: std::net::SocketAddr) -> Host {
     // A directory that does not exist cannot be resolved; nothing can start in it either.
     let resolved = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
@@ -147,22 +125,5 @@ fn host(config: &Config, address: std::net::SocketAddr) -> Host {
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         relay_url: config.spawn.relay_url.clone().unwrap_or_else(|| format!("http://{address}")),
         dry_run: config.spawn.dry_run,
-    }
-}
-
-fn plugin_config(over: &config::PluginOverride) -> plugins::PluginConfig {
-    plugins::PluginConfig {
-        enabled: over.enabled,
-        order: over.order,
-        mode: over.mode,
-        limits: plugins::LimitsWanted { memory_mb: over.memory_mb, deadline_ms: over.deadline_ms },
-        grants: plugins::AllowedGrants {
-            executables: over.grants.executables.clone(),
-            env: over.grants.env.clone(),
-            // Allowed means: those that the manifest names.
-            files: over.grants.files.and_then(|allowed| (!allowed).then(Vec::new)),
-        },
-        // It was read from TOML, so it goes back.
-        settings: over.settings.as_ref().and_then(|settings| toml::Table::try_from(settings).ok()).unwrap_or_default(),
     }
 }
