@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::relay::access::Access;
 use crate::plugins::Plugins;
+use crate::relay::access::Access;
 use crate::relay::spawn::Host;
 use crate::relay::{Ingredients, Relay, Settings};
 use crate::sessions::Sessions;
@@ -42,7 +42,7 @@ pub enum ServeError {
     #[error(transparent)]
     Sessions(#[from] sessions::OpenError),
     /// The listener has no address.
-    #[error("failed to find out where the relay listens")]
+    #[error("failed to find out where the relay runs")]
     Listener(#[source] std::io::Error),
 }
 
@@ -69,7 +69,8 @@ pub async fn serve(
     let ingredients = Ingredients {
         store: store.clone(),
         hub,
-        plugins: Plugins::open(plugins::Options { embedded: plugins::EMBEDDED.to_vec(), ..config.plugins.clone() }).await?,
+        plugins: Plugins::open(plugins::Options { embedded: plugins::EMBEDDED.to_vec(), ..config.plugins.clone() })
+            .await?,
         sessions: Sessions::open(config.sessions.clone()).await?,
         host: host(&config, address),
         access: Access::new(config.token.as_ref().map(config::Secret::expose)),
