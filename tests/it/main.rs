@@ -3,6 +3,7 @@
 mod agents;
 mod cli;
 mod components;
+mod events;
 mod messages;
 mod plugins;
 mod program;

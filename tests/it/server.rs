@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::{Answer, Client};
-pub(crate) use stream::{Frame, Stream};
+pub(crate) use stream::{Frame, Parser, Stream};
 
 /// Far beyond what anything here takes, even on a loaded machine, so that only a hang reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -155,7 +155,7 @@ pub(crate) async fn until(at_ms: i64) {
 
 /// Asks again and again until the answer is there: for what the relay does by itself and does not
 /// announce.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         let mut beat = tokio::time::interval(Duration::from_millis(20));
         loop {

@@ -30,46 +30,40 @@ impl Frame {
     }
 }
 
-/// An open event stream. Dropping it hangs up.
-pub(crate) struct Stream {
-    response: reqwest::Response,
-    /// What came and is not yet a whole frame.
+/// Takes a stream of bytes apart. It accepts what the relay writes and nothing else, so that a field
+/// in a form that other clients may not know is noticed.
+#[derive(Default)]
+pub(crate) struct Parser {
+    /// What came and is not yet a whole block.
     partial: Vec<u8>,
-    frames: VecDeque<Frame>,
+    pub(crate) frames: VecDeque<Frame>,
     /// Every `retry` that was sent, in milliseconds.
     pub(crate) retries: Vec<u64>,
+    /// How many comments were sent.
+    pub(crate) comments: usize,
 }
 
-impl Stream {
-    pub(super) fn new(response: reqwest::Response) -> Self {
-        Self { response, partial: Vec::new(), frames: VecDeque::new(), retries: Vec::new() }
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.response.headers().get(name)?.to_str().ok()
-    }
-
-    /// The next frame, or `None` when the stream ended.
-    pub(crate) async fn next_or_end(&mut self) -> Option<Frame> {
-        loop {
-            if let Some(frame) = self.frames.pop_front() {
-                return Some(frame);
-            }
-            // A connection that was cut off is an end like any other.
-            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("a frame in time").ok()??;
-            self.partial.extend_from_slice(&chunk);
-            while let Some(end) = self.partial.windows(2).position(|pair| pair == b"\n\n") {
-                let rest = self.partial.split_off(end + 2);
-                let block = std::mem::replace(&mut self.partial, rest);
-                self.take_block(std::str::from_utf8(&block).expect("UTF-8"));
-            }
+impl Parser {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        // An end may lie across the border of two pieces, but not further back.
+        let mut from = self.partial.len().saturating_sub(1);
+        self.partial.extend_from_slice(bytes);
+        while let Some(end) = self.partial[from..].windows(2).position(|pair| pair == b"\n\n") {
+            let rest = self.partial.split_off(from + end + 2);
+            let block = std::mem::replace(&mut self.partial, rest);
+            self.take_block(std::str::from_utf8(&block).expect("UTF-8"));
+            from = 0;
         }
     }
 
     fn take_block(&mut self, block: &str) {
         let mut frame = Frame { id: None, event: "message".to_owned(), data: Value::Null };
         let mut has_data = false;
-        for line in block.lines().filter(|line| !line.is_empty() && !line.starts_with(':')) {
+        for line in block.lines().filter(|line| !line.is_empty()) {
+            if line.starts_with(':') {
+                self.comments += 1;
+                continue;
+            }
             let (field, value) = line.split_once(": ").unwrap_or_else(|| panic!("not a field: {line:?}"));
             match field {
                 "id" => frame.id = Some(value.to_owned()),
@@ -85,6 +79,44 @@ impl Stream {
         }
         if has_data {
             self.frames.push_back(frame);
+        }
+    }
+}
+
+/// An open event stream. Dropping it hangs up.
+pub(crate) struct Stream {
+    response: reqwest::Response,
+    pub(crate) parser: Parser,
+}
+
+impl Stream {
+    pub(super) fn new(response: reqwest::Response) -> Self {
+        Self { response, parser: Parser::default() }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// Takes what comes next from the connection; false when it ended.
+    pub(crate) async fn read(&mut self) -> bool {
+        // A connection that was cut off is an end like any other.
+        let Ok(Some(chunk)) = timeout(PATIENCE, self.response.chunk()).await.expect("something in time") else {
+            return false;
+        };
+        self.parser.feed(&chunk);
+        true
+    }
+
+    /// The next frame, or `None` when the stream ended.
+    pub(crate) async fn next_or_end(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.parser.frames.pop_front() {
+                return Some(frame);
+            }
+            if !self.read().await {
+                return None;
+            }
         }
     }
 

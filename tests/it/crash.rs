@@ -1,0 +1,231 @@
+//! The built program, killed and starved: what was acknowledged is there, and nothing happens twice.
+
+mod disk;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agent_relay::domain::message::Message;
+use reqwest::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::program::{Serving, program};
+use crate::server::{Client, database};
+
+const ROUNDS: usize = 10;
+const WRITERS: usize = 5;
+const WORKERS: [&str; 3] = ["worker-0", "worker-1", "worker-2"];
+
+/// What the relay has promised so far, over all its lives.
+#[derive(Default)]
+struct Promises {
+    /// Messages by id, with their bodies.
+    sent: BTreeMap<i64, String>,
+    /// The greatest generation with which each message was claimed.
+    claimed: HashMap<i64, i64>,
+    /// Who completed a message, and with which generation.
+    completed: HashMap<i64, (String, i64)>,
+}
+
+/// What the clients of one life share.
+struct Life {
+    client: Client,
+    promises: Arc<Mutex<Promises>>,
+    round: usize,
+    /// Promises made in this life.
+    made: AtomicUsize,
+}
+
+impl Life {
+    fn note(&self, write: impl FnOnce(&mut Promises)) {
+        write(&mut self.promises.lock().unwrap_or_else(PoisonError::into_inner));
+        self.made.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An answer of 200 or 201; `None` when the relay is gone, or refused.
+    async fn ask<T: serde::de::DeserializeOwned>(&self, method: Method, path: &str, body: Value) -> Result<Option<T>, ()> {
+        let request = self.client.request(method, path).json(&body);
+        let answer = self.client.try_call(request).await.map_err(drop)?;
+        match answer.status {
+            200 | 201 => Ok(Some(answer.parse())),
+            409 => Ok(None),
+            _ => panic!("{answer:?}"),
+        }
+    }
+
+    /// Sends until the relay is gone.
+    async fn write(self: Arc<Self>, writer: usize) -> Result<(), ()> {
+        for n in 0.. {
+            let body = format!("{}/{writer}/{n}", self.round);
+            let to = if n % 3 == 0 { "inbox" } else { "tag:work" };
+            let draft = json!({"from": "boss", "to": to, "body": body, "claimable": n % 3 != 0});
+            if let Some(message) = self.ask::<Message>(Method::POST, "/api/messages", draft).await? {
+                self.note(|promises| drop(promises.sent.insert(message.id, body)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims and completes until the relay is gone. All workers want the same work, and each leaves
+    /// some of it claimed and undone.
+    async fn work(self: Arc<Self>, agent: &'static str) -> Result<(), ()> {
+        let mut since = 0;
+        loop {
+            let path = format!("/api/messages?for={agent}&since={since}&limit=20&wait=5");
+            let page: Vec<Message> = self.ask(Method::GET, &path, json!({})).await?.unwrap_or_default();
+            for message in page {
+                since = message.id;
+                let path = format!("/api/messages/{}/claim", message.id);
+                // Work that an earlier life left claimed cannot be waited for.
+                let body = json!({"agentId": agent, "leaseMs": 3_600_000});
+                let Some(held) = self.ask::<Message>(Method::POST, &path, body).await? else { continue };
+                let generation = held.claim_generation;
+                self.note(|promises| drop(promises.claimed.insert(message.id, generation)));
+                if message.id % 7 == 0 {
+                    continue;
+                }
+                let body = json!({"agentId": agent, "claimGeneration": generation});
+                let done: Option<Message> = self.ask(Method::POST, &format!("{path}/complete"), body).await?;
+                assert!(done.is_some(), "{agent} holds {} and may complete it", message.id);
+                self.note(|promises| {
+                    let earlier = promises.completed.insert(message.id, (agent.to_owned(), generation));
+                    assert!(earlier.is_none(), "{} was completed twice: {earlier:?}", message.id);
+                });
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_being_killed() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let promises: Arc<Mutex<Promises>> = Arc::default();
+    for round in 0..=ROUNDS {
+        let serving = start(&home);
+        let client = Client::new(&serving.url, None);
+        account(&client, &promises.lock().unwrap_or_else(PoisonError::into_inner).clone_for_account()).await;
+        if round == ROUNDS {
+            serving.signal(Signal::TERM);
+            let (code, _, log) = serving.ended();
+            assert_eq!(code, Some(0), "{log:?}");
+            break;
+        }
+        for agent in WORKERS {
+            client.register(json!({"id": agent, "tags": ["work"]})).await;
+        }
+        let life = Arc::new(Life { client, promises: promises.clone(), round, made: AtomicUsize::new(0) });
+        let mut clients = JoinSet::new();
+        for writer in 0..WRITERS {
+            clients.spawn(life.clone().write(writer));
+        }
+        for agent in WORKERS {
+            clients.spawn(life.clone().work(agent));
+        }
+        // A moment that nobody chose: after some number of promises, in the middle of others.
+        let mut byte = [0];
+        getrandom::fill(&mut byte).expect("randomness");
+        let enough = 5 + usize::from(byte[0]);
+        while life.made.load(Ordering::Relaxed) < enough {
+            tokio::task::yield_now().await;
+        }
+        serving.signal(Signal::KILL);
+        while let Some(ended) = clients.join_next().await {
+            assert_eq!(ended.expect("a client that met what it expected"), Err(()), "it ends when the relay is gone");
+        }
+        drop(serving);
+    }
+    let database = rusqlite::Connection::open(database(&home)).expect("the database");
+    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("an answer");
+    assert_eq!(check, "ok");
+}
+
+fn start(home: &tempfile::TempDir) -> Serving {
+    Serving::start(program(home.path()).arg("--data-dir").arg(home.path().join("data")))
+}
+
+impl Promises {
+    fn clone_for_account(&self) -> Self {
+        Self { sent: self.sent.clone(), claimed: self.claimed.clone(), completed: self.completed.clone() }
+    }
+}
+
+/// Every promise is kept, and the history has every message exactly once.
+async fn account(client: &Client, promises: &Promises) {
+    let stored: Vec<Message> = pages(client, "/api/messages?limit=1000").await;
+    let by_id: BTreeMap<i64, &Message> = stored.iter().map(|message| (message.id, message)).collect();
+    let bodies: BTreeSet<&str> = stored.iter().map(|message| message.body.as_str()).collect();
+    assert_eq!(bodies.len(), stored.len(), "nothing was stored twice");
+    for (id, body) in &promises.sent {
+        assert_eq!(by_id.get(id).map(|message| &message.body), Some(body), "message {id} was acknowledged");
+    }
+    for (id, generation) in &promises.claimed {
+        assert!(by_id[id].claim_generation >= *generation, "a claim of {id} was acknowledged");
+    }
+    for (id, (agent, generation)) in &promises.completed {
+        let message = by_id[id];
+        assert!(message.completed_at.is_some(), "the completion of {id} was acknowledged");
+        assert_eq!((message.claimed_by.as_ref(), message.claim_generation), (Some(agent), *generation));
+    }
+    for agent in WORKERS {
+        if let Some(id) = promises.completed.keys().next() {
+            let claim = client.post(&format!("/api/messages/{id}/claim"), json!({"agentId": agent})).await;
+            claim.problem(409, "already_completed");
+        }
+    }
+
+    let events: Vec<Value> = pages(client, "/api/events/log?types=message.new,message.completed&limit=1000").await;
+    let seqs: Vec<i64> = events
+        .iter()
+        .map(|event| event["id"].as_str().and_then(|id| id.rsplit_once('-')).expect("EPOCH-NUMBER").1.parse().expect("a number"))
+        .collect();
+    assert!(seqs.is_sorted_by(|a, b| a < b), "each number once, in order");
+    let ids = |name: &str| -> Vec<i64> {
+        let of_name = events.iter().filter(|event| event["event"] == name);
+        of_name.map(|event| event["data"]["id"].as_i64().expect("an id")).collect()
+    };
+    let stored: Vec<i64> = by_id.keys().copied().collect();
+    assert_eq!(ids("message.new"), stored, "what is stored was told, once, in order, and nothing else");
+    let told = ids("message.completed");
+    let distinct: BTreeSet<i64> = told.iter().copied().collect();
+    assert_eq!(told.len(), distinct.len(), "nothing was completed twice");
+    let done: BTreeSet<i64> = by_id.values().filter(|message| message.completed_at.is_some()).map(|m| m.id).collect();
+    assert_eq!(distinct, done);
+}
+
+/// Every entry of a list, page by page.
+async fn pages<T: serde::de::DeserializeOwned>(client: &Client, first: &str) -> Vec<T> {
+    let (mut entries, mut path) = (Vec::new(), Some(first.to_owned()));
+    while let Some(page) = path {
+        let answer = client.get(&page).await;
+        path = answer.next_page();
+        entries.extend(answer.expect::<Vec<T>>(200));
+    }
+    entries
+}
+
+#[tokio::test]
+async fn a_newer_database_is_left_alone() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let serving = start(&home);
+    Client::new(&serving.url, None).say("a", "b", "1").await;
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.ended().0, Some(0));
+    let path = database(&home);
+    rusqlite::Connection::open(&path).expect("the database").pragma_update(None, "user_version", 999).expect("a version");
+    let before = std::fs::read(&path).expect("the database");
+    let output = program(home.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(home.path().join("data"))
+        .stderr(Stdio::piped())
+        .output()
+        .expect("the program");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("999") && log.contains("newer"), "{log}");
+    assert!(output.stdout.is_empty(), "nothing is announced");
+    assert_eq!(std::fs::read(&path).expect("the database"), before);
+}
