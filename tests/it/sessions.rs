@@ -35,6 +35,13 @@ impl Bench {
         }
     }
 
+    /// A new folder of the test's own, resolved.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.directory.path().join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        folder.canonicalize().expect("a folder")
+    }
+
     fn path(&self) -> PathBuf {
         self.directory.path().join("sessions")
     }
@@ -427,6 +434,33 @@ async fn what_ignores_being_asked_is_ended_by_force_with_all_it_started() {
 }
 
 #[tokio::test]
+async fn a_daemon_outlives_the_program_that_left_it_but_no_stop() {
+    for choice in choices("daemons") {
+        let bench = Bench::new(choice).await;
+        // It says when it has left the program's process group.
+        let daemon = "mkfifo up$$; setsid sh -c \"echo > up$$; exec sleep 1000\" >/dev/null 2>&1 </dev/null & \
+                      echo daemon $!; read line < up$$";
+        let left = bench
+            .started(bench.script(&format!("{daemon}; exit 0")))
+            .await;
+        let exit = bench.sessions.exited(&left.name).await;
+        let pid = number_behind(&exit.last_output, "daemon ");
+        assert!(runs(pid), "left on purpose");
+        kill_group(pid);
+
+        let script = format!("trap 'exit 0' TERM; {daemon}; echo up; while :; do sleep 1; done");
+        let stopped = bench.started(bench.script(&script)).await;
+        bench.sees(&stopped.name, "up").await;
+        let pid = number_behind(&bench.sessions.screen(&stopped.name).await, "daemon ");
+        assert_eq!(
+            bench.stopped(&stopped.name, 20_000).await.how,
+            Ending::Code(0)
+        );
+        assert!(!runs(pid), "{choice:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_end_is_observed_by_everybody_who_waits() {
     for choice in choices("observed exit") {
         let bench = Bench::new(choice).await;
@@ -802,6 +836,17 @@ async fn a_directory_with_a_path_too_long_for_a_socket_works() {
     assert_eq!(started.mode, Mode::Tmux);
     bench.sees(&started.name, "up").await;
     bench.stopped(&started.name, 20_000).await;
+    // The socket is in a directory of its own elsewhere, which this test alone knows to be of no more use.
+    let attach = started.attach_command.expect("a terminal");
+    let socket = attach
+        .split(" -S ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let private = Path::new(socket.expect("a socket"))
+        .parent()
+        .expect("its directory");
+    assert!(!private.starts_with(bench.directory.path()));
+    fs::remove_dir_all(private).expect("it is removed");
 }
 
 /// The names of what is in a sessions directory, tmux's socket aside.
@@ -818,7 +863,7 @@ fn folders(directory: &Path) -> Vec<String> {
 }
 
 /// The processes whose file `what` below /proc holds `text`.
-fn processes_with(what: &str, text: &str) -> Vec<u32> {
+pub(crate) fn processes_with(what: &str, text: &str) -> Vec<u32> {
     let entries = fs::read_dir("/proc").expect("the processes");
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     ids.filter(|id: &u32| {
