@@ -24,7 +24,7 @@ pub(crate) struct Cli {
     pub(crate) args: &'static [&'static str],
     /// What its environment needs beside what every session gets.
     pub(crate) variables: Vec<(String, String)>,
-    /// The keys that ask it to end when idle.
+    /// The keys that ask it to end.
     pub(crate) exit_keys: &'static [&'static str],
 }
 
@@ -50,7 +50,8 @@ pub(crate) fn codex(model: &Model, home: &Path, cwd: &Path) -> Option<Cli> {
         program,
         args: &["--no-daemon"],
         variables,
-        exit_keys: &["C-c"],
+        // In the moment after an answer the first one ends the turn, the second the program.
+        exit_keys: &["C-c", "C-c"],
     })
 }
 
