@@ -129,7 +129,7 @@ impl Sessions {
     }
 
     /// Ends a session and answers how it ended: first by its keys, after half of the grace by SIGTERM to its process group, after all
-    /// of it by SIGKILL. Returns when the program is confirmed to have ended; one that has is left alone.
+    /// of it by SIGKILL. What it runs in the background ends with it. Returns when the program is confirmed to have ended; one that has is left alone.
     pub async fn stop(&self, name: &SessionName, plan: &StopPlan) -> Result<Exit, StopError> {
         let SessionState::Running { pid } = self.state(name) else {
             self.end_unhosted(name).await?;
@@ -137,6 +137,9 @@ impl Sessions {
         };
         let grace = Duration::from_millis(plan.grace_ms.into()).min(GRACE_MAX);
         let deadline = Instant::now() + grace;
+        if let Err(error) = self.folder(name).mark_stopping() {
+            tracing::warn!(session.name = %name, %error, "background processes of this session may go on");
+        }
         let keys: Vec<&str> = plan.keys.iter().map(String::as_str).collect();
         if !keys.is_empty() {
             match self.press(name, &keys).await {
@@ -146,7 +149,7 @@ impl Sessions {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(session.name = %name, %error, "stopping without keys")
+                    tracing::debug!(session.name = %name, %error, "stopping without keys");
                 }
             }
         }

@@ -26,6 +26,7 @@ const STARTING: &str = "starting";
 const LAUNCH: &str = "launch.json";
 const STATE: &str = "state.json";
 const EXIT: &str = "exit.json";
+const STOPPING: &str = "stopping";
 
 /// The folder of one session.
 #[derive(Clone, Debug)]
@@ -135,6 +136,15 @@ impl Folder {
 
     pub(super) fn exit(&self) -> Option<Exit> {
         self.get(EXIT)
+    }
+
+    /// Tells the host that the program is being stopped: nothing of it may go on.
+    pub(super) fn mark_stopping(&self) -> io::Result<()> {
+        write_private(&self.path.join(STOPPING), b"")
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.path.join(STOPPING).exists()
     }
 
     /// Held by the host until it ends.

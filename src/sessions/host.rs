@@ -105,7 +105,9 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
         _ = terminate.recv() => end_program(program.pid, &mut end).await,
     };
     let how = how.unwrap_or(Ending::Lost);
-    process::end_leftovers(program.pid, matches!(how, Ending::Signal(_)));
+    // Agents have servers in the background that would go on working, with a token that is not theirs any more.
+    let all = folder.is_stopping() || matches!(how, Ending::Signal(_));
+    process::end_leftovers(program.pid, all);
     let last_output = match terminal {
         Some((tmux, pane)) => keep_screen(folder, &tmux, &pane).await,
         None => {

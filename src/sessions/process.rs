@@ -25,8 +25,8 @@ pub(super) fn to_foreground(pid: Pid) {
     _ = kill_process_group(pid, Signal::CONT);
 }
 
-/// Ends what the ended program `pid` left behind. Its process group always; `all` of its descendants when it was killed and
-/// could not clear up itself. One that ended by itself may have left a daemon on purpose.
+/// Ends what the ended program `pid` left behind: its process group always, `all` of its descendants when it was
+/// stopped or killed. One that ended by itself may have left a daemon on purpose.
 pub(super) fn end_leftovers(pid: Pid, all: bool) {
     _ = kill_process_group(pid, Signal::KILL);
     if !all {

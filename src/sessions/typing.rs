@@ -3,10 +3,10 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::name::SessionName;
-use super::tmux::TmuxError;
+use super::tmux::{Tmux, TmuxError};
 use super::{SessionState, Sessions, TYPING_LOCKS};
 use crate::domain::plan::Presentation;
 
@@ -14,9 +14,13 @@ use crate::domain::plan::Presentation;
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// The most keys pressed at once.
 const KEYS_MAX: usize = 16;
-/// How long a program is left alone between keys, text and Enter: an Escape followed at once by more is
-/// another key, and an Enter that comes with a pasted text is taken as part of it.
+/// How long a program is left alone between keys, text and Enter: an Escape followed at once by more is another key.
 const PAUSE: Duration = Duration::from_millis(150);
+/// How long a pasted text is waited for on the screen. Programs that are busy take their time to read it, and an Enter that
+/// comes before they have is lost or becomes part of the text. Those that never show it, or not as it is, get their Enter after this.
+const SHOWN_DEADLINE: Duration = Duration::from_secs(2);
+/// How much of the end of a text is looked for on the screen, in characters: little enough not to be wrapped.
+const SHOWN_CHARACTERS: usize = 12;
 
 /// A text that was not typed.
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +80,16 @@ impl Sessions {
         }
         let text = typeable(text);
         if !text.is_empty() {
+            let end = end_of(&text);
+            let before = tmux.screen(&pane).await?;
             tmux.paste(&pane, name.as_str(), &text).await?;
-        }
-        if *submit {
-            if !text.is_empty() {
+            if *submit {
+                // Whether it was shown in time changes nothing: Enter is pressed all the same.
+                _ = timeout(SHOWN_DEADLINE, shown(tmux, &pane, &end, &before)).await;
                 sleep(PAUSE).await;
             }
+        }
+        if *submit {
             tmux.press(&pane, &["Enter"]).await?;
         }
         Ok(())
@@ -114,6 +122,30 @@ impl Sessions {
             .and_then(|state| state.pane)
             .ok_or_else(|| TypeError::NoTerminal(name.clone()))
     }
+}
+
+/// Returns once the end of a text is on the screen more often than it was before.
+async fn shown(tmux: &Tmux, pane: &str, end: &str, before: &str) {
+    let times = |screen: &str| without_spaces(screen).matches(end).count();
+    while let Ok(screen) = tmux.screen(pane).await {
+        if times(&screen) > times(before) {
+            return;
+        }
+        sleep(PAUSE / 2).await;
+    }
+}
+
+/// The end of a text as it is looked for on a screen, where the spaces may be others.
+fn end_of(text: &str) -> String {
+    let text = without_spaces(text);
+    let skipped = text.chars().count().saturating_sub(SHOWN_CHARACTERS);
+    text.chars().skip(skipped).collect()
+}
+
+fn without_spaces(text: &str) -> String {
+    text.chars()
+        .filter(|character| !character.is_whitespace())
+        .collect()
 }
 
 /// `text` without what a terminal would take for keys: an end-of-paste sequence in a message must not let the rest of it press any.

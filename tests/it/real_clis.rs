@@ -1,0 +1,235 @@
+//! The real agent programs against a scripted model: what a provider plans and the host types must work with
+//! them, not with what we remember of them. Where they are not installed the tests say so and prove nothing;
+//! `AGENT_RELAY_TEST_CLIS=FOLDER` names the folder they are in when it is not on the PATH.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use agent_relay::domain::control::ApprovalMode;
+use agent_relay::domain::plan::{
+    EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, StopPlan,
+};
+use agent_relay::sessions::{Ending, Launch, SessionState, TmuxChoice};
+
+use crate::model::{Model, for_claude, for_codex};
+use crate::sessions::{Bench, has_tmux, processes_with};
+
+/// How long a real program may take for a turn: the machine may be busy.
+const TURN_MS: u32 = 60_000;
+
+/// A real program, ready to ask a scripted model in a home of its own.
+pub(crate) struct Cli {
+    pub(crate) program: PathBuf,
+    /// What it is told before the prompt.
+    pub(crate) args: &'static [&'static str],
+    /// What its environment needs beside what every session gets.
+    pub(crate) variables: Vec<(String, String)>,
+    /// The keys that ask it to end.
+    pub(crate) exit_keys: &'static [&'static str],
+}
+
+/// Claude Code, or none where it is not installed, which is said for everybody to see.
+pub(crate) fn claude(model: &Model, home: &Path, cwd: &Path) -> Option<Cli> {
+    let program = installed("claude")?;
+    let variables = for_claude(model, home, cwd);
+    Some(Cli {
+        program,
+        args: &[],
+        variables,
+        exit_keys: &["C-c", "C-c"],
+    })
+}
+
+/// Codex, or none where it is not installed, which is said for everybody to see.
+pub(crate) fn codex(model: &Model, home: &Path, cwd: &Path) -> Option<Cli> {
+    let program = installed("codex")?;
+    let variables = for_codex(model, home, cwd);
+    // Without the flag it hands the work to a server in the background, which serves all sessions with the environment, token
+    // included, of the first, and goes on when the session ends.
+    Some(Cli {
+        program,
+        args: &["--no-daemon"],
+        variables,
+        // In the moment after an answer the first one ends the turn, the second the program.
+        exit_keys: &["C-c", "C-c"],
+    })
+}
+
+/// Where a program is: in `AGENT_RELAY_TEST_CLIS`, or on the PATH.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
+    let given = std::env::var_os("AGENT_RELAY_TEST_CLIS").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = given.into_iter().chain(std::env::split_paths(&path));
+    let found = folders
+        .map(|folder| folder.join(program))
+        .find(|place| place.is_file());
+    if found.is_none() {
+        eprintln!(
+            "SKIPPED with the real {program}: it is neither in AGENT_RELAY_TEST_CLIS nor on the PATH"
+        );
+    }
+    found
+}
+
+#[tokio::test]
+async fn claude_code_answers_its_prompt_and_what_is_typed() {
+    if has_tmux("the real claude") {
+        converse(claude).await;
+    }
+}
+
+#[tokio::test]
+async fn codex_answers_its_prompt_and_what_is_typed() {
+    if has_tmux("the real codex") {
+        converse(codex).await;
+    }
+}
+
+/// Starts a program with a prompt, types another, and ends it.
+async fn converse(cli: fn(&Model, &Path, &Path) -> Option<Cli>) {
+    let model = Model::start().await;
+    let bench = Bench::new(TmuxChoice::Auto).await;
+    let cwd = bench.folder("project");
+    let Some(cli) = cli(&model, &bench.folder("home"), &cwd) else {
+        return;
+    };
+    let ready = Readiness {
+        screen_texts: vec!["relay test answer 1".to_owned()],
+        settle_ms: TURN_MS,
+    };
+    let started = bench
+        .start(launch(&cli, &cwd, "the first prompt", ready.clone()))
+        .await
+        .expect("it starts");
+    let up = bench.sessions.wait_ready(&started.name, &ready).await;
+    bench.sees(&started.name, "relay test answer 1").await;
+    assert_eq!(up, Ok(()));
+    assert!(model.turn(1).await.to_string().contains("the first prompt"));
+
+    // Two lines, because a line's end must not send half of a message.
+    let text = "the second prompt\n$(touch pwned) `id` \u{1b}[201~ ; \"ž\"".to_owned();
+    let presentation = Presentation {
+        keys_before: Vec::new(),
+        text,
+        submit: true,
+    };
+    bench
+        .sessions
+        .type_text(&started.name, &presentation)
+        .await
+        .expect("it is typed");
+    bench.sees(&started.name, "relay test answer 2").await;
+    let turn = model.turn(2).await.to_string();
+    let typed = r#"the second prompt\n$(touch pwned) `id` [201~ ; \"ž\""#;
+    assert!(turn.contains(typed), "{typed} is not in {turn}");
+    assert_eq!(model.turns(), 2, "one turn for each prompt");
+
+    let keys = cli.exit_keys.iter().map(|key| (*key).to_owned()).collect();
+    let exit = bench
+        .sessions
+        .stop(
+            &started.name,
+            &StopPlan {
+                keys,
+                grace_ms: 60_000,
+            },
+        )
+        .await
+        .expect("it ends");
+    assert_eq!(
+        exit.how,
+        Ending::Code(0),
+        "it ends by its own keys: {exit:?}"
+    );
+    assert_eq!(
+        bench.sessions.state(&started.name),
+        SessionState::Exited(exit)
+    );
+    let home = bench.folder("home");
+    let left = processes_with("environ", home.to_str().expect("a plain path"));
+    assert_eq!(
+        left,
+        Vec::<u32>::new(),
+        "nothing of it goes on in the background"
+    );
+}
+
+/// The flags that the shipped providers use, so that a new version without one of them is noticed here first.
+#[test]
+fn the_flags_that_plans_use_are_still_there() {
+    let flags: [(&str, &[&str]); 2] = [
+        (
+            "claude",
+            &[
+                "--add-dir",
+                "--append-system-prompt",
+                "--mcp-config",
+                "--name",
+                "--permission-mode",
+                "--session-id",
+                "--settings",
+                "--strict-mcp-config",
+            ],
+        ),
+        (
+            "codex",
+            &[
+                "--add-dir",
+                "--ask-for-approval",
+                "--cd",
+                "--config",
+                "--dangerously-bypass-approvals-and-sandbox",
+                "--no-daemon",
+                "--sandbox",
+            ],
+        ),
+    ];
+    for (program, flags) in flags {
+        let Some(place) = installed(program) else {
+            continue;
+        };
+        let home = tempfile::tempdir().expect("a home");
+        let help = Command::new(place)
+            .arg("--help")
+            .env("HOME", home.path())
+            .output()
+            .expect("its help");
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        let missing: Vec<_> = flags.iter().filter(|flag| !help.contains(**flag)).collect();
+        assert!(
+            missing.is_empty(),
+            "{program} no longer has {missing:?}:\n{help}"
+        );
+    }
+}
+
+/// What a provider would plan for the program, by hand.
+fn launch(cli: &Cli, cwd: &Path, prompt: &str, ready: Readiness) -> Launch {
+    let program = cli.program.to_str().expect("a plain path").to_owned();
+    let env = cli.variables.iter().map(|(name, value)| EnvVar {
+        name: name.clone(),
+        value: EnvValue::Literal(value.clone()),
+    });
+    Launch {
+        agent_id: "real".to_owned(),
+        provider: "real".to_owned(),
+        label: None,
+        approval_mode: ApprovalMode::Guarded,
+        plan: Plan {
+            program,
+            args: cli
+                .args
+                .iter()
+                .copied()
+                .chain([prompt])
+                .map(str::to_owned)
+                .collect(),
+            env: env.collect(),
+            cwd: cwd.to_str().expect("a plain path").to_owned(),
+            files: Vec::new(),
+            prompt: PromptDelivery::InArguments,
+            ready,
+        },
+        variables: Vec::new(),
+    }
+}
