@@ -2,10 +2,15 @@
 
 use super::Embedded;
 
+macro_rules! embedded {
+    ($id:literal) => {
+        Embedded {
+            manifest: include_str!(concat!("../../plugins/", $id, "/plugin.toml")),
+            wasm: include_bytes!(concat!("../../plugins/", $id, "/plugin.wasm")),
+        }
+    };
+}
+
 /// Every shipped plugin. Each gives way to a folder of its id.
-pub const EMBEDDED: [Embedded; 1] = [
-    Embedded {
-        manifest: include_str!("../../plugins/containment/plugin.toml"),
-        wasm: include_bytes!("../../plugins/containment/plugin.wasm"),
-    },
-];
+pub const EMBEDDED: [Embedded; 4] =
+    [embedded!("claude"), embedded!("codex"), embedded!("containment"), embedded!("control-guard")];
