@@ -59,31 +59,19 @@ async fn measure(directory: &Path, decisions: usize) -> Result<(), Box<dyn Error
     }
     micros.sort_by(f64::total_cmp);
     let at = |percent: usize| micros[(micros.len() * percent / 100).min(micros.len() - 1)];
-    println!(
-        "{decisions} decisions: median {:.1} us, 99th percentile {:.1} us",
-        at(50),
-        at(99)
-    );
+    println!("{decisions} decisions: median {:.1} us, 99th percentile {:.1} us", at(50), at(99));
     Ok(())
 }
 
 fn question() -> (Control, Context) {
-    let path = |path: &str| PathFacts {
-        given: path.into(),
-        normalised: path.into(),
-        resolved: Some(path.into()),
-    };
+    let path = |path: &str| PathFacts { given: path.into(), normalised: path.into(), resolved: Some(path.into()) };
     let control = Control::Spawn(Spawn {
         provider: "claude".into(),
         approval_mode: ApprovalMode::Guarded,
         cwd: path("/srv/work/project"),
         label: Some("measured".into()),
         prompt: Some("Say hello.".into()),
-        site: Site {
-            orchestrator: None,
-            hostname: "here".into(),
-            base_dir: path("/srv/work"),
-        },
+        site: Site { orchestrator: None, hostname: "here".into(), base_dir: path("/srv/work") },
     });
     let context = Context {
         caller: CallerFacts {

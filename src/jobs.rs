@@ -2,8 +2,8 @@
 //! on a timer.
 
 mod announce;
-pub mod expire;
-pub mod reap;
+mod expire;
+mod reap;
 mod settle;
 
 use std::time::Duration;

@@ -1,5 +1,46 @@
 //! agent-relay: coding agents find each other, exchange durable messages, claim work once, and are
 //! started under policies that can be swapped while it runs.
+//!
+//! # The map
+//!
+//! ```text
+//! clients --HTTP/SSE--> http -> relay -> store (SQLite)        storage, routing, events
+//!                         |       |        |
+//!                         |       |        +--> stream          every commit's events, to whom they concern
+//!                         |       +--> plugins (wasmtime)       may this happen? what exactly would be run?
+//!                         |       +--> sessions (tmux)          run it, watch it, end it
+//!                         +--> stream                           a connection becomes a reader of the feed
+//! ```
+//!
+//! - [`domain`]: the nouns and their rules. Pure functions; no I/O, nothing that waits.
+//! - [`store`]: what is on disk and in which order. One writer with group commit, read-only readers; a
+//!   verb is one transaction. Knows nothing of HTTP or plugins.
+//! - [`stream`]: replay, then live. The hub indexes open streams by what they listen to; a feed is one
+//!   reader's position.
+//! - [`plugins`]: WebAssembly components in fresh instances with limits, watched and replaced whole.
+//!   Knows nothing of the store. The contract is in `wit/`.
+//! - [`sessions`]: agent processes on this host. They outlive the relay.
+//! - [`relay`]: the state of every handler and job, and the operations that touch several parts:
+//!   [`relay::control`] decides and records, [`relay::spawn`] starts and ends.
+//! - [`jobs`]: what time does, what a crash left, and telling about plugins.
+//! - [`http`]: every route, the edge in front of them, and the connections. The only place that knows
+//!   status codes.
+//! - [`config`], [`telemetry`]: what the operator decided; log and metrics.
+//! - The `agent-relay` program (`src/main.rs`, `src/cli`) turns arguments into a [`config::Config`] and
+//!   calls [`serve`].
+//!
+//! Who may import whom: `main -> cli -> lib -> {http, jobs} -> relay -> {stream -> store, plugins,
+//! sessions} -> domain`; anyone may use the constants of `telemetry`. A test reads the sources and
+//! holds this.
+//!
+//! # One control request, start to end
+//!
+//! `http::control` parses and authenticates; [`relay::control`] takes the current set of plugins, gathers
+//! facts and asks the policies; one transaction writes the command with every verdict, its message,
+//! the activity entry and the events. A denial is written too, then answered. An orchestrator picks
+//! its message up from the stream; on the relay's own host [`relay::spawn`] has the provider plan, writes
+//! the session's row, starts it, and records what became of it. Row first, side effect second,
+//! outcome third: after a crash `jobs` finds what was left half done.
 
 pub mod config;
 pub mod domain;
@@ -12,6 +53,7 @@ pub mod store;
 pub mod stream;
 pub mod telemetry;
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +107,12 @@ pub async fn serve(
     let of_store = hub.clone();
     let options = store::Options { path: config.data_dir.join("relay.db"), readers: READERS };
     let store = Store::open(&options, Box::new(move |batch| of_store.publish(batch)))?;
+    // Made so that there is something to watch, and a place to put a plugin.
+    if let Some(directory) = &config.plugins.directory
+        && let Err(error) = std::fs::create_dir_all(directory)
+    {
+        tracing::warn!(%error, path = %directory.display(), "cannot make the plugin directory");
+    }
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     let ingredients = Ingredients {
         store: store.clone(),
@@ -116,14 +164,23 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn host(config: &Config, address: std::net::SocketAddr) -> Host {
+fn host(config: &Config, address: SocketAddr) -> Host {
     // A directory that does not exist cannot be resolved; nothing can start in it either.
     let resolved = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     Host {
         roots: std::iter::once(&config.base_dir).chain(&config.roots).map(resolved).collect(),
         home: std::env::home_dir().unwrap_or_else(|| PathBuf::from("/")),
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        relay_url: config.spawn.relay_url.clone().unwrap_or_else(|| format!("http://{address}")),
+        relay_url: config.spawn.relay_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address))),
         dry_run: config.spawn.dry_run,
     }
+}
+
+/// An address under which processes of this host reach a listener: one that listens everywhere is
+/// reached over loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    address
 }

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod control;
 pub mod directories;
+mod reap;
 pub mod spawn;
 pub mod tickets;
 
@@ -14,6 +15,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -72,6 +74,8 @@ pub struct Parts {
     pub draining: CancellationToken,
     /// Work that outlives the request that began it.
     pub tasks: TaskTracker,
+    /// Where that work runs: requests are answered on threads that should not carry it.
+    pub runtime: Handle,
     /// When it started.
     pub started: Instant,
     /// Places for control requests: each may run plugins and start a process.
@@ -114,7 +118,7 @@ const CONTROLS_MAX: usize = 128;
 const REFUSED_EVERY: Duration = Duration::from_secs(10);
 
 impl Relay {
-    /// Puts the parts together.
+    /// Puts the parts together, on the runtime that work in the background is to run on.
     pub fn new(ingredients: Ingredients, draining: CancellationToken) -> Self {
         let Ingredients { store, hub, plugins, sessions, host, access, settings } = ingredients;
         Self(Arc::new(Parts {
@@ -128,6 +132,7 @@ impl Relay {
             settings,
             draining,
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             started: Instant::now(),
             control_places: Arc::new(Semaphore::new(CONTROLS_MAX)),
             refused: Mutex::new((None, 0)),

@@ -201,30 +201,14 @@ pub struct SessionInfo {
 impl Sessions {
     /// Opens the sessions of a directory: those that run go on, and what an interrupted start left behind loses its secrets.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let Options {
-            directory,
-            tmux,
-            host_program,
-        } = options;
-        if environment::find_program(&host_program.to_string_lossy(), "", Path::new("/")).is_none()
-        {
-            return Err(OpenError::HostProgram {
-                program: host_program,
-            });
+        let Options { directory, tmux, host_program } = options;
+        if environment::find_program(&host_program.to_string_lossy(), "", Path::new("/")).is_none() {
+            return Err(OpenError::HostProgram { program: host_program });
         }
-        let failed = |source| OpenError::Directory {
-            directory: directory.clone(),
-            source,
-        };
-        private_directory()
-            .recursive(true)
-            .create(&directory)
-            .map_err(failed)?;
+        let failed = |source| OpenError::Directory { directory: directory.clone(), source };
+        private_directory().recursive(true).create(&directory).map_err(failed)?;
         let directory = directory.canonicalize().map_err(failed)?;
-        let failed = |source| OpenError::Directory {
-            directory: directory.clone(),
-            source,
-        };
+        let failed = |source| OpenError::Directory { directory: directory.clone(), source };
         let found = fs::metadata(&directory).map_err(failed)?;
         if found.uid() != rustix::process::getuid().as_raw() {
             return Err(OpenError::NotOurs { directory });
@@ -235,37 +219,20 @@ impl Sessions {
             TmuxChoice::Never => None,
         };
         let typing = std::array::from_fn(|_| Mutex::new(()));
-        let sessions = Self {
-            shared: Arc::new(Shared {
-                directory,
-                tmux,
-                host_program,
-                typing,
-            }),
-        };
+        let sessions = Self { shared: Arc::new(Shared { directory, tmux, host_program, typing }) };
         sessions.forget_abandoned_starts();
         Ok(sessions)
     }
 
     /// Where new sessions will run.
     pub fn mode(&self) -> Mode {
-        if self.shared.tmux.is_some() {
-            Mode::Tmux
-        } else {
-            Mode::Detached
-        }
+        if self.shared.tmux.is_some() { Mode::Tmux } else { Mode::Detached }
     }
 
     /// Every session there is, ended ones included, in the order they were started.
     pub fn list(&self) -> Vec<SessionInfo> {
-        let mut found: Vec<SessionInfo> = self
-            .names()
-            .iter()
-            .filter_map(|name| self.find(name))
-            .collect();
-        found.sort_by(|one, other| {
-            (one.started_at_ms, &one.name).cmp(&(other.started_at_ms, &other.name))
-        });
+        let mut found: Vec<SessionInfo> = self.names().iter().filter_map(|name| self.find(name)).collect();
+        found.sort_by(|one, other| (one.started_at_ms, &one.name).cmp(&(other.started_at_ms, &other.name)));
         found
     }
 
@@ -276,11 +243,7 @@ impl Sessions {
         let tmux = state.pane.as_ref().and(self.shared.tmux.as_ref());
         Some(SessionInfo {
             name: name.clone(),
-            mode: if state.pane.is_some() {
-                Mode::Tmux
-            } else {
-                Mode::Detached
-            },
+            mode: if state.pane.is_some() { Mode::Tmux } else { Mode::Detached },
             started_at_ms: state.started_at_ms,
             state: self.state(name),
             log_path: folder.log(),
@@ -307,10 +270,7 @@ impl Sessions {
 
     /// The names of all sessions, those just being started included.
     fn names(&self) -> Vec<SessionName> {
-        let entries = fs::read_dir(&self.shared.directory)
-            .into_iter()
-            .flatten()
-            .flatten();
+        let entries = fs::read_dir(&self.shared.directory).into_iter().flatten().flatten();
         entries
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .filter_map(|entry| SessionName::parse(entry.file_name().to_str()?).ok())
@@ -320,9 +280,7 @@ impl Sessions {
     fn forget_abandoned_starts(&self) {
         for name in self.names() {
             let folder = self.folder(&name);
-            let age = fs::metadata(folder.path())
-                .and_then(|found| found.modified())
-                .map(|then| then.elapsed());
+            let age = fs::metadata(folder.path()).and_then(|found| found.modified()).map(|then| then.elapsed());
             let is_old = age.is_ok_and(|age| age.is_ok_and(|age| age > ABANDONED_AFTER));
             if is_old && !folder.is_alive() {
                 folder.forget_launch();
@@ -333,8 +291,6 @@ impl Sessions {
 
 /// Milliseconds since the Unix epoch.
 fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -131,11 +131,9 @@ const SECONDS_BUCKETS: [f64; 14] =
 pub mod metric {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-    /// Requests answered: `method`, `route`, `status`.
-    pub const HTTP_REQUESTS: &str = "agent_relay_http_requests_total";
-    /// Time from a request's head to its answer's head: `route`.
+    /// Time from a request's head to its answer's head: `method`, `route`, `status`.
     pub const HTTP_SECONDS: &str = "agent_relay_http_request_seconds";
-    /// Open connections.
+    /// Open connections, without event streams.
     pub const CONNECTIONS: &str = "agent_relay_connections";
     /// Open event streams.
     pub const STREAMS: &str = "agent_relay_streams";
@@ -143,8 +141,6 @@ pub mod metric {
     pub const STREAM_LAGS: &str = "agent_relay_stream_lags_total";
     /// Events committed.
     pub const EVENTS: &str = "agent_relay_events_total";
-    /// Messages stored.
-    pub const MESSAGES: &str = "agent_relay_messages_total";
     /// Time of one commit with all its writes.
     pub const COMMIT_SECONDS: &str = "agent_relay_store_commit_seconds";
     /// Writes in one commit.
@@ -153,22 +149,29 @@ pub mod metric {
     pub const WRITE_QUEUE: &str = "agent_relay_store_write_queue";
     /// Control requests decided: `kind`, `outcome`.
     pub const CONTROLS: &str = "agent_relay_controls_total";
-    /// Sessions running on this host.
-    pub const SESSIONS: &str = "agent_relay_sessions";
+    /// Plugin calls: `plugin`, `func`, `outcome`.
+    pub const PLUGIN_CALLS: &str = "agent_relay_plugin_calls_total";
+    /// Time of a plugin call, its fresh instance included: `plugin`, `func`.
+    pub const PLUGIN_SECONDS: &str = "agent_relay_plugin_call_seconds";
+    /// The generation of each active plugin; 0 when it is gone: `plugin`.
+    pub const PLUGIN_GENERATION: &str = "agent_relay_plugin_generation";
+    /// Candidates taken up or turned away: `result`, `stage`.
+    pub const PLUGIN_RELOADS: &str = "agent_relay_plugin_reloads_total";
 
     pub(super) fn describe() {
-        describe_counter!(HTTP_REQUESTS, "requests answered");
         describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time to a request's answer");
         describe_gauge!(CONNECTIONS, "open connections");
         describe_gauge!(STREAMS, "open event streams");
         describe_counter!(STREAM_LAGS, "slow streams sent back to the store");
         describe_counter!(EVENTS, "events committed");
-        describe_counter!(MESSAGES, "messages stored");
         describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "time of one commit");
         describe_histogram!(COMMIT_WRITES, "writes in one commit");
         describe_gauge!(WRITE_QUEUE, "writes waiting for the database");
         describe_counter!(CONTROLS, "control requests decided");
-        describe_gauge!(SESSIONS, "sessions running on this host");
+        describe_counter!(PLUGIN_CALLS, "plugin calls");
+        describe_histogram!(PLUGIN_SECONDS, Unit::Seconds, "time of a plugin call");
+        describe_gauge!(PLUGIN_GENERATION, "generation of each active plugin");
+        describe_counter!(PLUGIN_RELOADS, "plugin candidates taken up or turned away");
     }
 }
 

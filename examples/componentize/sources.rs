@@ -120,6 +120,7 @@ fn collect_files(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> io::Re
 }
 
 fn read_manifest(path: &Path) -> io::Result<toml::Table> {
-    let invalid = |error: toml::de::Error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()));
+    let invalid =
+        |error: toml::de::Error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()));
     fs::read_to_string(path)?.parse().map_err(invalid)
 }

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::http::{Connection, message};
-use crate::report::{Goal, Report};
 use crate::post::report_cpu;
+use crate::report::{Goal, Report};
 use crate::server::{Server, Target};
 use crate::{Load, Outcome, on_this_thread};
 

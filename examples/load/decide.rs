@@ -7,8 +7,8 @@
 use serde_json::Value;
 
 use crate::http::{Connection, now};
-use crate::report::{Goal, Report, percentile};
 use crate::post::{hammer, report_cpu};
+use crate::report::{Goal, Report, percentile};
 use crate::{Load, Outcome, on_this_thread};
 
 pub(crate) const PATH: &str = "/api/plugins/evaluate";

@@ -71,7 +71,8 @@ impl Report {
                 Goal::AtMost(most) => format!("at most {}: {}", show(most), row.verdict()),
                 Goal::AtLeast(least) => format!("at least {}: {}", show(least), row.verdict()),
             };
-            let line = format!("  {:width$}  {:>10} {:<12} {range:<22} {verdict}", row.name, show(row.median()), row.unit);
+            let line =
+                format!("  {:width$}  {:>10} {:<12} {range:<22} {verdict}", row.name, show(row.median()), row.unit);
             let _ = writeln!(text, "{}", line.trim_end());
         }
         text
@@ -103,9 +104,9 @@ impl Row {
     }
 
     fn range(&self) -> (f64, f64) {
-        self.rounds.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
-            (low.min(value), high.max(value))
-        })
+        self.rounds
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)))
     }
 
     fn is_met(&self) -> bool {

@@ -26,7 +26,8 @@ impl Target {
     /// The target of an address such as `http://127.0.0.1:4850`, with the token of the environment.
     pub(crate) fn parse(url: &str) -> Outcome<Self> {
         let address = url.trim_end_matches('/').strip_prefix("http://").and_then(|rest| rest.parse().ok());
-        let address = address.ok_or_else(|| format!("{url} is not http://ADDRESS:PORT, with a number for an address"))?;
+        let address =
+            address.ok_or_else(|| format!("{url} is not http://ADDRESS:PORT, with a number for an address"))?;
         let authorization = match std::env::var("AGENT_RELAY_TOKEN") {
             Ok(token) => format!("Authorization: Bearer {token}\r\n"),
             Err(_) => String::new(),

@@ -88,8 +88,7 @@ pub struct Agent {
 impl Agent {
     /// Whether this is a channel adapter.
     pub fn is_channel(&self) -> bool {
-        self.meta.get("kind").and_then(Value::as_str) == Some("channel")
-            || self.tags.iter().any(|tag| tag == "channel")
+        self.meta.get("kind").and_then(Value::as_str) == Some("channel") || self.tags.iter().any(|tag| tag == "channel")
     }
 
     /// Whether control actions make sense for it.
@@ -282,11 +281,7 @@ pub fn refuse_reserved(id: &str) -> Result<(), Refusal> {
     if reserved { Err(Refusal::ReservedId(id.to_owned())) } else { Ok(()) }
 }
 
-fn nested(
-    field: &str,
-    value: Option<Option<String>>,
-    max: usize,
-) -> Result<Option<Option<String>>, Refusal> {
+fn nested(field: &str, value: Option<Option<String>>, max: usize) -> Result<Option<Option<String>>, Refusal> {
     value.map(|inner| text::optional(field, inner, max)).transpose()
 }
 
@@ -328,8 +323,10 @@ mod tests {
 
     #[test]
     fn groups_reach_members_only_from_their_registration_on_and_never_the_sender() {
-        let agent = registration(r#"{"id":"a","tags":["t","channel:news"],"capabilities":["c"],"label":"l","meta":{"channels":["dev"]}}"#)
-            .apply(None, 100);
+        let agent = registration(
+            r#"{"id":"a","tags":["t","channel:news"],"capabilities":["c"],"label":"l","meta":{"channels":["dev"]}}"#,
+        )
+        .apply(None, 100);
         let routes = agent.routes();
         for target in ["broadcast", "tag:t", "cap:c", "label:l", "channel:dev", "channel:news", "a"] {
             assert!(routes.reach(target, "b", 100), "{target}");

@@ -1,7 +1,7 @@
 //! Who is calling and what they may do.
 
-use super::refusal::Refusal;
 use super::control::CallerFacts;
+use super::refusal::Refusal;
 
 /// What a credential is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

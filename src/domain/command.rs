@@ -29,15 +29,8 @@ pub enum CommandStatus {
 
 impl CommandStatus {
     /// Every status.
-    pub const ALL: [Self; 7] = [
-        Self::Denied,
-        Self::Pending,
-        Self::Accepted,
-        Self::Running,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Expired,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Denied, Self::Pending, Self::Accepted, Self::Running, Self::Succeeded, Self::Failed, Self::Expired];
 
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
@@ -55,9 +48,7 @@ impl CommandStatus {
     /// The status of this name.
     pub fn parse(name: &str) -> Result<Self, Refusal> {
         Self::ALL.into_iter().find(|status| status.as_str() == name).ok_or_else(|| {
-            Refusal::invalid(
-                "status must be one of: denied, pending, accepted, running, succeeded, failed, expired",
-            )
+            Refusal::invalid("status must be one of: denied, pending, accepted, running, succeeded, failed, expired")
         })
     }
 

@@ -146,10 +146,7 @@ impl Audience {
     /// Whether an agent with these routes is concerned by what happened at `at`.
     pub fn concerns(&self, routes: &Routes, at: i64) -> bool {
         self.also.as_deref() == Some(routes.agent.as_str())
-            || self
-                .to
-                .as_deref()
-                .is_some_and(|to| routes.reach(to, self.from.as_deref().unwrap_or(""), at))
+            || self.to.as_deref().is_some_and(|to| routes.reach(to, self.from.as_deref().unwrap_or(""), at))
     }
 
     /// Whether the addressee is a group.

@@ -221,9 +221,7 @@ pub fn lease_ms(asked: Option<i64>, default: i64) -> Result<i64, Refusal> {
     match asked {
         None => Ok(default),
         Some(lease) if (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&lease) => Ok(lease),
-        Some(_) => Err(Refusal::invalid(format!(
-            "leaseMs must be between {LEASE_MS_MIN} and {LEASE_MS_MAX}"
-        ))),
+        Some(_) => Err(Refusal::invalid(format!("leaseMs must be between {LEASE_MS_MIN} and {LEASE_MS_MAX}"))),
     }
 }
 

@@ -16,9 +16,7 @@ use super::error::ApiError;
 use super::extract::{Keyed, Path, Query, Who};
 use crate::domain::caller::Scope;
 use crate::domain::control::{ApprovalMode, ControlKind};
-use crate::domain::orchestrator::{
-    OrchestratorStatus, PROMPT_MAX, PROVIDER_MAX, parse_approval_mode,
-};
+use crate::domain::orchestrator::{OrchestratorStatus, PROMPT_MAX, PROVIDER_MAX, parse_approval_mode};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
 use crate::relay::Relay;
@@ -39,10 +37,9 @@ impl Fields {
     pub(super) fn only(&self, allowed: &[&str]) -> Result<(), ApiError> {
         match self.0.keys().find(|name| !allowed.contains(&name.as_str())) {
             None => Ok(()),
-            Some(unknown) => Err(ApiError::invalid(format!(
-                "unknown field \"{unknown}\"; allowed are {}",
-                allowed.join(", ")
-            ))),
+            Some(unknown) => {
+                Err(ApiError::invalid(format!("unknown field \"{unknown}\"; allowed are {}", allowed.join(", "))))
+            }
         }
     }
 
@@ -59,7 +56,8 @@ impl Fields {
     }
 
     pub(super) fn action(&self) -> Result<ControlKind, ApiError> {
-        let action = self.string("action").map_err(|_| ApiError::invalid("action must be one of: restart, shutdown"))?;
+        let action =
+            self.string("action").map_err(|_| ApiError::invalid("action must be one of: restart, shutdown"))?;
         match text::optional("action", action, text::WORD_MAX)?.as_deref() {
             None => Err(ApiError::invalid("action required")),
             Some("restart") => Ok(ControlKind::Restart),
@@ -75,7 +73,11 @@ impl Fields {
         }
         Ok(SpawnAsk {
             provider: text::required("provider", self.string("provider")?, PROVIDER_MAX)?,
-            approval_mode: parse_approval_mode(text::optional("approvalMode", self.string("approvalMode")?, text::WORD_MAX)?)?,
+            approval_mode: parse_approval_mode(text::optional(
+                "approvalMode",
+                self.string("approvalMode")?,
+                text::WORD_MAX,
+            )?)?,
             cwd: text::optional("cwd", self.string("cwd")?, text::PATH_MAX)?,
             label: text::optional("label", self.string("label")?, text::WORD_MAX)?,
             prompt,
@@ -252,8 +254,11 @@ pub(super) async fn list_spawn_directories(
     let listing = tokio::task::spawn_blocking(move || relay.list_directories(path.as_deref()))
         .await
         .map_err(ApiError::internal)??;
-    Ok(answer::json(StatusCode::OK, &json!({
-        "path": listing.path, "parent": listing.parent, "home": listing.home, "cwd": listing.cwd,
-        "entries": listing.entries.iter().map(|(name, path)| json!({"name": name, "path": path})).collect::<Vec<_>>(),
-    })))
+    Ok(answer::json(
+        StatusCode::OK,
+        &json!({
+            "path": listing.path, "parent": listing.parent, "home": listing.home, "cwd": listing.cwd,
+            "entries": listing.entries.iter().map(|(name, path)| json!({"name": name, "path": path})).collect::<Vec<_>>(),
+        }),
+    ))
 }

@@ -16,9 +16,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::error::{
-    ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, UNAUTHORIZED, Unrendered, WRONG_HOST,
-};
+use super::error::{ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, UNAUTHORIZED, Unrendered, WRONG_HOST};
 use super::extract::{Who, is_unsafe};
 use super::serve::Peer;
 use crate::domain::caller::Caller;

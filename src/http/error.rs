@@ -152,13 +152,22 @@ impl ApiError {
         let status = self.code.status;
         if status.is_server_error() {
             tracing::error!(
-                request.id = request_id, http.method = method, http.path = path, error.code = self.code.name,
-                cause = self.cause.as_deref().unwrap_or(""), "{}", self.detail
+                request.id = request_id,
+                http.method = method,
+                http.path = path,
+                error.code = self.code.name,
+                cause = self.cause.as_deref().unwrap_or(""),
+                "{}",
+                self.detail
             );
         } else {
             tracing::info!(
-                request.id = request_id, http.method = method, http.path = path, error.code = self.code.name,
-                "{}", self.detail
+                request.id = request_id,
+                http.method = method,
+                http.path = path,
+                error.code = self.code.name,
+                "{}",
+                self.detail
             );
         }
         let mut problem = self.members;
@@ -177,9 +186,7 @@ impl ApiError {
         }
         let mut response = (status, Value::Object(problem).to_string()).into_response();
         response.headers_mut().extend(self.headers);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, IoSlice};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,15 +130,18 @@ async fn run(
 ) -> std::io::Result<()> {
     write(&mut socket, &greeting).await?;
     drop(greeting);
-    let mut next_comment = Instant::now() + KEEPALIVE;
+    let mut last_write = Instant::now();
     let mut end: Option<Instant> = None;
+    // Made once: a stream that is written to does not touch its timer.
+    let mut timer = pin!(sleep_until(last_write + KEEPALIVE));
+    let mut cancelled = pin!(draining.cancelled());
     loop {
         tokio::select! {
             biased;
             events = feed.next() => match events {
                 Ok(events) => {
                     write_events(&mut socket, events).await?;
-                    next_comment = Instant::now() + KEEPALIVE;
+                    last_write = Instant::now();
                 }
                 Err(error) => {
                     // The client comes back and goes on where it was.
@@ -145,16 +149,23 @@ async fn run(
                     return Ok(());
                 }
             },
-            () = sleep_until(end.map_or(next_comment, |end| end.min(next_comment))) => {
-                if end.is_some_and(|end| end <= Instant::now()) {
+            () = &mut timer => {
+                let now = Instant::now();
+                if end.is_some_and(|end| end <= now) {
                     return socket.shutdown().await;
                 }
-                write(&mut socket, b":\n\n").await?;
-                next_comment = Instant::now() + KEEPALIVE;
+                if now >= last_write + KEEPALIVE {
+                    write(&mut socket, b":\n\n").await?;
+                    last_write = now;
+                }
+                let next_comment = last_write + KEEPALIVE;
+                timer.as_mut().reset(end.map_or(next_comment, |end| end.min(next_comment)));
             }
-            () = draining.cancelled(), if end.is_none() => {
+            () = &mut cancelled, if end.is_none() => {
                 // Spread over the first half of the drain, so that the clients do not move in one wave.
-                end = Some(Instant::now() + drain.mul_f64(f64::from(random_byte()) / 512.0));
+                let at = Instant::now() + drain.mul_f64(f64::from(random_byte()) / 512.0);
+                end = Some(at);
+                timer.as_mut().reset(at);
             }
             readable = socket.readable() => {
                 readable?;

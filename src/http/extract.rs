@@ -35,11 +35,7 @@ impl<S: Sync> FromRequestParts<S> for Who {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         // Missing only on the open routes, whose handlers do not ask.
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(|| ApiError::new(&INTERNAL, "an internal error occurred"))
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::new(&INTERNAL, "an internal error occurred"))
     }
 }
 
@@ -83,9 +79,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let key = idempotency_key(request.headers())?;
-        let scope = request.extensions().get::<Who>().map(|who| {
-            format!("{} {} {}", who.principal(), request.method(), request.uri().path())
-        });
+        let scope = request
+            .extensions()
+            .get::<Who>()
+            .map(|who| format!("{} {} {}", who.principal(), request.method(), request.uri().path()));
         let bytes = read_body(request).await?;
         if bytes.is_empty() {
             return Err(ApiError::invalid("body required"));
@@ -117,7 +114,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 
 async fn read_body(request: Request) -> Result<bytes::Bytes, ApiError> {
     let (parts, body) = request.into_parts();
-    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let declared =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > BODY_MAX) {
         return Err(ApiError::new(&TOO_LARGE, format!("the body has more than {BODY_MAX} bytes")));
     }
@@ -130,8 +128,8 @@ async fn read_body(request: Request) -> Result<bytes::Bytes, ApiError> {
 
 async fn collect(body: Body) -> Result<bytes::Bytes, ApiError> {
     to_bytes(body, BODY_MAX).await.map_err(|error| {
-        let too_large = std::error::Error::source(&error)
-            .is_some_and(|source| source.to_string().contains("length limit"));
+        let too_large =
+            std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
         if too_large {
             ApiError::new(&TOO_LARGE, format!("the body has more than {BODY_MAX} bytes"))
         } else {
@@ -148,7 +146,8 @@ fn is_json(content_type: Option<&HeaderValue>) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("body is not what this route takes: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::invalid(format!("body is not what this route takes: {error}")))
 }
 
 /// The query string, with our errors. Unknown parameters are ignored.

@@ -14,8 +14,8 @@ use super::error::ApiError;
 use super::extract::{Json, Keyed, Path, Query, Who, fingerprint, limit};
 use crate::domain::agent::{SYSTEM, SessionGuard, USER};
 use crate::domain::caller::Scope;
-use crate::domain::event::EventTypes;
 use crate::domain::event::EventName;
+use crate::domain::event::EventTypes;
 use crate::domain::message::{Draft, Message, MessageType, NewMessage};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
@@ -134,7 +134,9 @@ pub(super) async fn list_messages(
         to: text::optional("to", query.to, text::TARGET_MAX)?,
         channel: text::optional("channel", query.channel, text::ID_MAX)?,
         thread: query.thread,
-        kind: text::optional("type", query.r#type, text::WORD_MAX)?.map(|kind| MessageType::parse(&kind)).transpose()?,
+        kind: text::optional("type", query.r#type, text::WORD_MAX)?
+            .map(|kind| MessageType::parse(&kind))
+            .transpose()?,
         limit: limit(query.limit)?,
         reaching,
     };

@@ -112,9 +112,7 @@ async fn target_control(
         None => None,
     };
     let facts = match (orchestrator, agent) {
-        (Some(orchestrator), Some(agent)) => {
-            ControlTarget::Agent(relay.managed_facts(&orchestrator, &agent).await?)
-        }
+        (Some(orchestrator), Some(agent)) => ControlTarget::Agent(relay.managed_facts(&orchestrator, &agent).await?),
         (Some(orchestrator), None) => ControlTarget::EveryAgentOf(site_of(&orchestrator)),
         (None, _) => {
             let agent = relay.store.agent(target).await?;

@@ -10,7 +10,6 @@ use super::answer;
 use super::error::ApiError;
 use super::extract::Who;
 use crate::domain::caller::Scope;
-use crate::jobs;
 use crate::relay::Relay;
 use crate::store::{Reaped, Stats};
 use crate::telemetry;
@@ -153,7 +152,7 @@ pub(super) struct ReapReport {
     responses((status = 200, description = "What was found", body = ReapReport)))]
 pub(super) async fn reap(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
     who.require(&[Scope::Control])?;
-    let reaped = jobs::reap::run(&relay, true).await?;
+    let reaped = relay.reap(true).await?;
     Ok(answer::json(StatusCode::OK, &ReapReport { ok: true, reaped }))
 }
 

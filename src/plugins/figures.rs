@@ -6,15 +6,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Counter of calls: labels `plugin`, `func`, `outcome`.
-pub const CALLS_TOTAL: &str = "plugin_calls_total";
-/// Histogram of the time a call took, its fresh instance included: labels `plugin`, `func`.
-pub const CALL_SECONDS: &str = "plugin_call_seconds";
-/// Counter of loads: labels `result` (`activated` or `rejected`) and `stage`.
-pub const RELOAD_TOTAL: &str = "plugin_reload_total";
-/// Gauge of the generation that is active: label `plugin`.
-pub const GENERATION: &str = "plugin_generation";
-
 /// Calls the percentiles look back on: enough for a 99th percentile, small enough to sort at will.
 const SAMPLES: usize = 512;
 /// So many failures ...
@@ -51,10 +42,7 @@ impl Figures {
     /// Counts a failure. True when it is one too many for `now`; the count then starts anew.
     pub(super) fn failed(&self, now: Instant) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let mut recent = self
-            .recent_failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent_failures.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|&at| now.duration_since(at) < FAILURES_WITHIN);
         recent.push_back(now);
         let too_many = recent.len() >= FAILURES_MAX;
@@ -75,13 +63,8 @@ impl Figures {
     /// The median and the 99th percentile of the latest calls, in microseconds; 0 before the
     /// first.
     pub(super) fn percentiles(&self) -> (u64, u64) {
-        let filled = usize::try_from(self.calls())
-            .unwrap_or(SAMPLES)
-            .min(SAMPLES);
-        let mut micros: Vec<u32> = self.samples[..filled]
-            .iter()
-            .map(|sample| sample.load(Ordering::Relaxed))
-            .collect();
+        let filled = usize::try_from(self.calls()).unwrap_or(SAMPLES).min(SAMPLES);
+        let mut micros: Vec<u32> = self.samples[..filled].iter().map(|sample| sample.load(Ordering::Relaxed)).collect();
         micros.sort_unstable();
         let at = |percent: usize| {
             let rank = (micros.len() * percent).div_ceil(100).saturating_sub(1);

@@ -9,10 +9,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::engine::{Engine, Ticking};
-use super::figures::{CALL_SECONDS, CALLS_TOTAL, Figures};
+use super::figures::Figures;
 use super::guest_log::clean;
 use super::host::Host;
 use super::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits};
+use crate::telemetry::metric;
 
 /// Calls of one plugin that may run at once, so that one cannot take the room of all.
 const CALLS_MAX: usize = 16;
@@ -105,10 +106,7 @@ impl Sandbox {
     ///
     /// The store is given away beside the call, so that dropping the caller's future drops it
     /// before the room it takes.
-    pub(super) async fn enter(
-        &self,
-        func: &'static str,
-    ) -> Result<(Call<'_>, Store<Host>), CallError> {
+    pub(super) async fn enter(&self, func: &'static str) -> Result<(Call<'_>, Store<Host>), CallError> {
         let room = async {
             let own = self.slots.acquire().await.ok()?;
             Some((own, self.engine.calls().acquire().await.ok()?))
@@ -117,24 +115,15 @@ impl Sandbox {
             self.count(func, "overloaded");
             return Err(CallError::Overloaded);
         };
-        let call = Call {
-            sandbox: self,
-            func,
-            started: Instant::now(),
-            _ticking: self.engine.ticking(),
-            _permits: permits,
-        };
+        let call =
+            Call { sandbox: self, func, started: Instant::now(), _ticking: self.engine.ticking(), _permits: permits };
         let store = self.store(call.started);
         Ok((call, store))
     }
 
     fn store(&self, started: Instant) -> Store<Host> {
-        let mut store = self.engine.store(Host::new(
-            Arc::clone(&self.plugin),
-            Arc::clone(&self.settings),
-            self.limits,
-            self.wasi,
-        ));
+        let mut store =
+            self.engine.store(Host::new(Arc::clone(&self.plugin), Arc::clone(&self.settings), self.limits, self.wasi));
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.set_max_component_handles(HANDLES_MAX);
@@ -142,11 +131,7 @@ impl Sandbox {
         // this thread until then: so both.
         let budget = self.budget();
         store.epoch_deadline_callback(move |_| {
-            Ok(if started.elapsed() < budget {
-                UpdateDeadline::Yield(1)
-            } else {
-                UpdateDeadline::Interrupt
-            })
+            Ok(if started.elapsed() < budget { UpdateDeadline::Yield(1) } else { UpdateDeadline::Interrupt })
         });
         store.set_epoch_deadline(1);
         store
@@ -160,18 +145,10 @@ impl Sandbox {
     }
 
     fn failed(&self, func: &'static str, error: &CallError) {
-        tracing::warn!(
-            plugin.id = &*self.plugin,
-            plugin.generation = self.generation,
-            func,
-            "plugin {error}"
-        );
+        tracing::warn!(plugin.id = &*self.plugin, plugin.generation = self.generation, func, "plugin {error}");
         if self.figures.failed(Instant::now()) {
             // A full queue means that trouble is already being looked at.
-            let _ = self.troubles.try_send(Trouble {
-                plugin: Arc::clone(&self.plugin),
-                generation: self.generation,
-            });
+            let _ = self.troubles.try_send(Trouble { plugin: Arc::clone(&self.plugin), generation: self.generation });
         }
     }
 
@@ -180,7 +157,7 @@ impl Sandbox {
     }
 
     fn count(&self, func: &'static str, outcome: &'static str) {
-        metrics::counter!(CALLS_TOTAL, "plugin" => self.plugin.to_string(), "func" => func, "outcome" => outcome)
+        metrics::counter!(metric::PLUGIN_CALLS, "plugin" => self.plugin.to_string(), "func" => func, "outcome" => outcome)
             .increment(1);
     }
 }
@@ -200,9 +177,7 @@ pub(super) type Ended<T> = Option<wasmtime::Result<T>>;
 impl Call<'_> {
     /// Runs the guest's part, for as long as it may take.
     pub(super) async fn run<T>(&self, work: impl Future<Output = wasmtime::Result<T>>) -> Ended<T> {
-        tokio::time::timeout(self.sandbox.budget() + SLACK, work)
-            .await
-            .ok()
+        tokio::time::timeout(self.sandbox.budget() + SLACK, work).await.ok()
     }
 
     /// Ends the call: drops the store, judges the answer with `check`, and counts.
@@ -222,20 +197,12 @@ impl Call<'_> {
         let dropped = store.data().log.dropped();
         drop(store);
         if dropped > 0 {
-            tracing::warn!(
-                plugin.id = &*sandbox.plugin,
-                func = self.func,
-                dropped,
-                "plugin wrote too many log lines"
-            );
+            tracing::warn!(plugin.id = &*sandbox.plugin, func = self.func, dropped, "plugin wrote too many log lines");
         }
         sandbox.figures.record(took);
-        metrics::histogram!(CALL_SECONDS, "plugin" => sandbox.plugin.to_string(), "func" => self.func)
+        metrics::histogram!(metric::PLUGIN_SECONDS, "plugin" => sandbox.plugin.to_string(), "func" => self.func)
             .record(took.as_secs_f64());
-        sandbox.count(
-            self.func,
-            result.as_ref().map_or_else(CallError::code, |_| "ok"),
-        );
+        sandbox.count(self.func, result.as_ref().map_or_else(CallError::code, |_| "ok"));
         if let Err(error) = &result {
             sandbox.failed(self.func, error);
         }
@@ -254,9 +221,7 @@ impl Call<'_> {
             return CallError::Deadline(limits.deadline_ms);
         }
         if store.data().memory.denied {
-            return CallError::Memory {
-                limit_mb: limits.memory_mb,
-            };
+            return CallError::Memory { limit_mb: limits.memory_mb };
         }
         if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
             return CallError::Trap(format!("exited with status {}", exit.0));

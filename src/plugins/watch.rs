@@ -21,6 +21,8 @@ const QUIET: Duration = Duration::from_millis(200);
 const QUIET_WAIT_MAX: Duration = Duration::from_secs(1);
 /// A look without any event.
 const RESCAN: Duration = Duration::from_secs(30);
+/// A look while there is nothing to watch.
+const RESCAN_UNWATCHED: Duration = Duration::from_secs(2);
 
 /// Keeps the set up to date until `stop`.
 pub(super) async fn keep(
@@ -50,7 +52,8 @@ pub(super) async fn keep(
             () = sleep_until(next), if sight.is_some() => {}
         }
         let again = shared.look(Look::Changed).await;
-        next = Instant::now() + again.unwrap_or(RESCAN).min(RESCAN);
+        let patience = sight.as_ref().map_or(RESCAN, Sight::patience);
+        next = Instant::now() + again.unwrap_or(patience).min(patience);
     }
 }
 
@@ -65,12 +68,13 @@ async fn quiet(hints: &mut mpsc::Receiver<()>) {
     }
 }
 
-/// The watch on the directory, or on its parent for as long as the directory is not there.
+/// The watch on the directory, while it is there. Its parent is not watched instead: that is usually
+/// the data directory, where each commit of the database would be an event.
 struct Sight {
     directory: PathBuf,
     watcher: Option<RecommendedWatcher>,
-    /// What is watched, and which file that was: a directory made anew has the same name.
-    watched: Option<(PathBuf, (u64, u64))>,
+    /// Which file the watched directory was: one made anew has the same name.
+    watched: Option<(u64, u64)>,
 }
 
 impl Sight {
@@ -86,15 +90,9 @@ impl Sight {
             }
         });
         if let Err(error) = &watcher {
-            tracing::warn!(
-                "cannot watch for plugin changes, looking every {RESCAN:?} instead: {error}"
-            );
+            tracing::warn!("cannot watch for plugin changes, looking every {RESCAN:?} instead: {error}");
         }
-        Self {
-            directory,
-            watcher: watcher.ok(),
-            watched: None,
-        }
+        Self { directory, watcher: watcher.ok(), watched: None }
     }
 
     /// Watches what is there now. True when that is something new.
@@ -102,35 +100,32 @@ impl Sight {
         let Some(watcher) = &mut self.watcher else {
             return false;
         };
-        let now = [Some(self.directory.as_path()), self.directory.parent()]
-            .into_iter()
-            .flatten()
-            .find_map(|path| Some((path.to_owned(), identity(path)?)));
+        let now = identity(&self.directory);
         if now == self.watched {
             return false;
         }
-        if let Some((path, _)) = self.watched.take() {
+        if self.watched.take().is_some() {
             // The watch of a removed directory is gone with it.
-            let _ = watcher.unwatch(&path);
+            let _ = watcher.unwatch(&self.directory);
         }
-        let Some((path, identity)) = now else {
+        let Some(identity) = now else {
             return false;
         };
-        let mode = if path == self.directory {
-            RecursiveMode::Recursive
-        } else {
-            RecursiveMode::NonRecursive
-        };
-        match watcher.watch(&path, mode) {
+        match watcher.watch(&self.directory, RecursiveMode::Recursive) {
             Ok(()) => {
-                self.watched = Some((path, identity));
+                self.watched = Some(identity);
                 true
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), "cannot watch for plugin changes: {error}");
+                tracing::warn!(path = %self.directory.display(), "cannot watch for plugin changes: {error}");
                 false
             }
         }
+    }
+
+    /// How long until the next look without any event.
+    fn patience(&self) -> Duration {
+        if self.watched.is_some() { RESCAN } else { RESCAN_UNWATCHED }
     }
 }
 
@@ -140,8 +135,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Whether an event is about the plugin directory. Reading a file is an event too, the relay's
-/// own reading included, and the parent may hold a busy database.
+/// own reading included.
 fn concerns(event: &Event, directory: &Path) -> bool {
-    !event.kind.is_access()
-        && (event.paths.is_empty() || event.paths.iter().any(|path| path.starts_with(directory)))
+    !event.kind.is_access() && (event.paths.is_empty() || event.paths.iter().any(|path| path.starts_with(directory)))
 }

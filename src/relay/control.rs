@@ -74,16 +74,23 @@ impl Relay {
         let permit = self.decide(caller, control, &agent.id, request.clone()).await?;
 
         let now = now_ms();
-        let meta = envelope("agentControl", json!({
-            "action": kind.as_str(), "requestedBy": caller.name, "requestedAt": now,
-        }));
+        let meta = envelope(
+            "agentControl",
+            json!({
+                "action": kind.as_str(), "requestedBy": caller.name, "requestedAt": now,
+            }),
+        );
         let subject = format!("Agent {} requested", kind.as_str());
         let body = match kind {
             ControlKind::Restart => "Dashboard requested that this agent restart its relay-managed session now.",
             _ => "Dashboard requested that this agent shut down its relay-managed session now.",
         };
-        let new = self.new_command(caller, kind, &agent.id, request, permit.verdicts)
-            .with_message(system_message(&agent.id, &subject, body.to_owned(), meta));
+        let new = self.new_command(caller, kind, &agent.id, request, permit.verdicts).with_message(system_message(
+            &agent.id,
+            &subject,
+            body.to_owned(),
+            meta,
+        ));
         let agent_id = agent.id.clone();
         let (answer, command) = self
             .store
@@ -147,7 +154,8 @@ impl Relay {
             .with_message(message);
         let announce = move |command: &Command, message: Option<&Message>| {
             let provider = request["provider"].as_str().unwrap_or_default();
-            let mut answer = json!({"ok": true, "orchestratorId": orchestrator.id, "message": message, "command": command});
+            let mut answer =
+                json!({"ok": true, "orchestratorId": orchestrator.id, "message": message, "command": command});
             let (client_id, title, view) = if chosen {
                 answer["provider"] = Value::from(provider);
                 (
@@ -215,9 +223,8 @@ impl Relay {
             request.to_string(),
             envelope("orchestratorControl", details),
         );
-        let new = self
-            .new_command(caller, kind, &orchestrator.agent_id, request, permit.verdicts)
-            .with_message(message);
+        let new =
+            self.new_command(caller, kind, &orchestrator.agent_id, request, permit.verdicts).with_message(message);
         let announce = move |command: &Command, message: Option<&Message>| {
             let answer = json!({"ok": true, "action": kind.as_str(), "message": message, "command": command});
             let icon = if kind == ControlKind::Restart { "ti-refresh" } else { "ti-power" };
@@ -245,9 +252,9 @@ impl Relay {
                 && orchestrator.providers.contains(&ask.provider)
                 && ask.cwd.as_deref().is_none_or(|cwd| is_within(&base.join(cwd), base))
         });
-        Ok(candidates.into_iter().min_by(|one, other| {
-            (one.managed_agents.len(), &one.id).cmp(&(other.managed_agents.len(), &other.id))
-        }))
+        Ok(candidates
+            .into_iter()
+            .min_by(|one, other| (one.managed_agents.len(), &one.id).cmp(&(other.managed_agents.len(), &other.id))))
     }
 
     /// Asks the policies and changes nothing.
@@ -301,7 +308,10 @@ impl Relay {
         })
     }
 
-    pub(super) async fn answered_before(&self, idempotency: &Option<Idempotency>) -> Result<Option<Answer>, StoreError> {
+    pub(super) async fn answered_before(
+        &self,
+        idempotency: &Option<Idempotency>,
+    ) -> Result<Option<Answer>, StoreError> {
         match idempotency {
             None => Ok(None),
             Some(idempotency) => self.store.earlier_answer(idempotency.clone()).await,

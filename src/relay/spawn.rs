@@ -19,7 +19,7 @@ use crate::domain::control::{ApprovalMode, Control, ControlKind, Site, Spawn};
 use crate::domain::path::{PathFacts, is_within, normalise};
 use crate::domain::plan::{LaunchSite, Presentation, PromptDelivery, SpawnRequest, StopPlan, StopReason};
 use crate::domain::refusal::Refusal;
-use crate::plugins::{CheckedPlan, PluginSet};
+use crate::plugins::{CheckedPlan, PluginError, PluginSet};
 use crate::sessions::{Launch, Reservation, SessionName, SessionState, Started};
 use crate::store::{AgentPatch, Answer, Idempotency, NewToken, SessionRow, SessionStart, StoreError, now_ms};
 
@@ -99,12 +99,15 @@ impl Relay {
         let _place = self.begin_control()?;
         let control = self.host_spawn(&ask);
         let agent_id = fresh_agent_id(&ask.provider)?;
+        if let Control::Spawn(spawn) = &control {
+            require_directory(spawn)?;
+        }
         let request = spawn_request(&control);
         let permit = self.decide(caller, control, &agent_id, request).await?;
         let Control::Spawn(spawn) = &permit.control else {
             return Err(Refusal::invalid("a spawn stays a spawn").into());
         };
-        if spawn.cwd.resolved.is_none() || !Path::new(spawn.cwd.effective()).is_dir() {
+        if !Path::new(spawn.cwd.effective()).is_dir() {
             return Err(Refusal::invalid(format!("cwd is not a directory: {}", spawn.cwd.given)).into());
         }
         let seed = Seed {
@@ -115,8 +118,13 @@ impl Relay {
             label: spawn.label.clone(),
             prompt: spawn.prompt.clone(),
         };
-        let mut new =
-            self.new_command(caller, ControlKind::Spawn, &seed.agent_id, spawn_request(&permit.control), permit.verdicts);
+        let mut new = self.new_command(
+            caller,
+            ControlKind::Spawn,
+            &seed.agent_id,
+            spawn_request(&permit.control),
+            permit.verdicts,
+        );
         new.status = CommandStatus::Accepted;
         let dry_run = self.host.dry_run;
         let place = self.reserve(&seed)?;
@@ -165,14 +173,14 @@ impl Relay {
                     }
                     relay.store.amend_answer(idempotency, answer.to_string()).await
                 }
-                Err(reason) => {
+                Err(failure) => {
                     relay.store.forget_answer(idempotency).await?;
-                    relay.fail(command.id, &reason).await;
-                    Err(Refusal::ProviderFailed { plugin: seed.provider, reason, command: command.id }.into())
+                    relay.fail(command.id, &failure.reason).await;
+                    Err(failure.refusal(seed.provider, command.id).into())
                 }
             }
         };
-        self.tasks.spawn(work).await.map_err(|_| StoreError::Closed)?
+        self.tasks.spawn_on(work, &self.runtime).await.map_err(|_| StoreError::Closed)?
     }
 
     /// The plan a provider would make for this spawn here. Nothing is started.
@@ -189,11 +197,8 @@ impl Relay {
             prompt: ask.prompt.clone(),
         };
         let place = self.reserve(&seed)?;
-        self.plan(&self.plugins.current(), &seed, &place).await.map_err(|reason| Refusal::ProviderFailed {
-            plugin: seed.provider,
-            reason,
-            command: 0,
-        })
+        let plan = self.plan(&self.plugins.current(), &seed, &place).await;
+        plan.map_err(|failure| failure.refusal(seed.provider, 0))
     }
 
     fn reserve(&self, seed: &Seed) -> Result<Reservation, Refusal> {
@@ -205,7 +210,7 @@ impl Relay {
         })
     }
 
-    async fn plan(&self, plugins: &PluginSet, seed: &Seed, place: &Reservation) -> Result<CheckedPlan, String> {
+    async fn plan(&self, plugins: &PluginSet, seed: &Seed, place: &Reservation) -> Result<CheckedPlan, Failure> {
         let request = SpawnRequest {
             agent_id: seed.agent_id.clone(),
             approval_mode: seed.approval_mode,
@@ -223,7 +228,10 @@ impl Relay {
             host_variables: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
             root: rustix::process::geteuid().is_root(),
         };
-        plugins.plan(&seed.provider, &request, &site).await.map_err(|error| error.to_string())
+        plugins.plan(&seed.provider, &request, &site).await.map_err(|error| Failure {
+            reason: error.to_string(),
+            of_request: matches!(error, PluginError::Refused { .. }),
+        })
     }
 
     /// Plans and starts. `None` on a dry run. The reason is for the caller and the command.
@@ -233,14 +241,14 @@ impl Relay {
         command: &Command,
         seed: &Seed,
         place: Reservation,
-    ) -> Result<Option<Started>, String> {
+    ) -> Result<Option<Started>, Failure> {
         let plan = self.plan(plugins, seed, &place).await?;
         let record = json!({
             "plan": {"sha256": plan.sha256(), "provider": plan.provider(), "version": plan.version(),
                      "digest": plan.digest()},
             "agentId": seed.agent_id, "session": place.name().as_str(),
         });
-        let told = |error: StoreError| error.to_string();
+        let told = |error: StoreError| Failure::from(error.to_string());
         if self.host.dry_run {
             let mut result = record;
             result["dryRun"] = Value::from(true);
@@ -276,7 +284,7 @@ impl Relay {
             Err(error) => {
                 let reason = error.to_string();
                 self.close_session(&name, &seed.agent_id, &reason).await;
-                return Err(reason);
+                return Err(reason.into());
             }
         };
         let mut result = record;
@@ -288,7 +296,7 @@ impl Relay {
             .map_err(told)?;
         self.introduce(seed, &started).await;
         let (relay, id, seed) = (self.clone(), command.id, seed.clone());
-        self.tasks.spawn(async move { relay.bring_up(id, &seed, name, prompt, ready).await });
+        self.tasks.spawn_on(async move { relay.bring_up(id, &seed, name, prompt, ready).await }, &self.runtime);
         Ok(Some(started))
     }
 
@@ -362,7 +370,8 @@ impl Relay {
     }
 
     async fn close_session(&self, name: &SessionName, agent: &str, ending: &str) {
-        if let Err(error) = self.store.end_session(name.as_str().to_owned(), agent.to_owned(), ending.to_owned()).await {
+        if let Err(error) = self.store.end_session(name.as_str().to_owned(), agent.to_owned(), ending.to_owned()).await
+        {
             tracing::error!(%error, session.name = %name, "cannot write down that a session ended");
         }
     }
@@ -419,7 +428,7 @@ impl Relay {
         }
         let Ok(name) = SessionName::parse(&session.start.name) else { return Ok(()) };
         let relay = self.clone();
-        self.tasks.spawn(async move { relay.end_or_restart(command, session, name).await });
+        self.tasks.spawn_on(async move { relay.end_or_restart(command, session, name).await }, &self.runtime);
         Ok(())
     }
 
@@ -460,10 +469,10 @@ impl Relay {
         };
         let again = match self.reserve(&seed) {
             Ok(place) => self.carry_out(&plugins, &command, &seed, place).await,
-            Err(refusal) => Err(refusal.to_string()),
+            Err(refusal) => Err(refusal.to_string().into()),
         };
-        if let Err(reason) = again {
-            self.fail(command.id, &reason).await;
+        if let Err(failure) = again {
+            self.fail(command.id, &failure.reason).await;
         }
     }
 
@@ -478,7 +487,7 @@ impl Relay {
                     // It has outlived a restart of the relay, so it is up.
                     self.settle_command(session.start.command_id, None).await;
                     let relay = self.clone();
-                    self.tasks.spawn(async move { relay.watch(name, agent).await });
+                    self.tasks.spawn_on(async move { relay.watch(name, agent).await }, &self.runtime);
                 }
                 SessionState::Exited(exit) => {
                     self.settle_command(session.start.command_id, Some(&exit.how.to_string())).await;
@@ -528,6 +537,39 @@ struct Seed {
     cwd: String,
     label: Option<String>,
     prompt: Option<String>,
+}
+
+/// Why a spawn came to nothing.
+struct Failure {
+    reason: String,
+    /// The provider is well, and the request is not for it.
+    of_request: bool,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self { reason, of_request: false }
+    }
+}
+
+impl Failure {
+    fn refusal(self, plugin: String, command: i64) -> Refusal {
+        if self.of_request {
+            Refusal::Invalid(self.reason)
+        } else {
+            Refusal::ProviderFailed { plugin, reason: self.reason, command }
+        }
+    }
+}
+
+/// A directory that is not there is a mistake of the caller, unless it lies outside: what is there
+/// is for the policies to say nothing about.
+fn require_directory(spawn: &Spawn) -> Result<(), Refusal> {
+    let outside = !is_within(Path::new(&spawn.cwd.normalised), Path::new(&spawn.site.base_dir.normalised));
+    if spawn.cwd.resolved.is_some() || outside {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("cwd is not a directory: {}", spawn.cwd.given)))
 }
 
 fn fresh_agent_id(provider: &str) -> Result<String, Refusal> {

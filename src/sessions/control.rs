@@ -9,10 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::folder::StateFile;
 use super::name::SessionName;
-use super::{
-    Ending, Exit, LAST_OUTPUT_BYTES_MAX, SCREEN_BYTES_MAX, SessionState, Sessions, log, now_ms,
-    process,
-};
+use super::{Ending, Exit, LAST_OUTPUT_BYTES_MAX, SCREEN_BYTES_MAX, SessionState, Sessions, log, now_ms, process};
 use crate::domain::plan::{Readiness, SETTLE_MS_MAX, StopPlan};
 
 /// How often a screen is looked at while a text is waited for: tmux tells nobody what appears on a screen.
@@ -37,9 +34,7 @@ pub struct Died {
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
     /// The kernel has not ended it within 10 s of a forced end.
-    #[error(
-        "process {pid} of session {name} is still there 10 s after it was ended by force; look at it on its host"
-    )]
+    #[error("process {pid} of session {name} is still there 10 s after it was ended by force; look at it on its host")]
     StillRunning {
         /// The session.
         name: SessionName,
@@ -73,8 +68,7 @@ pub enum StopError {
 impl Sessions {
     /// Waits until the program is up: one of the texts is on its screen, or else it has lived for the time it was given.
     pub async fn wait_ready(&self, name: &SessionName, ready: &Readiness) -> Result<(), Died> {
-        let settled =
-            Instant::now() + Duration::from_millis(ready.settle_ms.min(SETTLE_MS_MAX).into());
+        let settled = Instant::now() + Duration::from_millis(ready.settle_ms.min(SETTLE_MS_MAX).into());
         let up = async {
             while Instant::now() < settled {
                 if ready.screen_texts.is_empty() {
@@ -114,18 +108,13 @@ impl Sessions {
     /// that has ended, its last output.
     pub async fn screen(&self, name: &SessionName) -> String {
         let folder = self.folder(name);
-        if let (SessionState::Running { .. }, Some(tmux), Some(pane)) = (
-            self.state(name),
-            &self.shared.tmux,
-            folder.state().and_then(|state| state.pane),
-        ) && let Ok(screen) = tmux.screen(&pane).await
+        if let (SessionState::Running { .. }, Some(tmux), Some(pane)) =
+            (self.state(name), &self.shared.tmux, folder.state().and_then(|state| state.pane))
+            && let Ok(screen) = tmux.screen(&pane).await
         {
             return log::last(&log::plain(&screen), SCREEN_BYTES_MAX);
         }
-        log::last(
-            &log::tail(&folder.log(), SCREEN_BYTES_MAX),
-            SCREEN_BYTES_MAX,
-        )
+        log::last(&log::tail(&folder.log(), SCREEN_BYTES_MAX), SCREEN_BYTES_MAX)
     }
 
     /// Ends a session and answers how it ended: first by its keys, after half of the grace by SIGTERM to its process group, after all
@@ -162,10 +151,7 @@ impl Sessions {
         tracing::info!(session.name = %name, pid, "session did not end in time and is ended by force");
         self.signal(name, pid, Signal::KILL);
         let exit = self.exit_within(name, FORCED_END_DEADLINE).await?;
-        exit.ok_or_else(|| StopError::StillRunning {
-            name: name.clone(),
-            pid,
-        })
+        exit.ok_or_else(|| StopError::StillRunning { name: name.clone(), pid })
     }
 
     /// Removes all that is left of an ended session, its log included. One that is gone already is fine.
@@ -174,26 +160,18 @@ impl Sessions {
             return Err(StopError::Running { name: name.clone() });
         }
         match fs::remove_dir_all(self.folder(name).path()) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StopError::Folder {
-                name: name.clone(),
-                source,
-            }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StopError::Folder { name: name.clone(), source })
+            }
             _ => Ok(()),
         }
     }
 
-    async fn exit_within(
-        &self,
-        name: &SessionName,
-        time: Duration,
-    ) -> Result<Option<Exit>, StopError> {
+    async fn exit_within(&self, name: &SessionName, time: Duration) -> Result<Option<Exit>, StopError> {
         let folder = self.folder(name);
         match timeout(time, folder.ended()).await {
             Ok(Ok(())) => Ok(Some(folder.exit().unwrap_or_else(|| self.lost(name)))),
-            Ok(Err(source)) => Err(StopError::Unwatchable {
-                name: name.clone(),
-                source,
-            }),
+            Ok(Err(source)) => Err(StopError::Unwatchable { name: name.clone(), source }),
             Err(_) => Ok(None),
         }
     }
@@ -210,15 +188,7 @@ impl Sessions {
     /// Ends a program whose host was killed: it can be told from a later process with its id by when it began.
     async fn end_unhosted(&self, name: &SessionName) -> Result<(), StopError> {
         let folder = self.folder(name);
-        let (
-            None,
-            Some(StateFile {
-                pid,
-                birth: Some(birth),
-                ..
-            }),
-        ) = (folder.exit(), folder.state())
-        else {
+        let (None, Some(StateFile { pid, birth: Some(birth), .. })) = (folder.exit(), folder.state()) else {
             return Ok(());
         };
         let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
@@ -228,10 +198,7 @@ impl Sessions {
         // The kernel tells the end of a process only to its parent, which is not us.
         while process::birth(id) == Some(birth) {
             if Instant::now() > deadline {
-                return Err(StopError::StillRunning {
-                    name: name.clone(),
-                    pid,
-                });
+                return Err(StopError::StillRunning { name: name.clone(), pid });
             }
             _ = kill_process_group(id, Signal::KILL);
             sleep(UNHOSTED_INTERVAL).await;
@@ -240,23 +207,12 @@ impl Sessions {
     }
 
     fn lost(&self, name: &SessionName) -> Exit {
-        let last_output = log::last(
-            &log::tail(&self.folder(name).log(), LAST_OUTPUT_BYTES_MAX),
-            LAST_OUTPUT_BYTES_MAX,
-        );
-        Exit {
-            how: Ending::Lost,
-            at_ms: now_ms(),
-            last_output,
-        }
+        let last_output = log::last(&log::tail(&self.folder(name).log(), LAST_OUTPUT_BYTES_MAX), LAST_OUTPUT_BYTES_MAX);
+        Exit { how: Ending::Lost, at_ms: now_ms(), last_output }
     }
 }
 
 /// The last lines of output as part of a sentence.
 fn shown(output: &str) -> String {
-    if output.is_empty() {
-        ", without a word".to_owned()
-    } else {
-        format!("; its last words: {output}")
-    }
+    if output.is_empty() { ", without a word".to_owned() } else { format!("; its last words: {output}") }
 }

@@ -9,18 +9,8 @@ use rustix::fs::Access;
 use crate::domain::plan::{EnvValue, EnvVar};
 
 /// Host variables every session gets. TERM is not among them: the terminal a session runs in sets it.
-const HOST_VARIABLES: [&str; 10] = [
-    "HOME",
-    "LANG",
-    "LOGNAME",
-    "PATH",
-    "SHELL",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "TMPDIR",
-    "TZ",
-    "USER",
-];
+const HOST_VARIABLES: [&str; 10] =
+    ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ", "USER"];
 /// Beginnings of further host variables every session gets.
 const HOST_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
 /// Variables of the relay itself. They hold the credentials of whoever runs it, so no plan may pass them on.
@@ -75,14 +65,9 @@ pub(super) fn find_program(program: &str, path: &str, cwd: &Path) -> Option<Path
 }
 
 fn inherited(host: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let allowed = |name: &str| {
-        HOST_VARIABLES.contains(&name)
-            || HOST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    host.iter()
-        .filter(|(name, _)| allowed(name))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    let allowed =
+        |name: &str| HOST_VARIABLES.contains(&name) || HOST_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    host.iter().filter(|(name, _)| allowed(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn is_executable(place: &Path) -> bool {
@@ -94,17 +79,11 @@ mod tests {
     use super::*;
 
     fn os(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-        pairs
-            .iter()
-            .map(|(name, value)| (OsString::from(name), OsString::from(value)))
-            .collect()
+        pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
     }
 
     fn variable(name: &str, value: EnvValue) -> EnvVar {
-        EnvVar {
-            name: name.to_owned(),
-            value,
-        }
+        EnvVar { name: name.to_owned(), value }
     }
 
     #[test]
@@ -118,10 +97,7 @@ mod tests {
             ("TERM", "xterm"),
         ]);
         let plan = [
-            variable(
-                "ANTHROPIC_API_KEY",
-                EnvValue::FromHost("ANTHROPIC_API_KEY".to_owned()),
-            ),
+            variable("ANTHROPIC_API_KEY", EnvValue::FromHost("ANTHROPIC_API_KEY".to_owned())),
             variable("ABSENT", EnvValue::FromHost("NOT_THERE".to_owned())),
             variable("STOLEN", EnvValue::FromHost("AGENT_RELAY_TOKEN".to_owned())),
             variable("AGENT_RELAY_ID", EnvValue::Literal("forged".to_owned())),
@@ -147,10 +123,6 @@ mod tests {
         assert_eq!(find_program("sh", ":.:bin", cwd), None);
         assert_eq!(find_program("", "/bin", cwd), None);
         assert!(find_program("./sh", "", cwd).is_some());
-        assert_eq!(
-            find_program("/etc/passwd", "/bin", cwd),
-            None,
-            "not executable"
-        );
+        assert_eq!(find_program("/etc/passwd", "/bin", cwd), None, "not executable");
     }
 }

@@ -71,9 +71,7 @@ pub(super) struct StateFile {
 
 impl Folder {
     pub(super) fn at(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-        }
+        Self { path: path.to_owned() }
     }
 
     /// A new folder with its pipes. Fails when there is one already.
@@ -246,14 +244,9 @@ async fn released(pipe: &pipe::Receiver) -> io::Result<()> {
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
-    File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut contents)?;
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut contents)?;
     if contents.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "{} is over {FILE_BYTES_MAX} bytes",
-            path.display()
-        )));
+        return Err(io::Error::other(format!("{} is over {FILE_BYTES_MAX} bytes", path.display())));
     }
     Ok(contents)
 }

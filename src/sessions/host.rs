@@ -38,10 +38,7 @@ pub fn host_main(folder: &Path) -> ExitCode {
     match host(&Folder::at(folder)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!(
-                "agent-relay: failed to host the session in {}: {error}",
-                folder.display()
-            );
+            eprintln!("agent-relay: failed to host the session in {}: {error}", folder.display());
             ExitCode::FAILURE
         }
     }
@@ -56,9 +53,7 @@ fn host(folder: &Folder) -> io::Result<()> {
         rustix::process::setsid()?;
     }
     process::adopt_orphans();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(folder, launch, starting))
 }
 
@@ -71,19 +66,12 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
     // is in the foreground would then fail instead of waiting. What is caught here is the default there.
     let _tty_input = signal(SignalKind::from_raw(Signal::TTIN.as_raw()))?;
     let _tty_output = signal(SignalKind::from_raw(Signal::TTOU.as_raw()))?;
-    let pane = launch
-        .terminal
-        .is_some()
-        .then(|| std::env::var("TMUX_PANE").unwrap_or_default());
+    let pane = launch.terminal.is_some().then(|| std::env::var("TMUX_PANE").unwrap_or_default());
     let program = match start(folder, &launch) {
         Ok(program) => program,
         Err(error) => {
             let how = Ending::NotStarted(error.to_string());
-            return folder.put_exit(&Exit {
-                how,
-                at_ms: now_ms(),
-                last_output: String::new(),
-            });
+            return folder.put_exit(&Exit { how, at_ms: now_ms(), last_output: String::new() });
         }
     };
     let terminal = launch.terminal.as_ref().map(Tmux::at).zip(pane.clone());
@@ -115,17 +103,10 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
             if let Some(log_ended) = program.log_ended {
                 _ = log_ended.recv_timeout(LAST_OUTPUT_DEADLINE);
             }
-            log::last(
-                &log::tail(&folder.log(), LAST_OUTPUT_BYTES_MAX),
-                LAST_OUTPUT_BYTES_MAX,
-            )
+            log::last(&log::tail(&folder.log(), LAST_OUTPUT_BYTES_MAX), LAST_OUTPUT_BYTES_MAX)
         }
     };
-    folder.put_exit(&Exit {
-        how,
-        at_ms: now_ms(),
-        last_output,
-    })
+    folder.put_exit(&Exit { how, at_ms: now_ms(), last_output })
 }
 
 struct Program {
@@ -136,38 +117,24 @@ struct Program {
 
 fn start(folder: &Folder, launch: &LaunchFile) -> io::Result<Program> {
     let mut command = Command::new(&launch.program);
-    command
-        .arg0(&launch.called)
-        .args(&launch.args)
-        .current_dir(&launch.identity.cwd);
+    command.arg0(&launch.called).args(&launch.args).current_dir(&launch.identity.cwd);
     command.env_clear().envs(&launch.env).process_group(0);
     if launch.terminal.is_some() {
-        let terminal_type: BTreeMap<String, String> = std::env::vars()
-            .filter(|(name, _)| name == "TERM")
-            .collect();
+        let terminal_type: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| name == "TERM").collect();
         let pid = spawned(command.envs(terminal_type))?;
         process::to_foreground(pid);
-        return Ok(Program {
-            pid,
-            log_ended: None,
-        });
+        return Ok(Program { pid, log_ended: None });
     }
     let log = Log::create(&folder.log())?;
     let (reader, writer) = io::pipe()?;
-    command
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let pid = spawned(&mut command)?;
     let (report_end, log_ended) = mpsc::channel();
     thread::spawn(move || {
         write_log(reader, log);
         _ = report_end.send(());
     });
-    Ok(Program {
-        pid,
-        log_ended: Some(log_ended),
-    })
+    Ok(Program { pid, log_ended: Some(log_ended) })
 }
 
 /// The id of the started program. It is waited for by id, not through the child's handle.
@@ -204,10 +171,7 @@ fn wait_for_end(pid: Pid, in_terminal: bool) -> Ending {
         }
         // Stopped: by Ctrl-Z, where no shell could bring it back, or because it used the terminal in the
         // moment before it became the foreground job. Taking note of the stop keeps it from being reported again.
-        _ = waitid(
-            WaitId::Pid(pid),
-            WaitIdOptions::STOPPED | WaitIdOptions::NOHANG,
-        );
+        _ = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
         if in_terminal {
             process::to_foreground(pid);
             _ = kill_process_group(pid, Signal::CONT);
@@ -216,10 +180,7 @@ fn wait_for_end(pid: Pid, in_terminal: bool) -> Ending {
 }
 
 /// Ends the program because the host was told to end, or because its terminal is gone.
-async fn end_program(
-    pid: Pid,
-    end: &mut oneshot::Receiver<Ending>,
-) -> Result<Ending, oneshot::error::RecvError> {
+async fn end_program(pid: Pid, end: &mut oneshot::Receiver<Ending>) -> Result<Ending, oneshot::error::RecvError> {
     _ = kill_process_group(pid, Signal::TERM);
     _ = kill_process_group(pid, Signal::CONT);
     if let Ok(how) = timeout(TERMINATION_GRACE, &mut *end).await {
@@ -235,13 +196,9 @@ async fn keep_screen(folder: &Folder, tmux: &Tmux, pane: &str) -> String {
     let history = tmux.history(pane).await.unwrap_or_default();
     let lines: Vec<&str> = history.lines().map(str::trim_end).collect();
     let history = log::last(&lines.join("\n"), LOG_BYTES_MAX as usize / 2 - 1);
-    let kept = Log::create(&folder.log())
-        .and_then(|mut log| log.append(format!("{history}\n").as_bytes()));
+    let kept = Log::create(&folder.log()).and_then(|mut log| log.append(format!("{history}\n").as_bytes()));
     if let Err(error) = kept {
-        eprintln!(
-            "agent-relay: failed to write {}: {error}",
-            folder.log().display()
-        );
+        eprintln!("agent-relay: failed to write {}: {error}", folder.log().display());
     }
     log::last(&history, LAST_OUTPUT_BYTES_MAX)
 }
@@ -255,9 +212,7 @@ async fn everything_shown(tmux: &Tmux, pane: &str) {
     // Its own thread: a terminal whose output was paused with Ctrl-S takes nothing.
     thread::spawn(move || {
         let mut terminal = io::stdout().lock();
-        _ = terminal
-            .write_all(sequence.as_bytes())
-            .and_then(|()| terminal.flush());
+        _ = terminal.write_all(sequence.as_bytes()).and_then(|()| terminal.flush());
     });
     while tmux.title(pane).await.is_ok_and(|shown| shown != title) {
         sleep(SHOWN_INTERVAL).await;

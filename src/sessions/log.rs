@@ -20,16 +20,8 @@ impl Log {
     /// A new, empty log.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600);
-        Ok(Self {
-            file: options.open(path)?,
-            length: 0,
-        })
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        Ok(Self { file: options.open(path)?, length: 0 })
     }
 
     pub(super) fn append(&mut self, mut output: &[u8]) -> io::Result<()> {
@@ -91,8 +83,7 @@ pub(super) fn plain(text: &str) -> String {
                 // A command to the terminal (a title, a link) ends with BEL or ESC \.
                 Some(']' | 'P' | '_' | '^') => {
                     while let Some(next) = rest.next() {
-                        if next == '\u{7}' || (next == '\u{1b}' && rest.next_if_eq(&'\\').is_some())
-                        {
+                        if next == '\u{7}' || (next == '\u{1b}' && rest.next_if_eq(&'\\').is_some()) {
                             break;
                         }
                     }
@@ -120,10 +111,7 @@ mod tests {
             log.append(format!("line {line}\n").as_bytes())?;
         }
         let length = std::fs::metadata(&path)?.len();
-        assert!(
-            (LOG_BYTES_MAX / 2..=LOG_BYTES_MAX).contains(&length),
-            "{length}"
-        );
+        assert!((LOG_BYTES_MAX / 2..=LOG_BYTES_MAX).contains(&length), "{length}");
         assert!(tail(&path, 100).ends_with("line 399999\n"));
         log.append(&vec![b'x'; 5 * 1024 * 1024])?;
         assert!(std::fs::metadata(&path)?.len() <= LOG_BYTES_MAX);
@@ -132,10 +120,7 @@ mod tests {
 
     #[test]
     fn plain_text_moves_nothing() {
-        assert_eq!(
-            plain("a\u{1b}[1;31mred\u{1b}[0m\r\n\u{1b}]0;title\u{7}b\u{1b}]8;;x\u{1b}\\c\u{8}"),
-            "ared\nbc"
-        );
+        assert_eq!(plain("a\u{1b}[1;31mred\u{1b}[0m\r\n\u{1b}]0;title\u{7}b\u{1b}]8;;x\u{1b}\\c\u{8}"), "ared\nbc");
         assert_eq!(plain("\u{1b}[31"), "");
         assert_eq!(plain("\u{1b}]never ended"), "");
     }

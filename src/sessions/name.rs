@@ -26,9 +26,7 @@ impl SessionName {
     pub fn parse(text: &str) -> Result<Self, InvalidSessionName> {
         let fits = text.len() <= SESSION_NAME_BYTES_MAX
             && text.starts_with("ar-")
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
         if fits {
             Ok(Self(text.to_owned()))
         } else {
@@ -44,10 +42,7 @@ impl SessionName {
 
     /// A new name that says what runs in the session. `random` makes it unlike others of its kind.
     pub(super) fn make(provider: &str, label: &str, random: [u8; 4]) -> Self {
-        let ending: String = random
-            .iter()
-            .map(|byte| char::from(ENDING_ALPHABET[usize::from(byte % 32)]))
-            .collect();
+        let ending: String = random.iter().map(|byte| char::from(ENDING_ALPHABET[usize::from(byte % 32)])).collect();
         let parts = ["ar".to_owned(), slug(provider), slug(label), ending];
         let kept: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         Self(kept.join("-"))
@@ -110,10 +105,7 @@ mod tests {
 
     #[test]
     fn what_a_path_or_tmux_reads_otherwise_is_refused() {
-        for text in [
-            "", "ar", "..", "ar-../x", "ar-x/y", "ar-x:1", "ar-x.0", "ar-X", "ar-x y", "ar-x\n",
-            "=ar-x",
-        ] {
+        for text in ["", "ar", "..", "ar-../x", "ar-x/y", "ar-x:1", "ar-x.0", "ar-X", "ar-x y", "ar-x\n", "=ar-x"] {
             assert!(SessionName::parse(text).is_err(), "{text:?}");
         }
         assert!(SessionName::parse(&format!("ar-{}", "x".repeat(200))).is_err());

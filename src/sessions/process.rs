@@ -34,10 +34,7 @@ pub(super) fn end_leftovers(pid: Pid, all: bool) {
     }
     // Ending a process hands us its children: again until there are none.
     for _ in 0..ROUNDS {
-        let left: Vec<Pid> = children()
-            .into_iter()
-            .filter(|child| *child != pid)
-            .collect();
+        let left: Vec<Pid> = children().into_iter().filter(|child| *child != pid).collect();
         if left.is_empty() {
             return;
         }
@@ -63,17 +60,10 @@ pub(super) fn birth(pid: Pid) -> Option<u64> {
 
 /// The children of this process, adopted ones included.
 fn children() -> Vec<Pid> {
-    let tasks = std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     tasks
         .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|list| {
-            list.split_whitespace()
-                .filter_map(|id| id.parse().ok())
-                .collect::<Vec<i32>>()
-        })
+        .flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<i32>>())
         .filter_map(Pid::from_raw)
         .collect()
 }

@@ -158,23 +158,16 @@ impl Sessions {
         loop {
             let mut random = [0; 4];
             let path = &self.shared.directory;
-            getrandom::fill(&mut random).map_err(|error| StartError::Files {
-                path: path.clone(),
-                source: io::Error::other(error),
-            })?;
+            getrandom::fill(&mut random)
+                .map_err(|error| StartError::Files { path: path.clone(), source: io::Error::other(error) })?;
             let name = SessionName::make(provider, label, random);
             let path = path.join(name.as_str());
             tries += 1;
             match Folder::create(&path) {
                 Ok(folder) => {
-                    return Ok(Reservation {
-                        name,
-                        folder,
-                        used: false,
-                    });
+                    return Ok(Reservation { name, folder, used: false });
                 }
-                Err(error)
-                    if error.kind() == io::ErrorKind::AlreadyExists && tries < NAME_TRIES => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < NAME_TRIES => {}
                 Err(source) => return Err(StartError::Files { path, source }),
             }
         }
@@ -182,11 +175,7 @@ impl Sessions {
 
     /// Starts the program of a plan in the reserved session. Returns once it really runs; whether it stays up is for
     /// [`Sessions::wait_ready`] to say. When it does not run, nothing of the session is left.
-    pub async fn start(
-        &self,
-        mut reservation: Reservation,
-        launch: Launch,
-    ) -> Result<Started, StartError> {
+    pub async fn start(&self, mut reservation: Reservation, launch: Launch) -> Result<Started, StartError> {
         let folder = reservation.folder.clone();
         let program = launch.plan.program.clone();
         write_files(&folder, &launch.plan.files)?;
@@ -202,26 +191,13 @@ impl Sessions {
         }
         let Some(state) = folder.state() else {
             let reason = "it ended before the program ran".to_owned();
-            return Err(StartError::Host {
-                name: reservation.name.clone(),
-                reason,
-            });
+            return Err(StartError::Host { name: reservation.name.clone(), reason });
         };
         reservation.used = true;
         let name = reservation.name.clone();
-        let attach_command = self
-            .shared
-            .tmux
-            .as_ref()
-            .map(|tmux| tmux.attach_command(&name));
+        let attach_command = self.shared.tmux.as_ref().map(|tmux| tmux.attach_command(&name));
         tracing::info!(session.name = %name, agent.id = state.identity.agent_id, pid = state.pid, "session started");
-        Ok(Started {
-            name,
-            pid: state.pid,
-            log_path: folder.log(),
-            attach_command,
-            mode: self.mode(),
-        })
+        Ok(Started { name, pid: state.pid, log_path: folder.log(), attach_command, mode: self.mode() })
     }
 
     fn make_room(&self) -> Result<(), StartError> {
@@ -236,21 +212,11 @@ impl Sessions {
         });
         let (_, oldest) = ended.min().ok_or(StartError::TooMany)?;
         let folder = self.folder(oldest);
-        fs::remove_dir_all(folder.path()).map_err(|source| StartError::Files {
-            path: folder.path().to_owned(),
-            source,
-        })
+        fs::remove_dir_all(folder.path()).map_err(|source| StartError::Files { path: folder.path().to_owned(), source })
     }
 
     fn write_launch(&self, folder: &Folder, launch: Launch) -> Result<(), StartError> {
-        let Launch {
-            agent_id,
-            provider,
-            label,
-            approval_mode,
-            plan,
-            variables,
-        } = launch;
+        let Launch { agent_id, provider, label, approval_mode, plan, variables } = launch;
         let env = environment(std::env::vars_os(), &plan.env, &variables);
         refuse_impossible(&plan, &env)?;
         let cwd = Path::new(&plan.cwd);
@@ -259,68 +225,35 @@ impl Sessions {
         }
         let path = env.get("PATH").map_or("", String::as_str);
         let Some(program) = environment::find_program(&plan.program, path, cwd) else {
-            return Err(StartError::NotFound {
-                program: plan.program,
-                path: path.to_owned(),
-            });
+            return Err(StartError::NotFound { program: plan.program, path: path.to_owned() });
         };
         let launch = LaunchFile {
-            identity: Identity {
-                agent_id,
-                provider,
-                label,
-                approval_mode,
-                cwd: plan.cwd,
-            },
+            identity: Identity { agent_id, provider, label, approval_mode, cwd: plan.cwd },
             program,
             called: plan.program,
             args: plan.args,
             env,
             terminal: self.shared.tmux.as_ref().map(super::tmux::Tmux::terminal),
         };
-        folder
-            .put_launch(&launch)
-            .map_err(|source| StartError::Files {
-                path: folder.path().to_owned(),
-                source,
-            })
+        folder.put_launch(&launch).map_err(|source| StartError::Files { path: folder.path().to_owned(), source })
     }
 
     /// Runs the host and waits until it knows what came of the program.
     async fn host(&self, name: &SessionName, folder: &Folder) -> Result<(), StartError> {
-        let failed = |reason: String| StartError::Host {
-            name: name.clone(),
-            reason,
-        };
-        let outcome = folder
-            .outcome()
-            .map_err(|error| failed(error.to_string()))?;
-        let late = |_| {
-            failed(format!(
-                "nothing was heard of it for {} s",
-                START_DEADLINE.as_secs()
-            ))
-        };
+        let failed = |reason: String| StartError::Host { name: name.clone(), reason };
+        let outcome = folder.outcome().map_err(|error| failed(error.to_string()))?;
+        let late = |_| failed(format!("nothing was heard of it for {} s", START_DEADLINE.as_secs()));
         let host = &self.shared.host_program;
         if let Some(tmux) = &self.shared.tmux {
             let folder = folder.path().to_string_lossy();
-            tmux.new_session(name, host, ["session-host", &folder])
-                .await?;
-            let known = timeout(START_DEADLINE, outcome.known())
-                .await
-                .map_err(late)?;
+            tmux.new_session(name, host, ["session-host", &folder]).await?;
+            let known = timeout(START_DEADLINE, outcome.known()).await.map_err(late)?;
             return known.map_err(|error| failed(error.to_string()));
         }
         let mut command = Command::new(host);
         command.arg("session-host").arg(folder.path());
-        command
-            .env_clear()
-            .envs(environment::own())
-            .current_dir("/");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.env_clear().envs(environment::own()).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         let known = timeout(START_DEADLINE, async {
             tokio::select! {
@@ -354,13 +287,10 @@ fn write_files(folder: &Folder, files: &[SessionFile]) -> Result<(), StartError>
     for SessionFile { name, contents } in files {
         let is_plain = !matches!(name.as_str(), "" | "." | "..") && !name.contains(['/', '\0']);
         if !is_plain {
-            return Err(StartError::Invalid {
-                what: format!("the file name {name:?}"),
-            });
+            return Err(StartError::Invalid { what: format!("the file name {name:?}") });
         }
         let path = folder.files().join(name);
-        write_private(&path, contents.as_bytes())
-            .map_err(|source| StartError::Files { path, source })?;
+        write_private(&path, contents.as_bytes()).map_err(|source| StartError::Files { path, source })?;
     }
     Ok(())
 }
@@ -370,11 +300,7 @@ fn refuse_impossible(plan: &Plan, env: &BTreeMap<String, String>) -> Result<(), 
     if plan.program.contains('\0') {
         return invalid("a program name with a NUL".to_owned());
     }
-    if let Some(place) = plan
-        .args
-        .iter()
-        .position(|argument| argument.contains('\0'))
-    {
+    if let Some(place) = plan.args.iter().position(|argument| argument.contains('\0')) {
         return invalid(format!("argument {} with a NUL", place + 1));
     }
     for (name, value) in env {
@@ -384,19 +310,8 @@ fn refuse_impossible(plan: &Plan, env: &BTreeMap<String, String>) -> Result<(), 
         }
     }
     let args = plan.args.iter().map(String::len).sum::<usize>();
-    let env = env
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum::<usize>();
-    let files = plan
-        .files
-        .iter()
-        .map(|file| file.contents.len())
-        .sum::<usize>();
+    let env = env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let files = plan.files.iter().map(|file| file.contents.len()).sum::<usize>();
     let bytes = args + env + files;
-    if bytes > LAUNCH_BYTES_MAX {
-        Err(StartError::TooLarge { bytes })
-    } else {
-        Ok(())
-    }
+    if bytes > LAUNCH_BYTES_MAX { Err(StartError::TooLarge { bytes }) } else { Ok(()) }
 }

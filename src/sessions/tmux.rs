@@ -71,10 +71,7 @@ pub(super) struct Tmux {
 
 impl Tmux {
     pub(super) fn at(terminal: &Terminal) -> Self {
-        Self {
-            program: terminal.tmux.clone(),
-            socket: terminal.socket.clone(),
-        }
+        Self { program: terminal.tmux.clone(), socket: terminal.socket.clone() }
     }
 
     /// The server for sessions in `directory`, when a usable tmux is installed. It is started with the first session.
@@ -95,20 +92,14 @@ impl Tmux {
         };
         if !is_recent(&version) {
             let (major, minor) = OLDEST_VERSION;
-            tracing::warn!(
-                version = version.trim(),
-                "tmux is older than {major}.{minor}: sessions run detached"
-            );
+            tracing::warn!(version = version.trim(), "tmux is older than {major}.{minor}: sessions run detached");
             return Ok(None);
         }
         Ok(Some(tmux))
     }
 
     pub(super) fn terminal(&self) -> Terminal {
-        Terminal {
-            tmux: self.program.clone(),
-            socket: self.socket.clone(),
-        }
+        Terminal { tmux: self.program.clone(), socket: self.socket.clone() }
     }
 
     /// What a person types to look at a session.
@@ -151,33 +142,21 @@ impl Tmux {
     }
 
     pub(super) async fn kill_session(&self, name: &SessionName) -> Result<(), TmuxError> {
-        self.run(&["kill-session", "-t", &format!("={name}")], None)
-            .await
-            .map(drop)
+        self.run(&["kill-session", "-t", &format!("={name}")], None).await.map(drop)
     }
 
     /// The text now on the screen of a pane. Lines that were wrapped are whole again.
     pub(super) async fn screen(&self, pane: &str) -> Result<String, TmuxError> {
-        self.run(&["capture-pane", "-p", "-J", "-t", pane], None)
-            .await
+        self.run(&["capture-pane", "-p", "-J", "-t", pane], None).await
     }
 
     /// The text of a pane with all that has scrolled off it.
     pub(super) async fn history(&self, pane: &str) -> Result<String, TmuxError> {
-        self.run(
-            &["capture-pane", "-p", "-J", "-S", "-", "-E", "-", "-t", pane],
-            None,
-        )
-        .await
+        self.run(&["capture-pane", "-p", "-J", "-S", "-", "-E", "-", "-t", pane], None).await
     }
 
     pub(super) async fn title(&self, pane: &str) -> Result<String, TmuxError> {
-        let title = self
-            .run(
-                &["display-message", "-p", "-t", pane, "#{pane_title}"],
-                None,
-            )
-            .await?;
+        let title = self.run(&["display-message", "-p", "-t", pane, "#{pane_title}"], None).await?;
         Ok(title.trim_end().to_owned())
     }
 
@@ -190,65 +169,24 @@ impl Tmux {
 
     /// Pastes `text`, marked as pasted for programs that asked to be told. It travels on standard input: no shell, no
     /// argument list that other users could read.
-    pub(super) async fn paste(
-        &self,
-        pane: &str,
-        buffer: &str,
-        text: &str,
-    ) -> Result<(), TmuxError> {
-        let words = [
-            "load-buffer",
-            "-b",
-            buffer,
-            "-",
-            ";",
-            "paste-buffer",
-            "-p",
-            "-d",
-            "-b",
-            buffer,
-            "-t",
-            pane,
-        ];
+    pub(super) async fn paste(&self, pane: &str, buffer: &str, text: &str) -> Result<(), TmuxError> {
+        let words = ["load-buffer", "-b", buffer, "-", ";", "paste-buffer", "-p", "-d", "-b", buffer, "-t", pane];
         self.run(&words, Some(text.as_bytes())).await.map(drop)
     }
 
     /// Runs one command and answers what it printed. The environment is the one sessions may have, because
     /// the first command starts the server, which keeps it: our own credentials must not live on in there.
     async fn run(&self, words: &[&str], input: Option<&[u8]>) -> Result<String, TmuxError> {
-        let name = || {
-            words
-                .iter()
-                .find(|word| !word.starts_with('-'))
-                .unwrap_or(&"")
-                .to_string()
-        };
-        let failed_to_run = |source| TmuxError::Run {
-            program: self.program.clone(),
-            source,
-        };
+        let name = || words.iter().find(|word| !word.starts_with('-')).unwrap_or(&"").to_string();
+        let failed_to_run = |source| TmuxError::Run { program: self.program.clone(), source };
         let mut command = Command::new(&self.program);
         // -u: text is UTF-8 whatever the locale says.
-        command
-            .args(["-u", "-f", "/dev/null", "-S"])
-            .arg(&self.socket)
-            .args(words);
-        command
-            .env_clear()
-            .envs(environment::own())
-            .current_dir("/");
-        command.stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+        command.args(["-u", "-f", "/dev/null", "-S"]).arg(&self.socket).args(words);
+        command.env_clear().envs(environment::own()).current_dir("/");
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(failed_to_run)?;
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = async {
             if let (Some(mut stdin), Some(input)) = (stdin, input) {
                 // A command that fails early does not read it all; its complaint says more than a broken pipe.
@@ -257,10 +195,8 @@ impl Tmux {
         };
         let exchange = async {
             let (mut answer, mut complaint) = (Vec::new(), Vec::new());
-            let (mut stdout, mut stderr) = (
-                stdout.map(|it| it.take(ANSWER_BYTES_MAX)),
-                stderr.map(|it| it.take(COMPLAINT_BYTES_MAX)),
-            );
+            let (mut stdout, mut stderr) =
+                (stdout.map(|it| it.take(ANSWER_BYTES_MAX)), stderr.map(|it| it.take(COMPLAINT_BYTES_MAX)));
             let read_answer = async {
                 match &mut stdout {
                     Some(stdout) => stdout.read_to_end(&mut answer).await,
@@ -284,10 +220,7 @@ impl Tmux {
             .map_err(failed_to_run)?;
         if !status.success() {
             let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
-            return Err(TmuxError::Failed {
-                command: name(),
-                complaint,
-            });
+            return Err(TmuxError::Failed { command: name(), complaint });
         }
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
@@ -314,10 +247,7 @@ fn socket_for(directory: &Path) -> io::Result<PathBuf> {
         return Ok(inside);
     }
     let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
-    let hash: String = digest[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let user = rustix::process::getuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let short = runtime
@@ -332,9 +262,7 @@ fn socket_for(directory: &Path) -> io::Result<PathBuf> {
     let found = fs::symlink_metadata(&private)?;
     if !found.is_dir() || found.uid() != user || found.permissions().mode() & 0o077 != 0 {
         let private = private.display();
-        return Err(io::Error::other(format!(
-            "{private} is not a private directory of ours; remove it"
-        )));
+        return Err(io::Error::other(format!("{private} is not a private directory of ours; remove it")));
     }
     Ok(private.join("tmux.sock"))
 }
@@ -343,11 +271,7 @@ fn socket_for(directory: &Path) -> io::Result<PathBuf> {
 fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |character: char| character.is_ascii_alphanumeric() || "/._-".contains(character);
-    if text.chars().all(plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -356,14 +280,7 @@ mod tests {
 
     #[test]
     fn versions_are_compared_by_number() {
-        for version in [
-            "tmux 3.0",
-            "tmux 3.3a\n",
-            "tmux 3.0-rc",
-            "tmux 10.1",
-            "tmux next-3.5",
-            "tmux master",
-        ] {
+        for version in ["tmux 3.0", "tmux 3.3a\n", "tmux 3.0-rc", "tmux 10.1", "tmux next-3.5", "tmux master"] {
             assert!(is_recent(version), "{version}");
         }
         for version in ["tmux 2.9a", "tmux 1.8", "screen 4", ""] {
@@ -377,16 +294,9 @@ mod tests {
         assert_eq!(socket_for(short)?, short.join("tmux.sock"));
         let long = PathBuf::from(format!("/srv/{}", "x".repeat(300)));
         let socket = socket_for(&long)?;
-        assert!(
-            socket.as_os_str().len() <= SOCKET_BYTES_MAX,
-            "{}",
-            socket.display()
-        );
+        assert!(socket.as_os_str().len() <= SOCKET_BYTES_MAX, "{}", socket.display());
         let private = socket.parent().map(fs::metadata).transpose()?;
-        assert_eq!(
-            private.map(|found| found.permissions().mode() & 0o777),
-            Some(0o700)
-        );
+        assert_eq!(private.map(|found| found.permissions().mode() & 0o777), Some(0o700));
         assert_eq!(socket_for(&long)?, socket, "the same one next time");
         socket.parent().map_or(Ok(()), fs::remove_dir)
     }

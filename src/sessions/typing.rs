@@ -54,16 +54,8 @@ pub enum TypeError {
 impl Sessions {
     /// Presses the keys, pastes the text and presses Enter if so told. The text is only ever text: control characters in it, with
     /// which it could press keys of its own, are left out. Texts typed at the same time follow each other whole.
-    pub async fn type_text(
-        &self,
-        name: &SessionName,
-        presentation: &Presentation,
-    ) -> Result<(), TypeError> {
-        let Presentation {
-            keys_before,
-            text,
-            submit,
-        } = presentation;
+    pub async fn type_text(&self, name: &SessionName, presentation: &Presentation) -> Result<(), TypeError> {
+        let Presentation { keys_before, text, submit } = presentation;
         if text.len() > TEXT_BYTES_MAX {
             return Err(TypeError::TooLong { bytes: text.len() });
         }
@@ -118,9 +110,7 @@ impl Sessions {
             return Err(TypeError::NotRunning(name.clone()));
         }
         let state = self.folder(name).state();
-        state
-            .and_then(|state| state.pane)
-            .ok_or_else(|| TypeError::NoTerminal(name.clone()))
+        state.and_then(|state| state.pane).ok_or_else(|| TypeError::NoTerminal(name.clone()))
     }
 }
 
@@ -143,19 +133,13 @@ fn end_of(text: &str) -> String {
 }
 
 fn without_spaces(text: &str) -> String {
-    text.chars()
-        .filter(|character| !character.is_whitespace())
-        .collect()
+    text.chars().filter(|character| !character.is_whitespace()).collect()
 }
 
 /// `text` without what a terminal would take for keys: an end-of-paste sequence in a message must not let the rest of it press any.
 fn typeable(text: &str) -> String {
     let kept = |character: &char| !character.is_control() || matches!(character, '\n' | '\t');
-    text.replace("\r\n", "\n")
-        .replace('\r', "\n")
-        .chars()
-        .filter(kept)
-        .collect()
+    text.replace("\r\n", "\n").replace('\r', "\n").chars().filter(kept).collect()
 }
 
 fn check_keys(keys: &[&str]) -> Result<(), TypeError> {
@@ -171,23 +155,15 @@ fn check_keys(keys: &[&str]) -> Result<(), TypeError> {
 /// Whether tmux knows this key. What it does not know it would type as text, and a semicolon would end its command.
 fn is_key(key: &str) -> bool {
     const NAMES: [&str; 20] = [
-        "BSpace", "BTab", "DC", "Delete", "Down", "End", "Enter", "Escape", "Home", "IC", "Insert",
-        "Left", "NPage", "PPage", "PageDown", "PageUp", "Right", "Space", "Tab", "Up",
+        "BSpace", "BTab", "DC", "Delete", "Down", "End", "Enter", "Escape", "Home", "IC", "Insert", "Left", "NPage",
+        "PPage", "PageDown", "PageUp", "Right", "Space", "Tab", "Up",
     ];
     let mut name = key;
-    while let Some(rest) = ["C-", "M-", "S-"]
-        .iter()
-        .find_map(|prefix| name.strip_prefix(prefix))
-    {
+    while let Some(rest) = ["C-", "M-", "S-"].iter().find_map(|prefix| name.strip_prefix(prefix)) {
         name = rest;
     }
-    let is_function = name
-        .strip_prefix('F')
-        .is_some_and(|number| (1..=12).any(|each| each.to_string() == number));
-    let is_character = name.len() == 1
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b';');
+    let is_function = name.strip_prefix('F').is_some_and(|number| (1..=12).any(|each| each.to_string() == number));
+    let is_character = name.len() == 1 && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';');
     key.len() <= 16 && (is_character || is_function || NAMES.contains(&name))
 }
 
@@ -203,26 +179,10 @@ mod tests {
 
     #[test]
     fn only_keys_are_keys() {
-        for key in [
-            "Escape", "C-c", "M-x", "C-M-Left", "F1", "F12", "Enter", "y", "1", "PageUp", "S-Tab",
-            "?",
-        ] {
+        for key in ["Escape", "C-c", "M-x", "C-M-Left", "F1", "F12", "Enter", "y", "1", "PageUp", "S-Tab", "?"] {
             assert!(is_key(key), "{key}");
         }
-        for key in [
-            "",
-            ";",
-            "C-;",
-            "rm -rf",
-            "F13",
-            "F0",
-            "Escapee",
-            "C-",
-            "é",
-            "\u{3}",
-            "-X",
-            "M-M-M-M-M-M-M-M-x",
-        ] {
+        for key in ["", ";", "C-;", "rm -rf", "F13", "F0", "Escapee", "C-", "é", "\u{3}", "-X", "M-M-M-M-M-M-M-M-x"] {
             assert!(!is_key(key), "{key}");
         }
     }

@@ -56,9 +56,7 @@ impl Store {
         let epoch = migrations::seed(&connection)?;
         let readers = Readers::open(&options.path, options.readers.max(1))?;
         let writer = Writer::start(connection, epoch.clone(), on_commit)?;
-        Ok(Self {
-            inner: Arc::new(Inner { writer, readers, signs_of_life: Mutex::default(), epoch }),
-        })
+        Ok(Self { inner: Arc::new(Inner { writer, readers, signs_of_life: Mutex::default(), epoch }) })
     }
 
     /// The epoch of this database's event numbers.
@@ -144,7 +142,8 @@ impl Readers {
         let mut idle = Vec::with_capacity(count);
         for _ in 0..count {
             let connection = Connection::open_with_flags(path, flags)?;
-            connection.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024;")?;
+            connection
+                .execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024;")?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
             idle.push(connection);
         }
@@ -176,9 +175,7 @@ fn open_writable(path: &Path) -> Result<Connection, StoreError> {
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -8192;",
         )
-        .map_err(|error| {
-            StoreError::Unusable(format!("{} is not a usable database: {error}", path.display()))
-        })?;
+        .map_err(|error| StoreError::Unusable(format!("{} is not a usable database: {error}", path.display())))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
 }

@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use crate::domain::agent::Routes;
 use crate::domain::event::{Event, EventTypes};
 use crate::store::Batch;
+use crate::telemetry::metric;
 
 /// Events a stream may be behind before it goes back to the store. A burst fits, and a full queue is
 /// some kilobytes of pointers; the frames themselves are shared.
@@ -194,6 +195,7 @@ impl Queue {
                 // The store has them all; what is queued would only be read twice.
                 state.events = VecDeque::new();
                 state.overflowed = true;
+                metrics::counter!(metric::STREAM_LAGS).increment(1);
             } else {
                 state.events.push_back(event.clone());
             }

@@ -84,7 +84,10 @@ async fn a_new_session_wins_and_the_old_one_is_turned_away() {
             let body = with(&stale, json!({"agentId": "a"}));
             client.post(&format!("/api/messages/{}/{route}", message.id), body).await.problem(409, "stale_session");
         }
-        client.call(client.request(reqwest::Method::DELETE, "/api/agents/a").json(&stale)).await.problem(409, "stale_session");
+        client
+            .call(client.request(reqwest::Method::DELETE, "/api/agents/a").json(&stale))
+            .await
+            .problem(409, "stale_session");
     }
     client.delete("/api/agents/a?epoch=1").await.problem(409, "stale_session");
     let current = json!({"instanceId": "i2", "epoch": 2, "status": "idle"});

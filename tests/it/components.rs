@@ -22,8 +22,8 @@ fn every_component_was_built_from_its_sources() {
     assert!(guests.iter().any(|guest| guest.package == "containment"), "the guests are not found");
     for guest in guests {
         let path = component(&guest.folder);
-        let component = fs::read(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}; run .ci/build-plugins", path.display()));
+        let component =
+            fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run .ci/build-plugins", path.display()));
         let section = sources::section(root, &guest).expect("the sources are readable");
         assert!(
             component.ends_with(&section),

@@ -61,7 +61,9 @@ async fn an_agents_stream_has_what_concerns_it_and_nothing_else() {
     client.patch("/api/agents/ada/status", json!({"status": "busy"})).await.expect::<Value>(200);
     let told: Vec<_> = [ada.next().await, ada.next().await, ada.next().await, ada.next().await, ada.next().await]
         .into_iter()
-        .map(|frame| (frame.event.clone(), frame.data["body"].as_str().or(frame.data["id"].as_str()).map(str::to_owned)))
+        .map(|frame| {
+            (frame.event.clone(), frame.data["body"].as_str().or(frame.data["id"].as_str()).map(str::to_owned))
+        })
         .collect();
     let new = |body: &str| ("message.new".to_owned(), Some(body.to_owned()));
     assert_eq!(

@@ -26,10 +26,7 @@ pub(crate) enum Answer {
     /// It says this.
     Text(String),
     /// It calls this tool; what came of it is in the next turn's request.
-    #[expect(
-        dead_code,
-        reason = "for tests that let an agent use the relay's tools"
-    )]
+    #[expect(dead_code, reason = "for tests that let an agent use the relay's tools")]
     Call { tool: String, input: Value },
 }
 
@@ -50,23 +47,14 @@ struct Script {
 
 impl Model {
     pub(crate) async fn start() -> Self {
-        let script = Script {
-            answers: Arc::default(),
-            turns: Arc::new(watch::Sender::default()),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port on loopback");
+        let script = Script { answers: Arc::default(), turns: Arc::new(watch::Sender::default()) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
         let app = Router::new().fallback(answer).with_state(script.clone());
         let server = tokio::spawn(async move {
             axum::serve(listener, app).await.expect("the model serves");
         });
-        Self {
-            url,
-            script,
-            server,
-        }
+        Self { url, script, server }
     }
 
     /// Where it listens, without a slash at the end.
@@ -75,25 +63,15 @@ impl Model {
     }
 
     /// Adds to what it will answer. Without a script, turn N is answered "relay test answer N", counted from 1.
-    #[expect(
-        dead_code,
-        reason = "for tests that let an agent use the relay's tools"
-    )]
+    #[expect(dead_code, reason = "for tests that let an agent use the relay's tools")]
     pub(crate) fn will(&self, answer: Answer) {
-        self.script
-            .answers
-            .lock()
-            .expect("no test has failed")
-            .push_back(answer);
+        self.script.answers.lock().expect("no test has failed").push_back(answer);
     }
 
     /// The request of turn `number`, counted from 1, as soon as it is made.
     pub(crate) async fn turn(&self, number: usize) -> Value {
         let mut turns = self.script.turns.subscribe();
-        let turns = turns
-            .wait_for(|turns| turns.len() >= number)
-            .await
-            .expect("the model lives");
+        let turns = turns.wait_for(|turns| turns.len() >= number).await.expect("the model lives");
         turns[number - 1].clone()
     }
 
@@ -151,10 +129,7 @@ pub(crate) fn for_codex(model: &Model, home: &Path, cwd: &Path) -> Vec<(String, 
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 async fn answer(State(script): State<Script>, uri: Uri, body: Bytes) -> Response {
@@ -165,24 +140,15 @@ async fn answer(State(script): State<Script>, uri: Uri, body: Bytes) -> Response
     };
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     // Beside the conversation both programs ask, without tools, for a title; that is no turn.
-    let is_turn = request["tools"]
-        .as_array()
-        .is_some_and(|tools| !tools.is_empty());
+    let is_turn = request["tools"].as_array().is_some_and(|tools| !tools.is_empty());
     let (number, answer) = if is_turn {
         let mut number = 0;
         script.turns.send_modify(|turns| {
             turns.push(request.clone());
             number = turns.len();
         });
-        let scripted = script
-            .answers
-            .lock()
-            .expect("no test has failed")
-            .pop_front();
-        (
-            number,
-            scripted.unwrap_or_else(|| Answer::Text(format!("relay test answer {number}"))),
-        )
+        let scripted = script.answers.lock().expect("no test has failed").pop_front();
+        (number, scripted.unwrap_or_else(|| Answer::Text(format!("relay test answer {number}"))))
     } else {
         (0, Answer::Text(json!({ "title": "a test" }).to_string()))
     };
@@ -199,11 +165,7 @@ fn messages_events(model: &Value, number: usize, answer: &Answer) -> String {
         }
         Answer::Call { tool, input } => {
             let block = json!({ "type": "tool_use", "id": format!("toolu_{number}"), "name": tool, "input": {} });
-            (
-                block,
-                json!({ "type": "input_json_delta", "partial_json": input.to_string() }),
-                "tool_use",
-            )
+            (block, json!({ "type": "input_json_delta", "partial_json": input.to_string() }), "tool_use")
         }
     };
     let message = json!({
@@ -244,11 +206,6 @@ fn responses_events(_model: &Value, number: usize, answer: &Answer) -> String {
 }
 
 fn stream(events: &[Value]) -> String {
-    let frame = |event: &Value| {
-        format!(
-            "event: {}\ndata: {event}\n\n",
-            event["type"].as_str().unwrap_or_default()
-        )
-    };
+    let frame = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
     events.iter().map(frame).collect()
 }

@@ -16,13 +16,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent_relay::domain::control::{
-    ApprovalMode, CallerFacts, Context, Control, Decision, Outcome, Site, Spawn,
-};
+use agent_relay::domain::control::{ApprovalMode, CallerFacts, Context, Control, Decision, Outcome, Site, Spawn};
 use agent_relay::domain::path::PathFacts;
-use agent_relay::plugins::{
-    ChangeKind, Limits, Options, PluginChange, PluginState, PluginStatus, Plugins,
-};
+use agent_relay::plugins::{ChangeKind, Limits, Options, PluginChange, PluginState, PluginStatus, Plugins};
 use tokio::sync::broadcast;
 
 /// Far longer than anything here takes, on however busy a machine.
@@ -35,9 +31,7 @@ struct Home {
 
 impl Home {
     fn new() -> Self {
-        let home = Self {
-            directory: tempfile::tempdir().expect("a temporary directory"),
-        };
+        let home = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         make_directory(&home.plugins());
         home
     }
@@ -124,11 +118,7 @@ fn provider(id: &str, settings: &str) -> String {
 }
 
 fn facts(path: &str) -> PathFacts {
-    PathFacts {
-        given: path.into(),
-        normalised: path.into(),
-        resolved: None,
-    }
+    PathFacts { given: path.into(), normalised: path.into(), resolved: None }
 }
 
 fn spawn(label: &str) -> Control {
@@ -138,11 +128,7 @@ fn spawn(label: &str) -> Control {
         cwd: facts("/base/work"),
         label: Some(label.into()),
         prompt: None,
-        site: Site {
-            orchestrator: Some("far".into()),
-            hostname: "far".into(),
-            base_dir: facts("/base"),
-        },
+        site: Site { orchestrator: Some("far".into()), hostname: "far".into(), base_dir: facts("/base") },
     })
 }
 

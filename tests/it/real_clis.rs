@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_relay::domain::control::ApprovalMode;
-use agent_relay::domain::plan::{
-    EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, StopPlan,
-};
+use agent_relay::domain::plan::{EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, StopPlan};
 use agent_relay::sessions::{Ending, Launch, SessionState, TmuxChoice};
 
 use crate::model::{Model, for_claude, for_codex};
@@ -32,12 +30,7 @@ pub(crate) struct Cli {
 pub(crate) fn claude(model: &Model, home: &Path, cwd: &Path) -> Option<Cli> {
     let program = installed("claude")?;
     let variables = for_claude(model, home, cwd);
-    Some(Cli {
-        program,
-        args: &[],
-        variables,
-        exit_keys: &["C-c", "C-c"],
-    })
+    Some(Cli { program, args: &[], variables, exit_keys: &["C-c", "C-c"] })
 }
 
 /// Codex, or none where it is not installed, which is said for everybody to see.
@@ -60,13 +53,9 @@ pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let given = std::env::var_os("AGENT_RELAY_TEST_CLIS").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = given.into_iter().chain(std::env::split_paths(&path));
-    let found = folders
-        .map(|folder| folder.join(program))
-        .find(|place| place.is_file());
+    let found = folders.map(|folder| folder.join(program)).find(|place| place.is_file());
     if found.is_none() {
-        eprintln!(
-            "SKIPPED with the real {program}: it is neither in AGENT_RELAY_TEST_CLIS nor on the PATH"
-        );
+        eprintln!("SKIPPED with the real {program}: it is neither in AGENT_RELAY_TEST_CLIS nor on the PATH");
     }
     found
 }
@@ -93,14 +82,8 @@ async fn converse(cli: fn(&Model, &Path, &Path) -> Option<Cli>) {
     let Some(cli) = cli(&model, &bench.folder("home"), &cwd) else {
         return;
     };
-    let ready = Readiness {
-        screen_texts: vec!["relay test answer 1".to_owned()],
-        settle_ms: TURN_MS,
-    };
-    let started = bench
-        .start(launch(&cli, &cwd, "the first prompt", ready.clone()))
-        .await
-        .expect("it starts");
+    let ready = Readiness { screen_texts: vec!["relay test answer 1".to_owned()], settle_ms: TURN_MS };
+    let started = bench.start(launch(&cli, &cwd, "the first prompt", ready.clone())).await.expect("it starts");
     let up = bench.sessions.wait_ready(&started.name, &ready).await;
     bench.sees(&started.name, "relay test answer 1").await;
     assert_eq!(up, Ok(()));
@@ -108,16 +91,8 @@ async fn converse(cli: fn(&Model, &Path, &Path) -> Option<Cli>) {
 
     // Two lines, because a line's end must not send half of a message.
     let text = "the second prompt\n$(touch pwned) `id` \u{1b}[201~ ; \"ž\"".to_owned();
-    let presentation = Presentation {
-        keys_before: Vec::new(),
-        text,
-        submit: true,
-    };
-    bench
-        .sessions
-        .type_text(&started.name, &presentation)
-        .await
-        .expect("it is typed");
+    let presentation = Presentation { keys_before: Vec::new(), text, submit: true };
+    bench.sessions.type_text(&started.name, &presentation).await.expect("it is typed");
     bench.sees(&started.name, "relay test answer 2").await;
     let turn = model.turn(2).await.to_string();
     let typed = r#"the second prompt\n$(touch pwned) `id` [201~ ; \"ž\""#;
@@ -125,33 +100,12 @@ async fn converse(cli: fn(&Model, &Path, &Path) -> Option<Cli>) {
     assert_eq!(model.turns(), 2, "one turn for each prompt");
 
     let keys = cli.exit_keys.iter().map(|key| (*key).to_owned()).collect();
-    let exit = bench
-        .sessions
-        .stop(
-            &started.name,
-            &StopPlan {
-                keys,
-                grace_ms: 60_000,
-            },
-        )
-        .await
-        .expect("it ends");
-    assert_eq!(
-        exit.how,
-        Ending::Code(0),
-        "it ends by its own keys: {exit:?}"
-    );
-    assert_eq!(
-        bench.sessions.state(&started.name),
-        SessionState::Exited(exit)
-    );
+    let exit = bench.sessions.stop(&started.name, &StopPlan { keys, grace_ms: 60_000 }).await.expect("it ends");
+    assert_eq!(exit.how, Ending::Code(0), "it ends by its own keys: {exit:?}");
+    assert_eq!(bench.sessions.state(&started.name), SessionState::Exited(exit));
     let home = bench.folder("home");
     let left = processes_with("environ", home.to_str().expect("a plain path"));
-    assert_eq!(
-        left,
-        Vec::<u32>::new(),
-        "nothing of it goes on in the background"
-    );
+    assert_eq!(left, Vec::<u32>::new(), "nothing of it goes on in the background");
 }
 
 /// The flags that the shipped providers use, so that a new version without one of them is noticed here first.
@@ -189,27 +143,20 @@ fn the_flags_that_plans_use_are_still_there() {
             continue;
         };
         let home = tempfile::tempdir().expect("a home");
-        let help = Command::new(place)
-            .arg("--help")
-            .env("HOME", home.path())
-            .output()
-            .expect("its help");
+        let help = Command::new(place).arg("--help").env("HOME", home.path()).output().expect("its help");
         let help = String::from_utf8_lossy(&help.stdout).into_owned();
         let missing: Vec<_> = flags.iter().filter(|flag| !help.contains(**flag)).collect();
-        assert!(
-            missing.is_empty(),
-            "{program} no longer has {missing:?}:\n{help}"
-        );
+        assert!(missing.is_empty(), "{program} no longer has {missing:?}:\n{help}");
     }
 }
 
 /// What a provider would plan for the program, by hand.
 fn launch(cli: &Cli, cwd: &Path, prompt: &str, ready: Readiness) -> Launch {
     let program = cli.program.to_str().expect("a plain path").to_owned();
-    let env = cli.variables.iter().map(|(name, value)| EnvVar {
-        name: name.clone(),
-        value: EnvValue::Literal(value.clone()),
-    });
+    let env = cli
+        .variables
+        .iter()
+        .map(|(name, value)| EnvVar { name: name.clone(), value: EnvValue::Literal(value.clone()) });
     Launch {
         agent_id: "real".to_owned(),
         provider: "real".to_owned(),
@@ -217,13 +164,7 @@ fn launch(cli: &Cli, cwd: &Path, prompt: &str, ready: Readiness) -> Launch {
         approval_mode: ApprovalMode::Guarded,
         plan: Plan {
             program,
-            args: cli
-                .args
-                .iter()
-                .copied()
-                .chain([prompt])
-                .map(str::to_owned)
-                .collect(),
+            args: cli.args.iter().copied().chain([prompt]).map(str::to_owned).collect(),
             env: env.collect(),
             cwd: cwd.to_str().expect("a plain path").to_owned(),
             files: Vec::new(),

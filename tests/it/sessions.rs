@@ -14,8 +14,8 @@ use agent_relay::domain::plan::{
     EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, SessionFile, StopPlan,
 };
 use agent_relay::sessions::{
-    Ending, Exit, LOG_BYTES_MAX, Launch, Mode, Options, SessionName, SessionState, Sessions,
-    StartError, Started, StopError, TmuxChoice, TypeError, environment,
+    Ending, Exit, LOG_BYTES_MAX, Launch, Mode, Options, SessionName, SessionState, Sessions, StartError, Started,
+    StopError, TmuxChoice, TypeError, environment,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -32,10 +32,7 @@ impl Bench {
     pub(crate) async fn new(tmux: TmuxChoice) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let sessions = open(&directory.path().join("sessions"), tmux).await;
-        Self {
-            sessions,
-            directory,
-        }
+        Self { sessions, directory }
     }
 
     /// A new folder of the test's own, resolved.
@@ -50,11 +47,7 @@ impl Bench {
     }
 
     fn cwd(&self) -> String {
-        self.directory
-            .path()
-            .to_str()
-            .expect("a plain path")
-            .to_owned()
+        self.directory.path().to_str().expect("a plain path").to_owned()
     }
 
     /// A launch of `sh -c SCRIPT`.
@@ -75,10 +68,7 @@ impl Bench {
                 cwd: self.cwd(),
                 files: Vec::new(),
                 prompt: PromptDelivery::InArguments,
-                ready: Readiness {
-                    screen_texts: Vec::new(),
-                    settle_ms: 0,
-                },
+                ready: Readiness { screen_texts: Vec::new(), settle_ms: 0 },
             },
             variables: Vec::new(),
         }
@@ -96,27 +86,15 @@ impl Bench {
 
     /// Waits until `text` is on the screen, and fails with what is there instead.
     pub(crate) async fn sees(&self, name: &SessionName, text: &str) {
-        let ready = Readiness {
-            screen_texts: vec![text.to_owned()],
-            settle_ms: 30_000,
-        };
+        let ready = Readiness { screen_texts: vec![text.to_owned()], settle_ms: 30_000 };
         let up = self.sessions.wait_ready(name, &ready).await;
         let screen = self.sessions.screen(name).await;
-        assert!(
-            screen.contains(text),
-            "{text:?} is not on the screen ({up:?}):\n{screen}"
-        );
+        assert!(screen.contains(text), "{text:?} is not on the screen ({up:?}):\n{screen}");
     }
 
     async fn stopped(&self, name: &SessionName, grace_ms: u32) -> Exit {
-        let plan = StopPlan {
-            keys: Vec::new(),
-            grace_ms,
-        };
-        self.sessions
-            .stop(name, &plan)
-            .await
-            .expect("the session ends")
+        let plan = StopPlan { keys: Vec::new(), grace_ms };
+        self.sessions.stop(name, &plan).await.expect("the session ends")
     }
 }
 
@@ -129,33 +107,20 @@ impl Drop for Bench {
         }
         let socket = self.path().join("tmux.sock");
         if socket.exists() {
-            _ = Command::new("tmux")
-                .arg("-S")
-                .arg(socket)
-                .arg("kill-server")
-                .stderr(Stdio::null())
-                .status();
+            _ = Command::new("tmux").arg("-S").arg(socket).arg("kill-server").stderr(Stdio::null()).status();
         }
     }
 }
 
 async fn open(directory: &Path, tmux: TmuxChoice) -> Sessions {
     let host_program = PathBuf::from(env!("CARGO_BIN_EXE_agent-relay"));
-    let options = Options {
-        directory: directory.to_owned(),
-        tmux,
-        host_program,
-    };
+    let options = Options { directory: directory.to_owned(), tmux, host_program };
     Sessions::open(options).await.expect("the sessions open")
 }
 
 /// Whether tmux is installed. Where it is not, says so for everybody to see.
 pub(crate) fn has_tmux(test: &str) -> bool {
-    let found = Command::new("tmux")
-        .arg("-V")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
+    let found = Command::new("tmux").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     if !found {
         eprintln!("SKIPPED in tmux: {test}: no tmux on PATH");
     }
@@ -172,43 +137,27 @@ fn choices(test: &str) -> Vec<TmuxChoice> {
 }
 
 fn kill_group(pid: u32) {
-    let group = i32::try_from(pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("a process id");
+    let group = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
     _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
 }
 
 /// Whether the process runs: neither gone nor a zombie.
 fn runs(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = status
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
+    let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 /// The number a program printed behind `word` on its screen.
 fn number_behind(screen: &str, word: &str) -> u32 {
-    let number = screen
-        .split(word)
-        .nth(1)
-        .and_then(|rest| rest.split_whitespace().next());
-    number
-        .and_then(|number| number.parse().ok())
-        .unwrap_or_else(|| panic!("no {word} in {screen:?}"))
+    let number = screen.split(word).nth(1).and_then(|rest| rest.split_whitespace().next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {word} in {screen:?}"))
 }
 
 /// The names of what is in a sessions directory, tmux's socket aside.
 fn folders(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).expect("a directory");
-    let names = entries.map(|entry| {
-        entry
-            .expect("an entry")
-            .file_name()
-            .to_string_lossy()
-            .into_owned()
-    });
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names.filter(|name| name.starts_with("ar-")).collect()
 }
 
@@ -218,17 +167,13 @@ pub(crate) fn processes_with(what: &str, text: &str) -> Vec<u32> {
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     ids.filter(|id: &u32| {
         let contents = fs::read(format!("/proc/{id}/{what}")).unwrap_or_default();
-        contents
-            .windows(text.len())
-            .any(|window| window == text.as_bytes())
+        contents.windows(text.len()).any(|window| window == text.as_bytes())
     })
     .collect()
 }
 
 fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory)
-        .expect("a directory")
-        .map(|entry| entry.expect("an entry"));
+    let entries = fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry"));
     entries
         .flat_map(|entry| match entry.file_type().expect("a type") {
             kind if kind.is_dir() => files_below(&entry.path()),

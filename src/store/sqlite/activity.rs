@@ -3,8 +3,8 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::{Answer, StoreError};
-use super::tx::{self, Tx, from_json};
 use super::Store;
+use super::tx::{self, Tx, from_json};
 use crate::domain::activity::{Activity, ActivityKind, NewActivity};
 use crate::domain::event::{Audience, EventName};
 

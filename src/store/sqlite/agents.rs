@@ -51,7 +51,8 @@ pub enum AgentPatch {
     Heartbeat(Option<AgentStatus>),
 }
 
-const COLUMNS: &str = "id, name, label, tags, capabilities, machine, rig, status, ready, instance_id, epoch, meta, last_seen, created_at";
+const COLUMNS: &str =
+    "id, name, label, tags, capabilities, machine, rig, status, ready, instance_id, epoch, meta, last_seen, created_at";
 
 impl Store {
     /// Registers an agent, or a new session of one. The answer says whether it is new.
@@ -184,10 +185,8 @@ impl Store {
     /// Where the messages of an agent come from.
     pub async fn routes(&self, agent: String) -> Result<crate::domain::agent::Routes, StoreError> {
         self.read(move |connection| {
-            Ok(load(connection, &agent)?.map_or_else(
-                || crate::domain::agent::Routes::unregistered(&agent),
-                |card| card.routes(),
-            ))
+            Ok(load(connection, &agent)?
+                .map_or_else(|| crate::domain::agent::Routes::unregistered(&agent), |card| card.routes()))
         })
         .await
     }

@@ -3,9 +3,9 @@
 use rusqlite::params;
 
 use super::super::StoreError;
+use super::Store;
 use super::messages::{claim_event, load, require_reach};
 use super::tx::Tx;
-use super::Store;
 use crate::domain::agent::SessionGuard;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::message::{Claim, LEASE_MS_DEFAULT, Message, lease_ms};

@@ -235,14 +235,9 @@ pub(super) fn advance(
     command.result = result.or(command.result);
     command.error = error.or(command.error);
     command.updated_at = tx.now;
-    tx.sql("UPDATE commands SET status = ?2, result = ?3, error = ?4, updated_at = ?5 WHERE id = ?1")?
-        .execute(params![
-            command.id,
-            status.as_str(),
-            command.result.as_ref().map(tx::json),
-            command.error,
-            command.updated_at
-        ])?;
+    tx.sql("UPDATE commands SET status = ?2, result = ?3, error = ?4, updated_at = ?5 WHERE id = ?1")?.execute(
+        params![command.id, status.as_str(), command.result.as_ref().map(tx::json), command.error, command.updated_at],
+    )?;
     tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
     if status.is_final() {
         let title = format!("Command {} {}", command.kind.as_str(), status.as_str());
@@ -278,9 +273,7 @@ pub(super) fn fail_open_of(tx: &mut Tx<'_>, target: &str, why: &str) -> Result<(
 /// Expires commands that nobody took up in time, at most `limit`.
 pub(super) fn expire(tx: &mut Tx<'_>, limit: usize) -> Result<Vec<i64>, StoreError> {
     let late: Vec<Command> = tx
-        .sql(&format!(
-            "SELECT {COLUMNS} FROM commands WHERE status = 'pending' AND expires_at <= ?1 LIMIT ?2"
-        ))?
+        .sql(&format!("SELECT {COLUMNS} FROM commands WHERE status = 'pending' AND expires_at <= ?1 LIMIT ?2"))?
         .query_map(params![tx.now, limit as i64], from_row)?
         .collect::<Result<_, _>>()?;
     let mut ids = Vec::with_capacity(late.len());

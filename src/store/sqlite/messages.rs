@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
 
 use super::super::{Answer, Idempotency, StoreError, now_ms};
+use super::Store;
 use super::agents;
 use super::tx::{self, Tx, from_json};
-use super::Store;
 use crate::domain::agent::{Routes, SessionGuard};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::message::{Message, MessageType, NewMessage, is_group};
@@ -87,7 +87,9 @@ impl Store {
     /// The greatest message id, or 0.
     pub async fn latest_message_id(&self) -> Result<i64, StoreError> {
         self.read(|connection| {
-            Ok(connection.prepare_cached("SELECT coalesce(max(id), 0) FROM messages")?.query_row([], |row| row.get(0))?)
+            Ok(connection
+                .prepare_cached("SELECT coalesce(max(id), 0) FROM messages")?
+                .query_row([], |row| row.get(0))?)
         })
         .await
     }

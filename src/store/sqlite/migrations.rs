@@ -20,9 +20,7 @@ pub(super) fn apply(connection: &Connection) -> Result<(), StoreError> {
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let number = index + 1;
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;"
-        ))?;
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;"))?;
         tracing::info!(store.version = number, "schema brought up to date");
     }
     Ok(())

@@ -48,9 +48,7 @@ impl Store {
                 messages: one("SELECT count(*) FROM messages")?,
                 latest_message_id: one("SELECT coalesce(max(id), 0) FROM messages")?,
                 claims: one("SELECT count(*) FROM messages WHERE claim_expires_at IS NOT NULL")?,
-                commands_open: one(
-                    "SELECT count(*) FROM commands WHERE status IN ('pending', 'accepted', 'running')",
-                )?,
+                commands_open: one("SELECT count(*) FROM commands WHERE status IN ('pending', 'accepted', 'running')")?,
                 sessions: one("SELECT count(*) FROM sessions WHERE ended_at IS NULL")?,
                 events: one("SELECT count(*) FROM events")?,
                 database_bytes: one("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,

@@ -70,7 +70,12 @@ impl<'a> Tx<'a> {
     }
 
     /// Writes an event and has it handed on after the commit.
-    pub(super) fn emit(&mut self, name: EventName, audience: Audience, data: &impl Serialize) -> Result<(), StoreError> {
+    pub(super) fn emit(
+        &mut self,
+        name: EventName,
+        audience: Audience,
+        data: &impl Serialize,
+    ) -> Result<(), StoreError> {
         self.emit_json(name, audience, None, &json(data))
     }
 
@@ -133,16 +138,14 @@ impl<'a> Tx<'a> {
             return Ok(Answer { json, replayed: true, created: false });
         }
         let answer = work(self)?;
-        self.sql(
-            "INSERT INTO idempotency (scope, key, fingerprint, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            idempotency.scope,
-            idempotency.key,
-            &idempotency.fingerprint[..],
-            answer.json,
-            self.now
-        ])?;
+        self.sql("INSERT INTO idempotency (scope, key, fingerprint, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                idempotency.scope,
+                idempotency.key,
+                &idempotency.fingerprint[..],
+                answer.json,
+                self.now
+            ])?;
         Ok(answer)
     }
 }

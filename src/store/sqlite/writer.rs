@@ -6,9 +6,10 @@
 //! back would cost more than the statements do.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -22,6 +23,8 @@ use crate::telemetry::metric;
 const BATCH_MAX: usize = 512;
 /// Queued jobs at most: at the measured rate about half a second of work.
 const QUEUE_MAX: usize = 8_192;
+/// A caller commits by itself only while commits are quicker than this: a usual one takes a tenth of it.
+const INLINE_COMMIT_US_MAX: u64 = 2_000;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -37,6 +40,8 @@ struct Shared {
     /// How many jobs the last commit had. More than one: callers come together, so the thread
     /// gathers more of them than a caller would.
     last_batch: AtomicUsize,
+    /// How long the last commit took, in microseconds. A slow disk is waited for by the thread.
+    last_commit_us: AtomicU64,
 }
 
 #[derive(Default)]
@@ -61,6 +66,7 @@ impl Writer {
             connection: Mutex::new(Committer { connection, numbers, epoch, on_commit }),
             open: AtomicBool::new(true),
             last_batch: AtomicUsize::new(0),
+            last_commit_us: AtomicU64::new(0),
         });
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
@@ -150,7 +156,9 @@ impl Shared {
 
     /// Commits on the calling thread when the store is quiet. False: the thread must do it.
     fn commit_here(&self) -> bool {
-        if self.last_batch.load(Ordering::Relaxed) > 1 || !may_block_here() {
+        let quiet = self.last_batch.load(Ordering::Relaxed) <= 1;
+        let quick = self.last_commit_us.load(Ordering::Relaxed) <= INLINE_COMMIT_US_MAX;
+        if !quiet || !quick || !may_block_here() {
             return false;
         }
         let mut committer = match self.connection.try_lock() {
@@ -158,7 +166,7 @@ impl Shared {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        tokio::task::block_in_place(|| self.commit_queued(&mut committer));
+        self.commit_queued(&mut committer);
         drop(committer);
         if !self.queue().jobs.is_empty() {
             self.work.notify_one();
@@ -177,7 +185,11 @@ impl Shared {
         }
         self.last_batch.store(jobs.len(), Ordering::Relaxed);
         metrics::histogram!(metric::COMMIT_WRITES).record(jobs.len() as f64);
+        let started = Instant::now();
         let committed = committer.commit(&mut jobs);
+        let took = started.elapsed();
+        metrics::histogram!(metric::COMMIT_SECONDS).record(took.as_secs_f64());
+        self.last_commit_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if let Err(failure) = &committed
             && failure.is_fatal
         {
@@ -194,9 +206,10 @@ impl Shared {
     }
 }
 
-/// Blocking a worker is possible only where another can take its place.
+/// The threads that answer requests have a runtime each, so what one of them waits for holds up its own
+/// connections at most. The runtime that everybody shares is not blocked.
 fn may_block_here() -> bool {
-    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
+    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::CurrentThread)
 }
 
 struct Failure {
@@ -215,7 +228,6 @@ impl From<rusqlite::Error> for Failure {
 
 impl Committer {
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
-        let started = std::time::Instant::now();
         let mut batch = Batch::default();
         let result = self.transaction(jobs, &mut batch);
         if result.is_err() && !self.connection.is_autocommit() {
@@ -225,7 +237,7 @@ impl Committer {
             }
         }
         result?;
-        metrics::histogram!(metric::COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
+        metrics::counter!(metric::EVENTS).increment(batch.events.len() as u64);
         (self.on_commit)(batch);
         Ok(())
     }

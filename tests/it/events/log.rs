@@ -29,7 +29,10 @@ async fn pages_follow_each_other_to_the_end() {
     }
     assert_eq!(entries, streamed, "without a position it begins with the oldest event");
     // A page that ends exactly with the last event leads nowhere.
-    let last_two = format!("/api/events/log?agent=a&types=message.new&limit=2&since={}", entries[2]["id"].as_str().expect("an id"));
+    let last_two = format!(
+        "/api/events/log?agent=a&types=message.new&limit=2&since={}",
+        entries[2]["id"].as_str().expect("an id")
+    );
     assert_eq!(client.get(&last_two).await.next_page(), None);
 }
 

@@ -37,7 +37,8 @@ async fn streams_that_come_and_go_miss_nothing_and_repeat_nothing() {
     client.register(json!({"id": "bob", "tags": ["ops"], "capabilities": ["review"]})).await;
     let start = client.open_stream("", None).await.ready().await.text("from").to_owned();
 
-    let queries = ["", "types=message.new", "agent=ada", "agent=bob&types=message.new,message.read", "agent=nobody", ""];
+    let queries =
+        ["", "types=message.new", "agent=ada", "agent=bob&types=message.new,message.read", "agent=nobody", ""];
     let mut followers = JoinSet::new();
     for (index, query) in queries.into_iter().enumerate() {
         let (client, start) = (client.clone(), start.clone());

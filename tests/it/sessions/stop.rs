@@ -10,19 +10,12 @@ async fn stopping_asks_first_and_is_repeatable() {
         let started = bench.started(bench.script(script)).await;
         bench.sees(&started.name, "up").await;
         let refused = bench.sessions.remove(&started.name);
-        assert!(
-            matches!(refused, Err(StopError::Running { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(StopError::Running { .. })), "{refused:?}");
         let exit = bench.stopped(&started.name, 20_000).await;
         assert_eq!(exit.how, Ending::Code(7));
         assert!(exit.last_output.contains("tidied up"), "{exit:?}");
         assert!(!runs(started.pid));
-        assert_eq!(
-            bench.stopped(&started.name, 20_000).await,
-            exit,
-            "the same again"
-        );
+        assert_eq!(bench.stopped(&started.name, 20_000).await, exit, "the same again");
     }
 }
 
@@ -48,9 +41,7 @@ async fn a_daemon_outlives_the_program_that_left_it_but_no_stop() {
         // It says when it has left the program's process group.
         let daemon = "mkfifo up$$; setsid sh -c \"echo > up$$; exec sleep 1000\" >/dev/null 2>&1 </dev/null & \
                       echo daemon $!; read line < up$$";
-        let left = bench
-            .started(bench.script(&format!("{daemon}; exit 0")))
-            .await;
+        let left = bench.started(bench.script(&format!("{daemon}; exit 0"))).await;
         let exit = bench.sessions.exited(&left.name).await;
         let pid = number_behind(&exit.last_output, "daemon ");
         assert!(runs(pid), "left on purpose");
@@ -60,10 +51,7 @@ async fn a_daemon_outlives_the_program_that_left_it_but_no_stop() {
         let stopped = bench.started(bench.script(&script)).await;
         bench.sees(&stopped.name, "up").await;
         let pid = number_behind(&bench.sessions.screen(&stopped.name).await, "daemon ");
-        assert_eq!(
-            bench.stopped(&stopped.name, 20_000).await.how,
-            Ending::Code(0)
-        );
+        assert_eq!(bench.stopped(&stopped.name, 20_000).await.how, Ending::Code(0));
         assert!(!runs(pid), "{choice:?}");
     }
 }
@@ -73,36 +61,19 @@ async fn the_end_is_observed_by_everybody_who_waits() {
     for choice in choices("observed exit") {
         let bench = Bench::new(choice).await;
         let gate = bench.directory.path().join("gate");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &gate,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RWXU,
-            0,
-        )
-        .expect("a pipe");
-        let started = bench
-            .started(bench.script("read line < gate; exit 5"))
-            .await;
+        rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .expect("a pipe");
+        let started = bench.started(bench.script("read line < gate; exit 5")).await;
         let (one, other) = (bench.sessions.clone(), bench.sessions.clone());
         let (name, same) = (started.name.clone(), started.name.clone());
         let waiting = tokio::spawn(async move { one.exited(&name).await });
         let waiting_too = tokio::spawn(async move { other.exited(&same).await });
-        assert_eq!(
-            bench.sessions.state(&started.name),
-            SessionState::Running { pid: started.pid }
-        );
-        tokio::fs::write(&gate, "go\n")
-            .await
-            .expect("the gate opens");
+        assert_eq!(bench.sessions.state(&started.name), SessionState::Running { pid: started.pid });
+        tokio::fs::write(&gate, "go\n").await.expect("the gate opens");
         let exit = waiting.await.expect("it ends");
         assert_eq!(exit.how, Ending::Code(5));
         assert_eq!(waiting_too.await.expect("it ends"), exit);
-        assert_eq!(
-            bench.sessions.exited(&started.name).await,
-            exit,
-            "at once, afterwards"
-        );
+        assert_eq!(bench.sessions.exited(&started.name).await, exit, "at once, afterwards");
     }
 }
 
@@ -112,46 +83,25 @@ async fn sessions_outlive_a_killed_relay_and_are_found_again() {
     const CHOICE: &str = "AGENT_RELAY_TEST_DETACHED";
     if let Some(directory) = std::env::var_os(PARENT) {
         // This is the relay to be killed: started below, by the test proper.
-        let choice = if std::env::var_os(CHOICE).is_some() {
-            TmuxChoice::Never
-        } else {
-            TmuxChoice::Auto
-        };
+        let choice = if std::env::var_os(CHOICE).is_some() { TmuxChoice::Never } else { TmuxChoice::Auto };
         let sessions = open(Path::new(&directory).join("sessions").as_path(), choice).await;
-        let bench = Bench {
-            sessions,
-            directory: tempfile::tempdir_in(&directory).expect("a directory"),
-        };
-        let started = bench
-            .started(bench.script("echo still here; exec sleep 1000"))
-            .await;
+        let bench = Bench { sessions, directory: tempfile::tempdir_in(&directory).expect("a directory") };
+        let started = bench.started(bench.script("echo still here; exec sleep 1000")).await;
         println!("started {}", started.name);
         std::future::pending::<()>().await;
     }
     for choice in choices("kill -9 of the relay") {
         let bench = Bench::new(choice).await;
-        let mut relay =
-            tokio::process::Command::new(std::env::current_exe().expect("this program"));
-        relay.args([
-            "--exact",
-            "sessions::stop::sessions_outlive_a_killed_relay_and_are_found_again",
-            "--nocapture",
-        ]);
-        relay
-            .env(PARENT, bench.directory.path())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
+        let mut relay = tokio::process::Command::new(std::env::current_exe().expect("this program"));
+        relay.args(["--exact", "sessions::stop::sessions_outlive_a_killed_relay_and_are_found_again", "--nocapture"]);
+        relay.env(PARENT, bench.directory.path()).stdout(Stdio::piped()).kill_on_drop(true);
         if choice == TmuxChoice::Never {
             relay.env(CHOICE, "1");
         }
         let mut relay = relay.spawn().expect("a relay");
         let mut lines = BufReader::new(relay.stdout.take().expect("its output")).lines();
         let name = loop {
-            let line = lines
-                .next_line()
-                .await
-                .expect("a line")
-                .expect("a started session");
+            let line = lines.next_line().await.expect("a line").expect("a started session");
             if let Some((_, name)) = line.split_once("started ") {
                 break SessionName::parse(name).expect("a name");
             }
@@ -161,25 +111,11 @@ async fn sessions_outlive_a_killed_relay_and_are_found_again() {
         let again = open(&bench.path(), choice).await;
         let found = again.list();
         assert_eq!(found.len(), 1);
-        assert_eq!(
-            (&found[0].name, found[0].identity.agent_id.as_str()),
-            (&name, "docs")
-        );
-        let SessionState::Running { pid } = found[0].state else {
-            panic!("{found:?}")
-        };
+        assert_eq!((&found[0].name, found[0].identity.agent_id.as_str()), (&name, "docs"));
+        let SessionState::Running { pid } = found[0].state else { panic!("{found:?}") };
         assert!(runs(pid));
         bench.sees(&name, "still here").await;
-        let exit = again
-            .stop(
-                &name,
-                &StopPlan {
-                    keys: Vec::new(),
-                    grace_ms: 20_000,
-                },
-            )
-            .await
-            .expect("it ends");
+        let exit = again.stop(&name, &StopPlan { keys: Vec::new(), grace_ms: 20_000 }).await.expect("it ends");
         assert_eq!(exit.how, Ending::Signal(15));
         assert!(!runs(pid));
     }
@@ -188,9 +124,7 @@ async fn sessions_outlive_a_killed_relay_and_are_found_again() {
 #[tokio::test]
 async fn a_session_whose_host_was_killed_is_still_ended() {
     let bench = Bench::new(TmuxChoice::Never).await;
-    let started = bench
-        .started(bench.script("trap '' TERM; echo up; exec sleep 1000"))
-        .await;
+    let started = bench.started(bench.script("trap '' TERM; echo up; exec sleep 1000")).await;
     bench.sees(&started.name, "up").await;
     let status = fs::read_to_string(format!("/proc/{}/status", started.pid)).expect("a status");
     let host = i32::try_from(number_behind(&status, "PPid:")).expect("a process id");

@@ -8,66 +8,28 @@ async fn a_typed_text_arrives_whole() {
         return;
     }
     let bench = Bench::new(TmuxChoice::Auto).await;
-    let started = bench
-        .started(bench.script("stty -echo; echo ready; exec cat"))
-        .await;
+    let started = bench.started(bench.script("stty -echo; echo ready; exec cat")).await;
     assert_eq!(started.mode, Mode::Tmux);
-    assert!(
-        started
-            .attach_command
-            .is_some_and(|command| command.contains(started.name.as_str()))
-    );
+    assert!(started.attach_command.is_some_and(|command| command.contains(started.name.as_str())));
     bench.sees(&started.name, "ready").await;
     let text = "-t $(touch pwned); `id` | \"ž\" #{pane_id} ;";
-    let presentation = Presentation {
-        keys_before: Vec::new(),
-        text: format!("{text}\nsecond line"),
-        submit: true,
-    };
-    bench
-        .sessions
-        .type_text(&started.name, &presentation)
-        .await
-        .expect("it is typed");
+    let presentation = Presentation { keys_before: Vec::new(), text: format!("{text}\nsecond line"), submit: true };
+    bench.sessions.type_text(&started.name, &presentation).await.expect("it is typed");
     bench.sees(&started.name, "second line").await;
     let screen = bench.sessions.screen(&started.name).await;
     assert_eq!(screen, format!("ready\n{text}\nsecond line"));
-    assert!(
-        !bench.directory.path().join("pwned").exists(),
-        "no shell read it"
-    );
+    assert!(!bench.directory.path().join("pwned").exists(), "no shell read it");
 
-    let unknown = Presentation {
-        keys_before: vec!["; kill-server".to_owned()],
-        text: String::new(),
-        submit: false,
-    };
+    let unknown = Presentation { keys_before: vec!["; kill-server".to_owned()], text: String::new(), submit: false };
     let refused = bench.sessions.type_text(&started.name, &unknown).await;
-    assert!(
-        matches!(refused, Err(TypeError::UnknownKey(_))),
-        "{refused:?}"
-    );
-    let long = Presentation {
-        keys_before: Vec::new(),
-        text: "x".repeat(100_000),
-        submit: true,
-    };
+    assert!(matches!(refused, Err(TypeError::UnknownKey(_))), "{refused:?}");
+    let long = Presentation { keys_before: Vec::new(), text: "x".repeat(100_000), submit: true };
     let refused = bench.sessions.type_text(&started.name, &long).await;
-    assert!(
-        matches!(refused, Err(TypeError::TooLong { bytes: 100_000 })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(TypeError::TooLong { bytes: 100_000 })), "{refused:?}");
 
     // Keys end it: what Ctrl-C is for the foreground job of a terminal.
-    let plan = StopPlan {
-        keys: vec!["C-c".to_owned()],
-        grace_ms: 20_000,
-    };
-    let exit = bench
-        .sessions
-        .stop(&started.name, &plan)
-        .await
-        .expect("it ends");
+    let plan = StopPlan { keys: vec!["C-c".to_owned()], grace_ms: 20_000 };
+    let exit = bench.sessions.stop(&started.name, &plan).await.expect("it ends");
     assert_eq!(exit.how, Ending::Signal(2));
     let late = bench.sessions.type_text(&started.name, &presentation).await;
     assert!(matches!(late, Err(TypeError::NotRunning(_))), "{late:?}");
@@ -76,60 +38,29 @@ async fn a_typed_text_arrives_whole() {
 #[tokio::test]
 async fn a_detached_session_has_no_terminal() {
     let bench = Bench::new(TmuxChoice::Never).await;
-    let started = bench
-        .started(bench.script("echo up; exec sleep 1000"))
-        .await;
-    assert_eq!(
-        (started.mode, started.attach_command),
-        (Mode::Detached, None)
-    );
+    let started = bench.started(bench.script("echo up; exec sleep 1000")).await;
+    assert_eq!((started.mode, started.attach_command), (Mode::Detached, None));
     bench.sees(&started.name, "up").await;
-    let presentation = Presentation {
-        keys_before: Vec::new(),
-        text: "hello".to_owned(),
-        submit: true,
-    };
+    let presentation = Presentation { keys_before: Vec::new(), text: "hello".to_owned(), submit: true };
     let refused = bench.sessions.type_text(&started.name, &presentation).await;
-    assert!(
-        matches!(refused, Err(TypeError::NoTerminal(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(TypeError::NoTerminal(_))), "{refused:?}");
     // Keys it cannot press do not keep it from ending.
-    let plan = StopPlan {
-        keys: vec!["C-c".to_owned()],
-        grace_ms: 20_000,
-    };
-    assert_eq!(
-        bench
-            .sessions
-            .stop(&started.name, &plan)
-            .await
-            .expect("it ends")
-            .how,
-        Ending::Signal(15)
-    );
+    let plan = StopPlan { keys: vec!["C-c".to_owned()], grace_ms: 20_000 };
+    assert_eq!(bench.sessions.stop(&started.name, &plan).await.expect("it ends").how, Ending::Signal(15));
 }
 
 #[tokio::test]
 async fn two_at_once_do_not_mix() {
     for choice in choices("two at once") {
         let bench = Bench::new(choice).await;
-        let script = |word: &str| {
-            bench.script(&format!(
-                "echo I am {word}; read line; echo {word} got $line; exec sleep 1000"
-            ))
-        };
-        let (one, other) =
-            tokio::join!(bench.started(script("one")), bench.started(script("other")));
+        let script =
+            |word: &str| bench.script(&format!("echo I am {word}; read line; echo {word} got $line; exec sleep 1000"));
+        let (one, other) = tokio::join!(bench.started(script("one")), bench.started(script("other")));
         assert_ne!(one.name, other.name);
         bench.sees(&one.name, "I am one").await;
         bench.sees(&other.name, "I am other").await;
         if choice == TmuxChoice::Auto {
-            let say = |text: &str| Presentation {
-                keys_before: Vec::new(),
-                text: text.to_owned(),
-                submit: true,
-            };
+            let say = |text: &str| Presentation { keys_before: Vec::new(), text: text.to_owned(), submit: true };
             let (to_one, to_other) = (say("apples"), say("pears"));
             let (first, second) = tokio::join!(
                 bench.sessions.type_text(&one.name, &to_one),
@@ -153,9 +84,7 @@ async fn a_program_that_stops_itself_is_continued() {
     }
     let bench = Bench::new(TmuxChoice::Auto).await;
     // No shell waits in the terminal that could bring it back to the foreground.
-    let started = bench
-        .started(bench.script("kill -TSTP $$; echo back again; exec sleep 1000"))
-        .await;
+    let started = bench.started(bench.script("kill -TSTP $$; echo back again; exec sleep 1000")).await;
     bench.sees(&started.name, "back again").await;
     bench.stopped(&started.name, 20_000).await;
 }
