@@ -165,12 +165,7 @@ impl Plugins {
             configs: options.plugins,
             troubles,
         };
-        let registry = Registry::new(
-            workshop,
-            directory.clone(),
-            options.required,
-            options.embedded,
-        );
+        let registry = Registry::new(workshop, directory.clone(), options.required, options.embedded);
         let shared = Arc::new(Shared {
             registry: Mutex::new(registry),
             current: ArcSwap::default(),
@@ -179,17 +174,8 @@ impl Plugins {
         let again = shared.look(Look::Changed).await;
         let stop = CancellationToken::new();
         let watched = directory.filter(|_| options.watch);
-        tokio::spawn(watch::keep(
-            Arc::clone(&shared),
-            watched,
-            again,
-            troubles_seen,
-            stop.clone(),
-        ));
-        Ok(Self(Arc::new(Handle {
-            shared,
-            _stop: stop.drop_guard(),
-        })))
+        tokio::spawn(watch::keep(Arc::clone(&shared), watched, again, troubles_seen, stop.clone()));
+        Ok(Self(Arc::new(Handle { shared, _stop: stop.drop_guard() })))
     }
 
     /// The plugins that are active now, as one set that never changes.
@@ -248,19 +234,15 @@ impl Shared {
 
 /// Milliseconds since the epoch.
 fn now() -> i64 {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Bytes in hexadecimal.
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -45,19 +45,11 @@ impl Cache {
                 None
             }
         };
-        Self {
-            place,
-            compatibility: engine.compatibility(),
-        }
+        Self { place, compatibility: engine.compatibility() }
     }
 
     /// The component compiled: from the cache, or by compiling it now. Blocks.
-    pub(super) fn compile(
-        &self,
-        engine: &Engine,
-        wasm: &[u8],
-        digest: &str,
-    ) -> wasmtime::Result<Compiled> {
+    pub(super) fn compile(&self, engine: &Engine, wasm: &[u8], digest: &str) -> wasmtime::Result<Compiled> {
         let Some(place) = &self.place else {
             return engine.compile(wasm);
         };
@@ -66,14 +58,13 @@ impl Cache {
             match engine.load(&code) {
                 Ok(compiled) => return Ok(compiled),
                 Err(error) => {
-                    tracing::warn!(file = name, "cannot load a compiled plugin: {error:#}")
+                    tracing::warn!(file = name, "cannot load a compiled plugin: {error:#}");
                 }
             }
         }
         let compiled = engine.compile(wasm)?;
-        let stored = Engine::machine_code(&compiled)
-            .map_err(std::io::Error::other)
-            .and_then(|code| place.store(&name, &code));
+        let stored =
+            Engine::machine_code(&compiled).map_err(std::io::Error::other).and_then(|code| place.store(&name, &code));
         if let Err(error) = stored {
             tracing::warn!(file = name, "cannot keep a compiled plugin: {error}");
         }
@@ -83,23 +74,15 @@ impl Cache {
 
 impl Place {
     fn open(directory: &Path) -> std::io::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let metadata = std::fs::metadata(directory)?;
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(std::io::Error::other(
-                "the directory belongs to another user",
-            ));
+            return Err(std::io::Error::other("the directory belongs to another user"));
         }
         if metadata.mode() & 0o077 != 0 {
             std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
         }
-        Ok(Self {
-            key: key(directory)?,
-            directory: directory.to_owned(),
-        })
+        Ok(Self { key: key(directory)?, directory: directory.to_owned() })
     }
 
     /// The machine code of this name, if it is there and authentic.
@@ -115,8 +98,7 @@ impl Place {
         file.take(ENTRY_BYTES_MAX).read_to_end(&mut code).ok()?;
         if self.mac(name, &code).ct_eq(&mac).into() {
             // Its time of change is when it was last used: what is pruned first.
-            let _ =
-                std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+            let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
             return Some(code);
         }
         tracing::warn!(path = %path.display(), "a compiled plugin was tampered with or damaged; compiling it again");
@@ -153,11 +135,7 @@ impl Place {
             .chain_update(name)
             .chain_update(code)
             .finalize();
-        Sha256::new()
-            .chain_update(self.key)
-            .chain_update(inner)
-            .finalize()
-            .into()
+        Sha256::new().chain_update(self.key).chain_update(inner).finalize().into()
     }
 }
 
@@ -189,9 +167,7 @@ fn open_private(path: &Path) -> std::io::Result<(File, std::fs::Metadata)> {
     if metadata.is_file() && own && metadata.mode() & 0o077 == 0 {
         Ok((file, metadata))
     } else {
-        Err(std::io::Error::other(
-            "not a private file of the relay's user",
-        ))
+        Err(std::io::Error::other("not a private file of the relay's user"))
     }
 }
 
@@ -200,15 +176,8 @@ fn write_private(directory: &Path, path: &Path, parts: &[&[u8]]) -> std::io::Res
     let mut number = [0; 8];
     getrandom::fill(&mut number).map_err(std::io::Error::other)?;
     let draft = directory.join(format!(".draft-{}", super::hex(&number)));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)?;
-    let written = parts
-        .iter()
-        .try_for_each(|part| file.write_all(part))
-        .and_then(|()| std::fs::rename(&draft, path));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let written = parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| std::fs::rename(&draft, path));
     if written.is_err() {
         let _ = std::fs::remove_file(&draft);
     }
@@ -249,8 +218,7 @@ mod tests {
             assert_eq!(place.load("a.bin"), None, "cut to {index} bytes");
         }
         std::fs::write(place.directory.join("b.bin"), &good).expect("writable");
-        std::fs::set_permissions(place.directory.join("b.bin"), Permissions::from_mode(0o600))
-            .expect("own file");
+        std::fs::set_permissions(place.directory.join("b.bin"), Permissions::from_mode(0o600)).expect("own file");
         assert_eq!(place.load("b.bin"), None, "under another name");
     }
 
@@ -267,8 +235,7 @@ mod tests {
     fn a_file_that_others_could_read_or_write_is_not_used() {
         let (_directory, place) = place();
         place.store("a.bin", b"machine code").expect("stored");
-        std::fs::set_permissions(place.directory.join("a.bin"), Permissions::from_mode(0o644))
-            .expect("own file");
+        std::fs::set_permissions(place.directory.join("a.bin"), Permissions::from_mode(0o644)).expect("own file");
         assert_eq!(place.load("a.bin"), None);
     }
 
@@ -276,9 +243,7 @@ mod tests {
     fn only_so_many_entries_are_kept() {
         let (_directory, place) = place();
         for number in 0..ENTRIES_MAX + 3 {
-            place
-                .store(&format!("{number:03}.bin"), b"code")
-                .expect("stored");
+            place.store(&format!("{number:03}.bin"), b"code").expect("stored");
         }
         let left = std::fs::read_dir(&place.directory).expect("listed").count();
         assert_eq!(left, ENTRIES_MAX + 1, "the entries and the key");

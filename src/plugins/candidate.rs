@@ -35,10 +35,7 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint {
-            wasm: super::hex(&Sha256::digest(&self.wasm)),
-            manifest: self.manifest.clone(),
-        }
+        Fingerprint { wasm: super::hex(&Sha256::digest(&self.wasm)), manifest: self.manifest.clone() }
     }
 }
 
@@ -53,14 +50,10 @@ pub(super) struct Workshop {
 
 impl Workshop {
     /// What the manifest and the operator say, if they can be understood.
-    pub(super) fn terms(
-        &self,
-        source: &Source,
-        fingerprint: &Fingerprint,
-    ) -> Result<Terms, Rejection> {
+    pub(super) fn terms(&self, source: &Source, fingerprint: &Fingerprint) -> Result<Terms, Rejection> {
         let rejected = |reason: String| Rejection::new(Stage::Manifest, reason);
-        let manifest = Manifest::parse(&source.manifest)
-            .map_err(|problem| rejected(format!("plugin.toml: {problem}")))?;
+        let manifest =
+            Manifest::parse(&source.manifest).map_err(|problem| rejected(format!("plugin.toml: {problem}")))?;
         if manifest.id != source.name {
             return Err(rejected(format!(
                 "plugin.toml: `id` is {:?} and the folder is {:?}; they must be the same",
@@ -89,9 +82,7 @@ impl Workshop {
         fingerprint: &Fingerprint,
         generation: u64,
     ) -> Result<Plugin, Rejection> {
-        let compiled = self
-            .compile(source.wasm.clone(), &fingerprint.wasm)
-            .await?;
+        let compiled = self.compile(source.wasm.clone(), &fingerprint.wasm).await?;
         let interface = self.interface(&compiled, terms.kind)?;
         let sandbox = Sandbox::new(
             self.engine.clone(),
@@ -121,21 +112,12 @@ impl Workshop {
     }
 
     async fn compile(&self, wasm: Bytes, digest: &str) -> Result<Compiled, Rejection> {
-        let (engine, cache, digest) = (
-            self.engine.clone(),
-            Arc::clone(&self.cache),
-            digest.to_owned(),
-        );
+        let (engine, cache, digest) = (self.engine.clone(), Arc::clone(&self.cache), digest.to_owned());
         tokio::task::spawn_blocking(move || cache.compile(&engine, &wasm, &digest))
             .await
+            .map_err(|error| Rejection::new(Stage::Compile, format!("the compiler failed: {error}")))?
             .map_err(|error| {
-                Rejection::new(Stage::Compile, format!("the compiler failed: {error}"))
-            })?
-            .map_err(|error| {
-                Rejection::new(
-                    Stage::Compile,
-                    format!("not a component this relay can compile: {}", chain(&error)),
-                )
+                Rejection::new(Stage::Compile, format!("not a component this relay can compile: {}", chain(&error)))
             })
     }
 
@@ -148,11 +130,7 @@ impl Workshop {
             Some(name) => Ok(name.clone()),
             None => Err(Rejection::new(
                 Stage::World,
-                format!(
-                    "a {} must export {wanted}{track}; it exports {}",
-                    kind.as_str(),
-                    listed(&exported)
-                ),
+                format!("a {} must export {wanted}{track}; it exports {}", kind.as_str(), listed(&exported)),
             )),
         }
     }
@@ -163,48 +141,27 @@ impl Workshop {
         sandbox: &Sandbox,
         terms: &Terms,
     ) -> Result<(String, Guest), Rejection> {
-        let pre = self
-            .engine
-            .link(compiled)
-            .and_then(policy::PolicyPluginPre::new)
-            .map_err(|error| not_linked(&error))?;
-        let (call, mut store) = sandbox
-            .enter("instantiate")
-            .await
-            .map_err(in_stage(Stage::World))?;
+        let pre =
+            self.engine.link(compiled).and_then(policy::PolicyPluginPre::new).map_err(|error| not_linked(&error))?;
+        let (call, mut store) = sandbox.enter("instantiate").await.map_err(in_stage(Stage::World))?;
         let ended = call.run(pre.instantiate_async(&mut store)).await;
-        call.end(store, ended, |_| Ok(()))
-            .map_err(in_stage(Stage::World))?;
+        call.end(store, ended, |_| Ok(())).map_err(in_stage(Stage::World))?;
 
-        let (call, mut store) = sandbox
-            .enter("describe")
-            .await
-            .map_err(in_stage(Stage::Describe))?;
+        let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
         let ended = call
             .run(async {
                 let guest = pre.instantiate_async(&mut store).await?;
-                guest
-                    .agent_relay_plugin_policy()
-                    .call_describe(&mut store)
-                    .await
+                guest.agent_relay_plugin_policy().call_describe(&mut store).await
             })
             .await;
-        let description = call
-            .end(store, ended, Ok)
-            .map_err(in_stage(Stage::Describe))?;
+        let description = call.end(store, ended, Ok).map_err(in_stage(Stage::Describe))?;
         check_description(&description.id, &description.version, terms)?;
 
-        let (call, mut store) = sandbox
-            .enter("check-settings")
-            .await
-            .map_err(in_stage(Stage::Settings))?;
+        let (call, mut store) = sandbox.enter("check-settings").await.map_err(in_stage(Stage::Settings))?;
         let ended = call
             .run(async {
                 let guest = pre.instantiate_async(&mut store).await?;
-                guest
-                    .agent_relay_plugin_policy()
-                    .call_check_settings(&mut store, &terms.settings)
-                    .await
+                guest.agent_relay_plugin_policy().call_check_settings(&mut store, &terms.settings).await
             })
             .await;
         settings_taken(call.end(store, ended, Ok))?;
@@ -223,55 +180,33 @@ impl Workshop {
             .link(compiled)
             .and_then(provider::ProviderPluginPre::new)
             .map_err(|error| not_linked(&error))?;
-        let (call, mut store) = sandbox
-            .enter("instantiate")
-            .await
-            .map_err(in_stage(Stage::World))?;
+        let (call, mut store) = sandbox.enter("instantiate").await.map_err(in_stage(Stage::World))?;
         let ended = call.run(pre.instantiate_async(&mut store)).await;
-        call.end(store, ended, |_| Ok(()))
-            .map_err(in_stage(Stage::World))?;
+        call.end(store, ended, |_| Ok(())).map_err(in_stage(Stage::World))?;
 
-        let (call, mut store) = sandbox
-            .enter("describe")
-            .await
-            .map_err(in_stage(Stage::Describe))?;
+        let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
         let ended = call
             .run(async {
                 let guest = pre.instantiate_async(&mut store).await?;
-                guest
-                    .agent_relay_plugin_provider()
-                    .call_describe(&mut store)
-                    .await
+                guest.agent_relay_plugin_provider().call_describe(&mut store).await
             })
             .await;
-        let description = call
-            .end(store, ended, Ok)
-            .map_err(in_stage(Stage::Describe))?;
+        let description = call.end(store, ended, Ok).map_err(in_stage(Stage::Describe))?;
         check_description(&description.id, &description.version, terms)?;
         check_executables(&description.executables)?;
 
-        let (call, mut store) = sandbox
-            .enter("check-settings")
-            .await
-            .map_err(in_stage(Stage::Settings))?;
+        let (call, mut store) = sandbox.enter("check-settings").await.map_err(in_stage(Stage::Settings))?;
         let ended = call
             .run(async {
                 let guest = pre.instantiate_async(&mut store).await?;
-                guest
-                    .agent_relay_plugin_provider()
-                    .call_check_settings(&mut store, &terms.settings)
-                    .await
+                guest.agent_relay_plugin_provider().call_check_settings(&mut store, &terms.settings).await
             })
             .await;
         settings_taken(call.end(store, ended, Ok))?;
         let provider = Provider {
             pre,
             executables: description.executables,
-            approval_modes: description
-                .approval_modes
-                .into_iter()
-                .map(Into::into)
-                .collect(),
+            approval_modes: description.approval_modes.into_iter().map(Into::into).collect(),
             takes_prompt: description.takes_prompt,
         };
         Ok((description.version, Guest::Provider(provider)))
@@ -287,25 +222,18 @@ async fn probe(plugin: &Plugin) -> Result<(), Rejection> {
             let context = (&samples::context()).into();
             for control in samples::controls(&policy.kinds) {
                 let question = policy_wit::Control::from(&control);
-                let _verdict = policies::ask(&plugin.sandbox, policy, &question, &context)
-                    .await
-                    .map_err(&in_probe)?;
+                let _verdict = policies::ask(&plugin.sandbox, policy, &question, &context).await.map_err(&in_probe)?;
             }
         }
         Guest::Provider(provider) => {
             let site = samples::site(&plugin.terms.grants);
             for &mode in &provider.approval_modes {
                 let request = samples::request(mode, provider.takes_prompt);
-                let answer = providers::plan(plugin, provider, &request, &site)
-                    .await
-                    .map_err(&in_probe)?;
+                let answer = providers::plan(plugin, provider, &request, &site).await.map_err(&in_probe)?;
                 answer.map_err(|refusal| {
                     Rejection::new(
                         Stage::Probe,
-                        format!(
-                            "lists approval mode {}, but refuses a plan for it: {refusal}",
-                            mode.as_str()
-                        ),
+                        format!("lists approval mode {}, but refuses a plan for it: {refusal}", mode.as_str()),
                     )
                 })?;
             }
@@ -317,24 +245,15 @@ async fn probe(plugin: &Plugin) -> Result<(), Rejection> {
 fn check_description(id: &str, version: &str, terms: &Terms) -> Result<(), Rejection> {
     let rejected = |reason: String| Err(Rejection::new(Stage::Describe, reason));
     if id != terms.id {
-        return rejected(format!(
-            "describes itself as {:?}, but the manifest says {:?}",
-            clean(id),
-            terms.id
-        ));
+        return rejected(format!("describes itself as {:?}, but the manifest says {:?}", clean(id), terms.id));
     }
     if let Err(problem) = check_version(version) {
-        return rejected(format!(
-            "describes its version as {:?}: {problem}",
-            clean(version)
-        ));
+        return rejected(format!("describes its version as {:?}: {problem}", clean(version)));
     }
     if let Some(expected) = &terms.version
         && expected != version
     {
-        return rejected(format!(
-            "describes itself as version {version}, but the manifest says {expected}"
-        ));
+        return rejected(format!("describes itself as version {version}, but the manifest says {expected}"));
     }
     Ok(())
 }
@@ -342,29 +261,18 @@ fn check_description(id: &str, version: &str, terms: &Terms) -> Result<(), Rejec
 fn check_executables(executables: &[String]) -> Result<(), Rejection> {
     let rejected = |reason: String| Rejection::new(Stage::Describe, reason);
     if executables.len() > EXECUTABLES_MAX {
-        return Err(rejected(format!(
-            "describes more than {EXECUTABLES_MAX} executables"
-        )));
+        return Err(rejected(format!("describes more than {EXECUTABLES_MAX} executables")));
     }
     executables.iter().try_for_each(|program| {
-        check_executable(program).map_err(|problem| {
-            rejected(format!(
-                "describes executable {:?}: it {problem}",
-                clean(program)
-            ))
-        })
+        check_executable(program)
+            .map_err(|problem| rejected(format!("describes executable {:?}: it {problem}", clean(program))))
     })
 }
 
 fn settings_taken(answer: Result<Result<(), String>, CallError>) -> Result<(), Rejection> {
     answer
         .map_err(in_stage(Stage::Settings))?
-        .map_err(|problem| {
-            Rejection::new(
-                Stage::Settings,
-                format!("does not take its settings: {}", clean(&problem)),
-            )
-        })
+        .map_err(|problem| Rejection::new(Stage::Settings, format!("does not take its settings: {}", clean(&problem))))
 }
 
 fn in_stage(stage: Stage) -> impl Fn(CallError) -> Rejection {
@@ -375,10 +283,7 @@ fn in_stage(stage: Stage) -> impl Fn(CallError) -> Rejection {
 }
 
 fn not_linked(error: &wasmtime::Error) -> Rejection {
-    Rejection::new(
-        Stage::World,
-        format!("does not fit this relay: {}", chain(error)),
-    )
+    Rejection::new(Stage::World, format!("does not fit this relay: {}", chain(error)))
 }
 
 /// An error with its causes on one line.
@@ -387,9 +292,5 @@ fn chain(error: &wasmtime::Error) -> String {
 }
 
 fn listed(names: &[String]) -> String {
-    if names.is_empty() {
-        "none of this package".to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none of this package".to_owned() } else { names.join(", ") }
 }

@@ -64,13 +64,7 @@ impl Engine {
         let mut wasi = pure.clone();
         wasmtime_wasi::p2::add_to_linker_async(&mut wasi)?;
         let ticker = Ticker::start(wasmtime.weak())?;
-        Ok(Self(Arc::new(Inner {
-            wasmtime,
-            pure,
-            wasi,
-            calls: Semaphore::new(CALLS_MAX),
-            ticker,
-        })))
+        Ok(Self(Arc::new(Inner { wasmtime, pure, wasi, calls: Semaphore::new(CALLS_MAX), ticker })))
     }
 
     /// Compiles a component. Takes from milliseconds to seconds of one processor: call it off the
@@ -87,10 +81,7 @@ impl Engine {
     /// Takes back machine code that [`Engine::machine_code`] gave, in this process or in an
     /// earlier one. It runs with all the rights of the relay: the caller must have made sure that
     /// not a byte of it changed.
-    #[expect(
-        unsafe_code,
-        reason = "machine code cannot be validated; the cache authenticates it instead"
-    )]
+    #[expect(unsafe_code, reason = "machine code cannot be validated; the cache authenticates it instead")]
     pub(super) fn load(&self, machine_code: &[u8]) -> wasmtime::Result<Compiled> {
         // SAFETY: the cache is the only caller, and only passes bytes which carry a MAC made with
         // the relay's private key over output of `machine_code`. Another version's or
@@ -100,21 +91,14 @@ impl Engine {
     }
 
     fn compiled(&self, component: Component) -> Compiled {
-        let wasi = component
-            .component_type()
-            .imports(&self.0.wasmtime)
-            .any(|(name, _)| name.starts_with("wasi:"));
+        let wasi = component.component_type().imports(&self.0.wasmtime).any(|(name, _)| name.starts_with("wasi:"));
         Compiled { component, wasi }
     }
 
     /// Resolves the imports of a component. Whether its exports have the right types is only
     /// found out by an instance.
     pub(super) fn link(&self, compiled: &Compiled) -> wasmtime::Result<InstancePre<Host>> {
-        let linker = if compiled.wasi {
-            &self.0.wasi
-        } else {
-            &self.0.pure
-        };
+        let linker = if compiled.wasi { &self.0.wasi } else { &self.0.pure };
         linker.instantiate_pre(&compiled.component)
     }
 
@@ -133,10 +117,7 @@ impl Engine {
     /// Changes with everything that makes machine code of one engine useless to another.
     pub(super) fn compatibility(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.0
-            .wasmtime
-            .precompile_compatibility_hash()
-            .hash(&mut hasher);
+        self.0.wasmtime.precompile_compatibility_hash().hash(&mut hasher);
         hasher.finish()
     }
 
@@ -219,16 +200,11 @@ pub(super) struct Ticking<'a>(&'a Shared);
 impl Ticker {
     fn start(engine: EngineWeak) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let thread = std::thread::Builder::new()
-            .name("plugin-ticker".into())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || tick(&shared, &engine)
-            })?;
-        Ok(Self {
-            shared,
-            thread: thread.thread().clone(),
-        })
+        let thread = std::thread::Builder::new().name("plugin-ticker".into()).spawn({
+            let shared = Arc::clone(&shared);
+            move || tick(&shared, &engine)
+        })?;
+        Ok(Self { shared, thread: thread.thread().clone() })
     }
 
     fn resume(&self) -> Ticking<'_> {
@@ -265,7 +241,8 @@ fn tick(shared: &Shared, engine: &EngineWeak) {
             shared.asleep.store(false, Ordering::SeqCst);
             continue;
         }
-        std::thread::sleep(TICK);
+        // Parked and not asleep, so that the end of the relay need not wait for it.
+        std::thread::park_timeout(TICK);
         let Some(engine) = engine.upgrade() else {
             return;
         };

@@ -51,10 +51,7 @@ impl Figures {
     /// Counts a failure. True when it is one too many for `now`; the count then starts anew.
     pub(super) fn failed(&self, now: Instant) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let mut recent = self
-            .recent_failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent_failures.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|&at| now.duration_since(at) < FAILURES_WITHIN);
         recent.push_back(now);
         let too_many = recent.len() >= FAILURES_MAX;
@@ -75,13 +72,8 @@ impl Figures {
     /// The median and the 99th percentile of the latest calls, in microseconds; 0 before the
     /// first.
     pub(super) fn percentiles(&self) -> (u64, u64) {
-        let filled = usize::try_from(self.calls())
-            .unwrap_or(SAMPLES)
-            .min(SAMPLES);
-        let mut micros: Vec<u32> = self.samples[..filled]
-            .iter()
-            .map(|sample| sample.load(Ordering::Relaxed))
-            .collect();
+        let filled = usize::try_from(self.calls()).unwrap_or(SAMPLES).min(SAMPLES);
+        let mut micros: Vec<u32> = self.samples[..filled].iter().map(|sample| sample.load(Ordering::Relaxed)).collect();
         micros.sort_unstable();
         let at = |percent: usize| {
             let rank = (micros.len() * percent).div_ceil(100).saturating_sub(1);

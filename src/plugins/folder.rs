@@ -59,11 +59,7 @@ pub(super) fn list(root: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut folders = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !name.starts_with('.') && path.is_dir() {
             folders.push((name, path));
         }
@@ -78,17 +74,10 @@ pub(super) fn list(root: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
 
 /// The signature of a folder. Files that are not there count as such.
 pub(super) fn signature(root: &Path, folder: &Path) -> Signature {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut numbers = Vec::new();
     let mut newest = 0;
-    for path in [
-        root,
-        folder,
-        &folder.join("plugin.toml"),
-        &folder.join("plugin.wasm"),
-    ] {
+    for path in [root, folder, &folder.join("plugin.toml"), &folder.join("plugin.wasm")] {
         let Ok(metadata) = std::fs::metadata(path) else {
             numbers.push([0; 6]);
             continue;
@@ -98,10 +87,7 @@ pub(super) fn signature(root: &Path, folder: &Path) -> Signature {
         let (modified, changed) = if path == root {
             (0, 0)
         } else {
-            (
-                nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-                nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-            )
+            (nanoseconds(metadata.mtime(), metadata.mtime_nsec()), nanoseconds(metadata.ctime(), metadata.ctime_nsec()))
         };
         numbers.push([
             metadata.ino().cast_signed(),
@@ -117,9 +103,7 @@ pub(super) fn signature(root: &Path, folder: &Path) -> Signature {
 }
 
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-    seconds
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(nanoseconds)
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
 }
 
 /// Reads a folder. The error names the file and what to do about it.
@@ -131,15 +115,13 @@ pub(super) fn read(root: &Path, folder: &Path) -> Result<Files, String> {
     let real_folder = inside(&real_root, folder)?;
     check_trusted(&real_folder, &metadata(&real_folder)?)?;
     let manifest = read_file(&real_root, &folder.join("plugin.toml"), MANIFEST_BYTES_MAX)?;
-    let manifest =
-        String::from_utf8(manifest).map_err(|_| "plugin.toml is not UTF-8".to_owned())?;
+    let manifest = String::from_utf8(manifest).map_err(|_| "plugin.toml is not UTF-8".to_owned())?;
     let wasm = read_file(&real_root, &folder.join("plugin.wasm"), WASM_BYTES_MAX)?;
     Ok(Files { manifest, wasm })
 }
 
 fn read_file(real_root: &Path, path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
-    let failed =
-        |what: &str, error: std::io::Error| format!("cannot {what} {}: {error}", path.display());
+    let failed = |what: &str, error: std::io::Error| format!("cannot {what} {}: {error}", path.display());
     let real = inside(real_root, path)?;
     // All checks are on the open file. A pipe put in its place must not block the open either.
     let file = OpenOptions::new()
@@ -173,22 +155,16 @@ fn inside(real_root: &Path, path: &Path) -> Result<PathBuf, String> {
     if real.starts_with(real_root) {
         Ok(real)
     } else {
-        Err(format!(
-            "{} leads out of the plugin directory, to {}",
-            path.display(),
-            real.display()
-        ))
+        Err(format!("{} leads out of the plugin directory, to {}", path.display(), real.display()))
     }
 }
 
 fn resolve(path: &Path) -> Result<PathBuf, String> {
-    path.canonicalize()
-        .map_err(|error| format!("cannot find {}: {error}", path.display()))
+    path.canonicalize().map_err(|error| format!("cannot find {}: {error}", path.display()))
 }
 
 fn metadata(path: &Path) -> Result<Metadata, String> {
-    path.metadata()
-        .map_err(|error| format!("cannot look at {}: {error}", path.display()))
+    path.metadata().map_err(|error| format!("cannot look at {}: {error}", path.display()))
 }
 
 /// Whoever can write a plugin decides what the relay may do, so only the relay's own user and
@@ -203,10 +179,7 @@ fn check_trusted(path: &Path, metadata: &Metadata) -> Result<(), String> {
         ));
     }
     if metadata.mode() & 0o022 != 0 {
-        return Err(format!(
-            "{0} can be written by others; run: chmod go-w {0}",
-            path.display()
-        ));
+        return Err(format!("{0} can be written by others; run: chmod go-w {0}", path.display()));
     }
     Ok(())
 }

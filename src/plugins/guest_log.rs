@@ -28,10 +28,7 @@ pub(super) struct GuestLog {
 
 impl GuestLog {
     pub(super) fn new(plugin: Arc<str>) -> Self {
-        Self {
-            plugin,
-            lines: Arc::new(AtomicU32::new(0)),
-        }
+        Self { plugin, lines: Arc::new(AtomicU32::new(0)) }
     }
 
     /// Writes one line, or drops it when the call has used up its allowance.
@@ -78,11 +75,7 @@ pub(super) struct LineWriter {
 
 impl LineWriter {
     pub(super) fn new(log: GuestLog, level: Level) -> Self {
-        Self {
-            log,
-            level,
-            begun: Arc::default(),
-        }
+        Self { log, level, begun: Arc::default() }
     }
 
     /// Takes bytes; whole lines go to the log at once.

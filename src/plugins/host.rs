@@ -32,12 +32,7 @@ struct Wasi {
 impl Host {
     pub(super) fn new(plugin: Arc<str>, settings: Arc<str>, limits: Limits, wasi: bool) -> Self {
         let log = GuestLog::new(plugin);
-        Self {
-            settings,
-            memory: Memory::new(limits),
-            wasi: wasi.then(|| Box::new(Wasi::new(&log))),
-            log,
-        }
+        Self { settings, memory: Memory::new(limits), wasi: wasi.then(|| Box::new(Wasi::new(&log))), log }
     }
 }
 
@@ -80,14 +75,8 @@ impl host_wit::Host for Host {
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Only the linker for guests that import WASI leads here, and their hosts have it.
-        let wasi = self
-            .wasi
-            .as_mut()
-            .expect("a guest with wasi has its context");
-        WasiCtxView {
-            ctx: &mut wasi.context,
-            table: &mut wasi.table,
-        }
+        let wasi = self.wasi.as_mut().expect("a guest with wasi has its context");
+        WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
     }
 }
 
@@ -130,11 +119,7 @@ impl OutputStream for LineWriter {
 }
 
 impl AsyncWrite for LineWriter {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         self.write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

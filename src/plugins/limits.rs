@@ -23,10 +23,7 @@ impl Default for Limits {
     /// 64 MiB hold an interpreter (Python needs 12), 100 ms are a thousand times what a compiled
     /// policy takes.
     fn default() -> Self {
-        Self {
-            memory_mb: 64,
-            deadline_ms: 100,
-        }
+        Self { memory_mb: 64, deadline_ms: 100 }
     }
 }
 
@@ -60,23 +57,12 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            limit: limits.memory_mb as usize * (1 << 20),
-            used: 0,
-            table_elements: 0,
-            peak: 0,
-            denied: false,
-        }
+        Self { limit: limits.memory_mb as usize * (1 << 20), used: 0, table_elements: 0, peak: 0, denied: false }
     }
 }
 
 impl ResourceLimiter for Memory {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.used.saturating_add(desired.saturating_sub(current));
         if wanted > self.limit {
             self.denied = true;
@@ -87,15 +73,8 @@ impl ResourceLimiter for Memory {
         Ok(true)
     }
 
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let wanted = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.table_elements.saturating_add(desired.saturating_sub(current));
         if wanted > TABLE_ELEMENTS_MAX {
             self.denied = true;
             return Ok(false);
@@ -123,19 +102,12 @@ mod tests {
 
     #[test]
     fn the_limit_is_on_all_memories_together() {
-        let mut memory = Memory::new(Limits {
-            memory_mb: 2,
-            deadline_ms: 1,
-        });
+        let mut memory = Memory::new(Limits { memory_mb: 2, deadline_ms: 1 });
         let mib = 1 << 20;
         assert!(memory.memory_growing(0, mib, None).expect("no trap"));
         assert!(memory.memory_growing(0, mib, None).expect("no trap"));
         assert!(!memory.denied);
-        assert!(
-            !memory
-                .memory_growing(mib, mib + 65_536, None)
-                .expect("no trap")
-        );
+        assert!(!memory.memory_growing(mib, mib + 65_536, None).expect("no trap"));
         assert!(memory.denied);
         assert_eq!(memory.peak, 2 * mib);
     }
@@ -143,11 +115,7 @@ mod tests {
     #[test]
     fn table_elements_are_counted_together_too() {
         let mut memory = Memory::new(Limits::default());
-        assert!(
-            memory
-                .table_growing(0, TABLE_ELEMENTS_MAX, None)
-                .expect("no trap")
-        );
+        assert!(memory.table_growing(0, TABLE_ELEMENTS_MAX, None).expect("no trap"));
         assert!(!memory.table_growing(0, 1, None).expect("no trap"));
     }
 }

@@ -163,13 +163,10 @@ impl Manifest {
 
     /// What holds under this operator's configuration.
     pub(super) fn under(&self, config: &PluginConfig, defaults: Limits) -> Result<Terms, String> {
-        check_limits(config.limits)
-            .map_err(|problem| format!("the relay's configuration: `limits`: {problem}"))?;
-        let pick =
-            |ours: Option<u32>, theirs: Option<u32>, default| ours.or(theirs).unwrap_or(default);
+        check_limits(config.limits).map_err(|problem| format!("the relay's configuration: `limits`: {problem}"))?;
+        let pick = |ours: Option<u32>, theirs: Option<u32>, default| ours.or(theirs).unwrap_or(default);
         let grants = granted(&self.grants, &config.grants);
-        check_grants(&grants)
-            .map_err(|problem| format!("the relay's configuration: `grants`: {problem}"))?;
+        check_grants(&grants).map_err(|problem| format!("the relay's configuration: `grants`: {problem}"))?;
         Ok(Terms {
             id: self.id.clone(),
             kind: self.kind,
@@ -180,16 +177,8 @@ impl Manifest {
             required: self.required,
             grants,
             limits: Limits {
-                memory_mb: pick(
-                    config.limits.memory_mb,
-                    self.limits.memory_mb,
-                    defaults.memory_mb,
-                ),
-                deadline_ms: pick(
-                    config.limits.deadline_ms,
-                    self.limits.deadline_ms,
-                    defaults.deadline_ms,
-                ),
+                memory_mb: pick(config.limits.memory_mb, self.limits.memory_mb, defaults.memory_mb),
+                deadline_ms: pick(config.limits.deadline_ms, self.limits.deadline_ms, defaults.deadline_ms),
             },
             settings: settings_json(&self.settings, &config.settings)?,
         })
@@ -199,15 +188,9 @@ impl Manifest {
 /// Checks the id of a plugin, which is also the name of its folder.
 pub(super) fn check_id(id: &str) -> Result<(), String> {
     let fits = (1..=64).contains(&id.len())
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !id.starts_with('-');
-    if fits {
-        Ok(())
-    } else {
-        Err("must be 1 to 64 of a-z, 0-9 and `-`, and not begin with `-`".into())
-    }
+    if fits { Ok(()) } else { Err("must be 1 to 64 of a-z, 0-9 and `-`, and not begin with `-`".into()) }
 }
 
 /// Checks the version a plugin gives itself.
@@ -221,9 +204,7 @@ pub(super) fn check_version(version: &str) -> Result<(), String> {
 
 fn check_limits(limits: LimitsWanted) -> Result<(), String> {
     let check = |key, value: Option<u32>, max| match value {
-        Some(value) if !(1..=max).contains(&value) => {
-            Err(format!("`{key}` must be 1 to {max}, not {value}"))
-        }
+        Some(value) if !(1..=max).contains(&value) => Err(format!("`{key}` must be 1 to {max}, not {value}")),
         _ => Ok(()),
     };
     check("memory_mb", limits.memory_mb, MEMORY_MB_MAX)?;
@@ -235,15 +216,9 @@ fn check_grants(grants: &Grants) -> Result<(), String> {
         if names.len() > GRANTS_MAX {
             return Err(format!("`{key}` may have at most {GRANTS_MAX} entries"));
         }
-        names.iter().try_for_each(|name| {
-            allowed(name).map_err(|problem| format!("`{key}`: {name:?} {problem}"))
-        })
+        names.iter().try_for_each(|name| allowed(name).map_err(|problem| format!("`{key}`: {name:?} {problem}")))
     };
-    check(
-        "executables",
-        &grants.executables,
-        plan_check::check_executable,
-    )?;
+    check("executables", &grants.executables, plan_check::check_executable)?;
     check("env", &grants.env, plan_check::check_env_name)?;
     check("files", &grants.files, plan_check::check_file_name)
 }
@@ -252,11 +227,7 @@ fn check_grants(grants: &Grants) -> Result<(), String> {
 fn granted(wanted: &Grants, allowed: &AllowedGrants) -> Grants {
     let both = |wanted: &[String], allowed: &Option<Vec<String>>| match allowed {
         None => wanted.to_vec(),
-        Some(allowed) => wanted
-            .iter()
-            .filter(|name| allowed.contains(name))
-            .cloned()
-            .collect(),
+        Some(allowed) => wanted.iter().filter(|name| allowed.contains(name)).cloned().collect(),
     };
     let mut executables: Vec<String> = both(&wanted.executables, &allowed.executables);
     for path in allowed.executables.iter().flatten() {
@@ -266,11 +237,7 @@ fn granted(wanted: &Grants, allowed: &AllowedGrants) -> Grants {
             executables.push(path.clone());
         }
     }
-    Grants {
-        executables,
-        env: both(&wanted.env, &allowed.env),
-        files: both(&wanted.files, &allowed.files),
-    }
+    Grants { executables, env: both(&wanted.env, &allowed.env), files: both(&wanted.files, &allowed.files) }
 }
 
 fn settings_json(wanted: &toml::Table, ours: &toml::Table) -> Result<String, String> {
@@ -278,9 +245,7 @@ fn settings_json(wanted: &toml::Table, ours: &toml::Table) -> Result<String, Str
     settings.extend(ours.clone());
     let text = json(toml::Value::Table(settings)).to_string();
     if text.len() > SETTINGS_BYTES_MAX {
-        return Err(format!(
-            "`[settings]` may have at most {SETTINGS_BYTES_MAX} bytes as JSON"
-        ));
+        return Err(format!("`[settings]` may have at most {SETTINGS_BYTES_MAX} bytes as JSON"));
     }
     Ok(text)
 }
@@ -294,11 +259,9 @@ fn json(value: toml::Value) -> serde_json::Value {
         toml::Value::Boolean(truth) => truth.into(),
         toml::Value::Datetime(time) => time.to_string().into(),
         toml::Value::Array(values) => values.into_iter().map(json).collect(),
-        toml::Value::Table(table) => table
-            .into_iter()
-            .map(|(key, value)| (key, json(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
+        toml::Value::Table(table) => {
+            table.into_iter().map(|(key, value)| (key, json(value))).collect::<serde_json::Map<_, _>>().into()
+        }
     }
 }
 
@@ -342,9 +305,8 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_a_default() {
-        let terms = parse("id = 'p'\nkind = 'policy'")
-            .under(&PluginConfig::default(), Limits::default())
-            .expect("good terms");
+        let terms =
+            parse("id = 'p'\nkind = 'policy'").under(&PluginConfig::default(), Limits::default()).expect("good terms");
         assert_eq!(terms.order, 100);
         assert!(terms.enabled && !terms.required);
         assert_eq!(terms.mode, PolicyMode::Enforce);
@@ -359,43 +321,19 @@ mod tests {
                 "id = 'p'\nkind = 'polcy'",
                 "line 2, `kind = 'polcy'`: unknown variant `polcy`, expected `policy` or `provider`",
             ),
-            (
-                "id = 'p'\nkind = 'policy'\ngrant = 1",
-                "unknown field `grant`, expected one of",
-            ),
+            ("id = 'p'\nkind = 'policy'\ngrant = 1", "unknown field `grant`, expected one of"),
             (
                 "id = 'p'\nkind = 'policy'\n[limits]\nmemory = 1",
                 "unknown field `memory`, expected `memory_mb` or `deadline_ms`",
             ),
-            (
-                "id = 'p'\nkind = 'policy'\n[limits]\nmemory_mb = 0",
-                "`memory_mb` must be 1 to 512, not 0",
-            ),
+            ("id = 'p'\nkind = 'policy'\n[limits]\nmemory_mb = 0", "`memory_mb` must be 1 to 512, not 0"),
             ("id = 'P'\nkind = 'policy'", "`id`: must be 1 to 64 of a-z"),
-            (
-                "id = 'p'\nkind = 'policy'\nmode = 'advise'",
-                "expected one of `enforce`, `monitor`, `off`",
-            ),
-            (
-                "id = 'p'\nkind = 'policy'\nsha256 = 'abc'",
-                "`sha256` must be 64 hexadecimal digits",
-            ),
-            (
-                "id = 'p'\nkind = 'provider'\nrequired = true",
-                "`mode` and `required` are for policies",
-            ),
-            (
-                "id = 'p'\nkind = 'policy'\n[grants]\nenv = ['A']",
-                "`[grants]` are for providers",
-            ),
-            (
-                "id = 'p'\nkind = 'provider'\n[grants]\nenv = ['LD_PRELOAD']",
-                "`env`: \"LD_PRELOAD\"",
-            ),
-            (
-                "id = 'p'\nkind = 'provider'\n[grants]\nexecutables = ['../sh']",
-                "`executables`: \"../sh\"",
-            ),
+            ("id = 'p'\nkind = 'policy'\nmode = 'advise'", "expected one of `enforce`, `monitor`, `off`"),
+            ("id = 'p'\nkind = 'policy'\nsha256 = 'abc'", "`sha256` must be 64 hexadecimal digits"),
+            ("id = 'p'\nkind = 'provider'\nrequired = true", "`mode` and `required` are for policies"),
+            ("id = 'p'\nkind = 'policy'\n[grants]\nenv = ['A']", "`[grants]` are for providers"),
+            ("id = 'p'\nkind = 'provider'\n[grants]\nenv = ['LD_PRELOAD']", "`env`: \"LD_PRELOAD\""),
+            ("id = 'p'\nkind = 'provider'\n[grants]\nexecutables = ['../sh']", "`executables`: \"../sh\""),
             ("kind = 'policy'", "missing field `id`"),
         ];
         for (text, expected) in cases {
@@ -419,17 +357,9 @@ mod tests {
             "#,
         )
         .expect("a good configuration");
-        let terms = parse(PROVIDER)
-            .under(&config, Limits::default())
-            .expect("good terms");
+        let terms = parse(PROVIDER).under(&config, Limits::default()).expect("good terms");
         assert!(!terms.enabled);
-        assert_eq!(
-            terms.limits,
-            Limits {
-                memory_mb: 64,
-                deadline_ms: 250
-            }
-        );
+        assert_eq!(terms.limits, Limits { memory_mb: 64, deadline_ms: 250 });
         assert_eq!(terms.grants.executables, ["/opt/bin/claude"]);
         assert_eq!(terms.grants.env, ["TERM"]);
         assert_eq!(terms.grants.files, ["mcp.json"]);

@@ -83,26 +83,16 @@ pub(super) struct Author<'a> {
 }
 
 /// Checks a plan. The error says which field is not acceptable and why.
-pub(super) fn check(
-    plan: Plan,
-    site: &LaunchSite,
-    author: &Author<'_>,
-) -> Result<CheckedPlan, String> {
+pub(super) fn check(plan: Plan, site: &LaunchSite, author: &Author<'_>) -> Result<CheckedPlan, String> {
     sizes(&plan)?;
     program(&plan.program, author)?;
     if plan.cwd != site.cwd {
-        return Err(format!(
-            "cwd: {:?} is not the approved {:?}",
-            plan.cwd, site.cwd
-        ));
+        return Err(format!("cwd: {:?} is not the approved {:?}", plan.cwd, site.cwd));
     }
     environment(&plan, site, author.grants)?;
     files(&plan, author.grants)?;
     if plan.ready.settle_ms > SETTLE_MS_MAX {
-        return Err(format!(
-            "ready.settle-ms: {} is more than {SETTLE_MS_MAX}",
-            plan.ready.settle_ms
-        ));
+        return Err(format!("ready.settle-ms: {} is more than {SETTLE_MS_MAX}", plan.ready.settle_ms));
     }
     Ok(CheckedPlan {
         sha256: hash(&plan),
@@ -119,11 +109,7 @@ fn sizes(plan: &Plan) -> Result<(), String> {
         ("args", plan.args.len(), ARGS_MAX),
         ("env", plan.env.len(), ENV_MAX),
         ("files", plan.files.len(), FILES_MAX),
-        (
-            "ready.screen-texts",
-            plan.ready.screen_texts.len(),
-            SCREEN_TEXTS_MAX,
-        ),
+        ("ready.screen-texts", plan.ready.screen_texts.len(), SCREEN_TEXTS_MAX),
     ];
     for (field, length, max) in lists {
         if length > max {
@@ -137,43 +123,22 @@ fn sizes(plan: &Plan) -> Result<(), String> {
         }
         // The contents of a file go through no system call as a whole: only the total counts.
         if text.len() > STRING_BYTES_MAX && !field.ends_with("contents") {
-            return Err(format!(
-                "{field}: {} bytes are more than {STRING_BYTES_MAX}",
-                text.len()
-            ));
+            return Err(format!("{field}: {} bytes are more than {STRING_BYTES_MAX}", text.len()));
         }
         total += text.len();
     }
     if total > TOTAL_BYTES_MAX {
-        return Err(format!(
-            "the plan has {total} bytes of text, more than {TOTAL_BYTES_MAX}"
-        ));
+        return Err(format!("the plan has {total} bytes of text, more than {TOTAL_BYTES_MAX}"));
     }
     Ok(())
 }
 
 /// Every string of a plan, with the name of its field.
 fn strings(plan: &Plan) -> Vec<(String, &str)> {
-    let mut strings = vec![
-        ("program".to_owned(), plan.program.as_str()),
-        ("cwd".to_owned(), plan.cwd.as_str()),
-    ];
+    let mut strings = vec![("program".to_owned(), plan.program.as_str()), ("cwd".to_owned(), plan.cwd.as_str())];
     let numbered = |name: &'static str| move |(index, text)| (format!("{name}[{index}]"), text);
-    strings.extend(
-        plan.args
-            .iter()
-            .map(String::as_str)
-            .enumerate()
-            .map(numbered("args")),
-    );
-    strings.extend(
-        plan.ready
-            .screen_texts
-            .iter()
-            .map(String::as_str)
-            .enumerate()
-            .map(numbered("ready.screen-texts")),
-    );
+    strings.extend(plan.args.iter().map(String::as_str).enumerate().map(numbered("args")));
+    strings.extend(plan.ready.screen_texts.iter().map(String::as_str).enumerate().map(numbered("ready.screen-texts")));
     for (index, variable) in plan.env.iter().enumerate() {
         let (EnvValue::Literal(value) | EnvValue::FromHost(value)) = &variable.value;
         strings.push((format!("env[{index}].name"), &variable.name));
@@ -193,27 +158,14 @@ fn program(program: &str, author: &Author<'_>) -> Result<(), String> {
     check_executable(program).map_err(|problem| format!("program: {program:?} {problem}"))?;
     // A bare name never stands for an absolute path: the plugin would choose which of all files
     // of that name is run, one it had written itself among them.
-    if !author
-        .grants
+    if !author.grants.executables.iter().any(|granted| granted == program) {
+        return Err(format!("program: {program:?} is not granted; granted are {:?}", author.grants.executables));
+    }
+    let described = author
         .executables
         .iter()
-        .any(|granted| granted == program)
-    {
-        return Err(format!(
-            "program: {program:?} is not granted; granted are {:?}",
-            author.grants.executables
-        ));
-    }
-    let described = author.executables.iter().any(|described| {
-        described == program || file_name_of_absolute(program) == Some(described.as_str())
-    });
-    if described {
-        Ok(())
-    } else {
-        Err(format!(
-            "program: {program:?} is not among the executables described"
-        ))
-    }
+        .any(|described| described == program || file_name_of_absolute(program) == Some(described.as_str()));
+    if described { Ok(()) } else { Err(format!("program: {program:?} is not among the executables described")) }
 }
 
 fn environment(plan: &Plan, site: &LaunchSite, grants: &Grants) -> Result<(), String> {
@@ -228,18 +180,13 @@ fn environment(plan: &Plan, site: &LaunchSite, grants: &Grants) -> Result<(), St
         if !grants.env.contains(&variable.name) {
             return refuse("is not granted");
         }
-        if plan.env[..index]
-            .iter()
-            .any(|earlier| earlier.name == variable.name)
-        {
+        if plan.env[..index].iter().any(|earlier| earlier.name == variable.name) {
             return refuse("is there twice");
         }
         if let EnvValue::FromHost(name) = &variable.value
             && !(grants.env.contains(name) && site.host_variables.contains(name))
         {
-            return refuse(&format!(
-                "takes the host's {name:?}, which is not granted or not offered"
-            ));
+            return refuse(&format!("takes the host's {name:?}, which is not granted or not offered"));
         }
     }
     Ok(())
@@ -254,10 +201,7 @@ fn files(plan: &Plan, grants: &Grants) -> Result<(), String> {
         if !grants.files.contains(&file.name) {
             return refuse("is not granted");
         }
-        if plan.files[..index]
-            .iter()
-            .any(|earlier| earlier.name == file.name)
-        {
+        if plan.files[..index].iter().any(|earlier| earlier.name == file.name) {
             return refuse("is there twice");
         }
     }
@@ -288,9 +232,7 @@ pub(super) fn check_executable(program: &str) -> Result<(), String> {
 /// The last component of an absolute path without detours.
 pub(super) fn file_name_of_absolute(path: &str) -> Option<&str> {
     let rest = path.strip_prefix('/')?;
-    let straight = rest
-        .split('/')
-        .all(|part| !part.is_empty() && part != "." && part != "..");
+    let straight = rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     straight.then(|| rest.rsplit('/').next()).flatten()
 }
 
@@ -298,14 +240,10 @@ pub(super) fn file_name_of_absolute(path: &str) -> Option<&str> {
 pub(super) fn check_env_name(name: &str) -> Result<(), String> {
     let mut bytes = name.bytes();
     let portable = name.len() <= 128
-        && bytes
-            .next()
-            .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !portable {
-        return Err(
-            "must be letters, digits and `_`, at most 128, not beginning with a digit".into(),
-        );
+        return Err("must be letters, digits and `_`, at most 128, not beginning with a digit".into());
     }
     // These decide what code is run, so no grant covers them.
     let loader = name.starts_with("LD_") || name.starts_with("DYLD_");

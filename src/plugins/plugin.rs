@@ -119,13 +119,7 @@ pub struct Rejection {
 
 impl Rejection {
     pub(super) fn new(stage: Stage, reason: impl Into<String>) -> Self {
-        Self {
-            stage,
-            reason: reason.into(),
-            digest: None,
-            at: super::now(),
-            passing: false,
-        }
+        Self { stage, reason: reason.into(), digest: None, at: super::now(), passing: false }
     }
 
     /// Whether this is the same trouble, at whatever time.

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::domain::control::{
-    Context, Control, ControlKind, Decision, Outcome, PolicyMode, Spawn, Verdict, VerdictKind,
-    VerdictRecord,
+    Context, Control, ControlKind, Decision, Outcome, PolicyMode, Spawn, Verdict, VerdictKind, VerdictRecord,
 };
 use crate::domain::path::{PathFacts, is_within, normalise};
 
@@ -58,46 +57,25 @@ pub(super) async fn decide<'a>(
         let id = plugin.terms.id.clone();
         let outcome = match ruling {
             Ruling::Allowed => continue,
-            Ruling::Narrowed {
-                control: narrower, ..
-            } => {
+            Ruling::Narrowed { control: narrower, .. } => {
                 control = *narrower;
                 question = (&control).into();
                 continue;
             }
-            Ruling::Denied { code, reason } => Outcome::Denied {
-                plugin: id,
-                code,
-                reason,
-            },
-            Ruling::Failed { reason, .. } => Outcome::Failed {
-                reason: format!("policy {id} {reason}"),
-                plugin: id,
-            },
+            Ruling::Denied { code, reason } => Outcome::Denied { plugin: id, code, reason },
+            Ruling::Failed { reason, .. } => Outcome::Failed { reason: format!("policy {id} {reason}"), plugin: id },
         };
         return Decision { verdicts, outcome };
     }
-    Decision {
-        verdicts,
-        outcome: Outcome::Allowed(control),
-    }
+    Decision { verdicts, outcome: Outcome::Allowed(control) }
 }
 
 /// What a policy's answer comes to, once the host has looked at it.
 enum Ruling {
     Allowed,
-    Narrowed {
-        control: Box<Control>,
-        reason: String,
-    },
-    Denied {
-        code: String,
-        reason: String,
-    },
-    Failed {
-        code: &'static str,
-        reason: String,
-    },
+    Narrowed { control: Box<Control>, reason: String },
+    Denied { code: String, reason: String },
+    Failed { code: &'static str, reason: String },
 }
 
 async fn rule(
@@ -107,31 +85,18 @@ async fn rule(
     question: &policy_wit::Control,
     context: &policy_wit::Context,
 ) -> Ruling {
-    let failed = |error: CallError| Ruling::Failed {
-        code: error.code(),
-        reason: error.to_string(),
-    };
+    let failed = |error: CallError| Ruling::Failed { code: error.code(), reason: error.to_string() };
     match ask(&plugin.sandbox, policy, question, context).await {
         Ok(Ok(Verdict::Allow)) => Ruling::Allowed,
         Ok(Ok(Verdict::Deny { code, reason })) => Ruling::Denied { code, reason },
-        Ok(Ok(Verdict::Amend {
-            cwd,
-            approval_mode,
-            reason,
-        })) => {
+        Ok(Ok(Verdict::Amend { cwd, approval_mode, reason })) => {
             let amendment = Amendment { cwd, approval_mode };
             match narrow(control, amendment).await {
-                Ok(control) => Ruling::Narrowed {
-                    control: Box::new(control),
-                    reason,
-                },
+                Ok(control) => Ruling::Narrowed { control: Box::new(control), reason },
                 Err(problem) => failed(plugin.sandbox.reject_answer("decide", &problem)),
             }
         }
-        Ok(Err(reason)) => Ruling::Failed {
-            code: "cannot_tell",
-            reason: format!("cannot tell: {reason}"),
-        },
+        Ok(Err(reason)) => Ruling::Failed { code: "cannot_tell", reason: format!("cannot tell: {reason}") },
         Err(error) => failed(error),
     }
 }
@@ -162,39 +127,19 @@ fn accept(verdict: Verdict) -> Result<Verdict, String> {
         Verdict::Allow => Ok(Verdict::Allow),
         Verdict::Deny { code, reason } => {
             let fits = (1..=CODE_BYTES_MAX).contains(&code.len())
-                && code
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+                && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
             if !fits {
-                return Err(format!(
-                    "denial.code: {:?} is not a snake_case word",
-                    clean(&code)
-                ));
+                return Err(format!("denial.code: {:?} is not a snake_case word", clean(&code)));
             }
-            Ok(Verdict::Deny {
-                code,
-                reason: clean(&reason),
-            })
+            Ok(Verdict::Deny { code, reason: clean(&reason) })
         }
-        Verdict::Amend {
-            cwd,
-            approval_mode,
-            reason,
-        } => {
+        Verdict::Amend { cwd, approval_mode, reason } => {
             if let Some(cwd) = &cwd
-                && (cwd.len() > PATH_BYTES_MAX
-                    || cwd.chars().any(char::is_control)
-                    || !cwd.starts_with('/'))
+                && (cwd.len() > PATH_BYTES_MAX || cwd.chars().any(char::is_control) || !cwd.starts_with('/'))
             {
-                return Err(
-                    "amendment.cwd: must be an absolute path without control characters".into(),
-                );
+                return Err("amendment.cwd: must be an absolute path without control characters".into());
             }
-            Ok(Verdict::Amend {
-                cwd,
-                approval_mode,
-                reason: clean(&reason),
-            })
+            Ok(Verdict::Amend { cwd, approval_mode, reason: clean(&reason) })
         }
     }
 }
@@ -207,10 +152,7 @@ struct Amendment {
 /// The control under an amendment, which may take away and never add.
 async fn narrow(control: &Control, amendment: Amendment) -> Result<Control, String> {
     let Control::Spawn(asked) = control else {
-        return Err(format!(
-            "amendment: nothing of a {} can be amended",
-            control.kind().as_str()
-        ));
+        return Err(format!("amendment: nothing of a {} can be amended", control.kind().as_str()));
     };
     let approval_mode = amendment.approval_mode.unwrap_or(asked.approval_mode);
     if approval_mode.is_wider_than(asked.approval_mode) {
@@ -224,21 +166,11 @@ async fn narrow(control: &Control, amendment: Amendment) -> Result<Control, Stri
         Some(path) => narrow_cwd(&asked.cwd, path).await?,
         None => asked.cwd.clone(),
     };
-    Ok(Control::Spawn(Spawn {
-        approval_mode,
-        cwd,
-        ..asked.clone()
-    }))
+    Ok(Control::Spawn(Spawn { approval_mode, cwd, ..asked.clone() }))
 }
 
 async fn narrow_cwd(asked: &PathFacts, given: String) -> Result<PathFacts, String> {
-    let outside = |path: &Path| {
-        format!(
-            "amendment.cwd: {} is not in {}",
-            path.display(),
-            asked.effective()
-        )
-    };
+    let outside = |path: &Path| format!("amendment.cwd: {} is not in {}", path.display(), asked.effective());
     let normalised = normalise(Path::new(&given));
     let resolved = match &asked.resolved {
         // Another host will start it, and asks its own policies with its own facts.
@@ -252,37 +184,22 @@ async fn narrow_cwd(asked: &PathFacts, given: String) -> Result<PathFacts, Strin
         Some(base) => {
             let real = tokio::fs::canonicalize(&normalised)
                 .await
-                .map_err(|error| {
-                    format!(
-                        "amendment.cwd: cannot resolve {}: {error}",
-                        normalised.display()
-                    )
-                })?;
+                .map_err(|error| format!("amendment.cwd: cannot resolve {}: {error}", normalised.display()))?;
             if !is_within(&real, Path::new(base)) {
                 return Err(outside(&real));
             }
             Some(real.to_string_lossy().into_owned())
         }
     };
-    Ok(PathFacts {
-        given,
-        normalised: normalised.to_string_lossy().into_owned(),
-        resolved,
-    })
+    Ok(PathFacts { given, normalised: normalised.to_string_lossy().into_owned(), resolved })
 }
 
 fn record(plugin: &Plugin, ruling: &Ruling, micros: u64) -> VerdictRecord {
     let (verdict, code, reason) = match ruling {
         Ruling::Allowed => (VerdictKind::Allow, None, None),
         Ruling::Narrowed { reason, .. } => (VerdictKind::Amend, None, Some(reason.clone())),
-        Ruling::Denied { code, reason } => {
-            (VerdictKind::Deny, Some(code.clone()), Some(reason.clone()))
-        }
-        Ruling::Failed { code, reason } => (
-            VerdictKind::Error,
-            Some((*code).to_owned()),
-            Some(reason.clone()),
-        ),
+        Ruling::Denied { code, reason } => (VerdictKind::Deny, Some(code.clone()), Some(reason.clone())),
+        Ruling::Failed { code, reason } => (VerdictKind::Error, Some((*code).to_owned()), Some(reason.clone())),
     };
     VerdictRecord {
         plugin: plugin.terms.id.clone(),

@@ -1,9 +1,7 @@
 //! Asking a provider: for a plan, how to show a message, how to stop.
 
 use crate::domain::control::ApprovalMode;
-use crate::domain::plan::{
-    IncomingMessage, LaunchSite, Plan, Presentation, SpawnRequest, StopPlan, StopReason,
-};
+use crate::domain::plan::{IncomingMessage, LaunchSite, Plan, Presentation, SpawnRequest, StopPlan, StopReason};
 
 use super::bindings::{provider, provider_wit};
 use super::guest_log::clean;
@@ -124,17 +122,11 @@ pub(super) async fn present(
             provider.call_present(&mut store, &message).await
         })
         .await;
-    call.end(store, ended, |answer| {
-        accept_presentation(answer.into()).map_err(CallError::Output)
-    })
+    call.end(store, ended, |answer| accept_presentation(answer.into()).map_err(CallError::Output))
 }
 
 /// How a running session is asked to end.
-pub(super) async fn stop(
-    plugin: &Plugin,
-    provider: &Provider,
-    reason: StopReason,
-) -> Result<StopPlan, CallError> {
+pub(super) async fn stop(plugin: &Plugin, provider: &Provider, reason: StopReason) -> Result<StopPlan, CallError> {
     let (call, mut store) = plugin.sandbox.enter("stop").await?;
     let ended = call
         .run(async {
@@ -143,34 +135,24 @@ pub(super) async fn stop(
             provider.call_stop(&mut store, reason.into()).await
         })
         .await;
-    call.end(store, ended, |answer| {
-        accept_stop_plan(answer.into()).map_err(CallError::Output)
-    })
+    call.end(store, ended, |answer| accept_stop_plan(answer.into()).map_err(CallError::Output))
 }
 
 fn accept_presentation(mut presentation: Presentation) -> Result<Presentation, String> {
     check_keys("presentation.keys-before", &presentation.keys_before)?;
     if presentation.text.len() > TEXT_BYTES_MAX {
-        return Err(format!(
-            "presentation.text: {} bytes are more than {TEXT_BYTES_MAX}",
-            presentation.text.len()
-        ));
+        return Err(format!("presentation.text: {} bytes are more than {TEXT_BYTES_MAX}", presentation.text.len()));
     }
     // What the text holds comes from any agent at all. In a terminal a control character is a
     // key: Escape would end the paste, and what follows would be pressed.
-    presentation
-        .text
-        .retain(|character| matches!(character, '\n' | '\t') || !character.is_control());
+    presentation.text.retain(|character| matches!(character, '\n' | '\t') || !character.is_control());
     Ok(presentation)
 }
 
 fn accept_stop_plan(plan: StopPlan) -> Result<StopPlan, String> {
     check_keys("stop-plan.keys", &plan.keys)?;
     if plan.grace_ms > GRACE_MS_MAX {
-        return Err(format!(
-            "stop-plan.grace-ms: {} is more than {GRACE_MS_MAX}",
-            plan.grace_ms
-        ));
+        return Err(format!("stop-plan.grace-ms: {} is more than {GRACE_MS_MAX}", plan.grace_ms));
     }
     Ok(plan)
 }
@@ -179,23 +161,15 @@ fn accept_stop_plan(plan: StopPlan) -> Result<StopPlan, String> {
 /// a flag.
 fn check_keys(field: &str, keys: &[String]) -> Result<(), String> {
     if keys.len() > KEYS_MAX {
-        return Err(format!(
-            "{field}: {} keys are more than {KEYS_MAX}",
-            keys.len()
-        ));
+        return Err(format!("{field}: {} keys are more than {KEYS_MAX}", keys.len()));
     }
     let named = |key: &String| {
         (1..=KEY_BYTES_MAX).contains(&key.len())
             && !key.starts_with('-')
-            && key
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     match keys.iter().find(|key| !named(key)) {
-        Some(key) => Err(format!(
-            "{field}: {:?} is not the name of a key",
-            clean(key)
-        )),
+        Some(key) => Err(format!("{field}: {:?} is not the name of a key", clean(key))),
         None => Ok(()),
     }
 }
@@ -203,9 +177,7 @@ fn check_keys(field: &str, keys: &[String]) -> Result<(), String> {
 impl From<provider_wit::PlanError> for PlanRefusal {
     fn from(error: provider_wit::PlanError) -> Self {
         match error {
-            provider_wit::PlanError::UnsupportedApprovalMode(mode) => {
-                Self::UnsupportedApprovalMode(mode.into())
-            }
+            provider_wit::PlanError::UnsupportedApprovalMode(mode) => Self::UnsupportedApprovalMode(mode.into()),
             provider_wit::PlanError::PromptNotSupported => Self::PromptNotSupported,
             provider_wit::PlanError::Invalid(text) => Self::Invalid(clean(&text)),
             provider_wit::PlanError::Other(text) => Self::Other(clean(&text)),
@@ -227,11 +199,8 @@ mod tests {
 
     #[test]
     fn escape_sequences_are_taken_out_of_a_message() {
-        let shown = accept_presentation(presentation(
-            &["Escape", "C-c"],
-            "a\x1b[201~\rrm -rf\n\tb\u{9b}\0",
-        ))
-        .expect("acceptable");
+        let shown = accept_presentation(presentation(&["Escape", "C-c"], "a\x1b[201~\rrm -rf\n\tb\u{9b}\0"))
+            .expect("acceptable");
         assert_eq!(shown.text, "a[201~rm -rf\n\tb");
     }
 
@@ -246,10 +215,7 @@ mod tests {
 
     #[test]
     fn a_stop_has_an_end() {
-        let plan = |grace_ms| StopPlan {
-            keys: vec!["C-d".into()],
-            grace_ms,
-        };
+        let plan = |grace_ms| StopPlan { keys: vec!["C-d".into()], grace_ms };
         assert!(accept_stop_plan(plan(GRACE_MS_MAX)).is_ok());
         assert!(accept_stop_plan(plan(GRACE_MS_MAX + 1)).is_err());
     }

@@ -78,10 +78,7 @@ impl Registry {
             workshop,
             directory,
             required,
-            embedded: embedded
-                .into_iter()
-                .map(|embedded| (id_of(embedded.manifest), embedded))
-                .collect(),
+            embedded: embedded.into_iter().map(|embedded| (id_of(embedded.manifest), embedded)).collect(),
             built_in: BTreeMap::new(),
             folders: BTreeMap::new(),
             generations: BTreeMap::new(),
@@ -121,21 +118,16 @@ impl Registry {
         let mut again = self.remove_missing(&listed, look);
         for (name, signature, path) in listed {
             if !signature.is_settled() {
-                again = Some(again.map_or(UNSETTLED_RECHECK, |again: Duration| {
-                    again.min(UNSETTLED_RECHECK)
-                }));
+                again = Some(again.map_or(UNSETTLED_RECHECK, |again: Duration| again.min(UNSETTLED_RECHECK)));
             }
-            self.look_at_folder(&root, name, &path, signature, look)
-                .await;
+            self.look_at_folder(&root, name, &path, signature, look).await;
         }
         again
     }
 
     async fn look_at_embedded(&mut self, id: String, embedded: Embedded, look: Look) {
         let mut place = self.built_in.remove(&id).unwrap_or_default();
-        if place.active.is_none()
-            && (place.tried.is_none() || look == Look::Everything || place.is_passing())
-        {
+        if place.active.is_none() && (place.tried.is_none() || look == Look::Everything || place.is_passing()) {
             let source = Source {
                 origin: Origin::BuiltIn,
                 name: id.clone(),
@@ -147,20 +139,10 @@ impl Registry {
         self.built_in.insert(id, place);
     }
 
-    async fn look_at_folder(
-        &mut self,
-        root: &Path,
-        name: String,
-        path: &Path,
-        signature: Signature,
-        look: Look,
-    ) {
+    async fn look_at_folder(&mut self, root: &Path, name: String, path: &Path, signature: Signature, look: Look) {
         let mut place = self.folders.remove(&name).unwrap_or_default();
         place.missing_since = None;
-        let unchanged = place
-            .signature
-            .as_ref()
-            .is_some_and(|earlier| signature.is_still(earlier));
+        let unchanged = place.signature.as_ref().is_some_and(|earlier| signature.is_still(earlier));
         if look == Look::Everything || !unchanged || place.is_passing() {
             let (root, path) = (root.to_owned(), path.to_owned());
             match blocking(move || folder::read(&root, &path)).await {
@@ -175,8 +157,7 @@ impl Registry {
                 }
                 Err(reason) => {
                     place.tried = None;
-                    let status =
-                        PluginStatus::unknown(&name, Origin::Directory, PluginState::Rejected);
+                    let status = PluginStatus::unknown(&name, Origin::Directory, PluginState::Rejected);
                     self.reject(&mut place, status, Rejection::new(Stage::Read, reason));
                 }
             }
@@ -188,19 +169,12 @@ impl Registry {
     /// Makes of a source what can be made of it, unless that has been done before.
     async fn load(&mut self, place: &mut Place, source: Source, look: Look) {
         let fingerprint = source.fingerprint();
-        if place
-            .active
-            .as_ref()
-            .is_some_and(|active| active.fingerprint == fingerprint)
-        {
+        if place.active.as_ref().is_some_and(|active| active.fingerprint == fingerprint) {
             self.dirty |= place.idle.take().is_some();
             place.tried = Some(fingerprint);
             return;
         }
-        if place.tried.as_ref() == Some(&fingerprint)
-            && look == Look::Changed
-            && !place.is_passing()
-        {
+        if place.tried.as_ref() == Some(&fingerprint) && look == Look::Changed && !place.is_passing() {
             return;
         }
         place.tried = Some(fingerprint.clone());
@@ -211,10 +185,8 @@ impl Registry {
             Err(rejection) => return self.reject(place, status, rejection),
         };
         place.required = terms.required && terms.enabled;
-        status = PluginStatus {
-            digest: status.digest,
-            ..PluginStatus::of(&terms, source.origin, PluginState::Rejected)
-        };
+        status =
+            PluginStatus { digest: status.digest, ..PluginStatus::of(&terms, source.origin, PluginState::Rejected) };
         if let Some(kind) = self.kind_of_built_in(&source)
             && kind != terms.kind
         {
@@ -248,11 +220,7 @@ impl Registry {
         if source.origin == Origin::BuiltIn {
             return None;
         }
-        self.built_in
-            .get(&source.name)?
-            .active
-            .as_ref()
-            .map(|plugin| plugin.terms.kind)
+        self.built_in.get(&source.name)?.active.as_ref().map(|plugin| plugin.terms.kind)
     }
 
     fn activate(&mut self, place: &mut Place, plugin: Plugin) {
@@ -279,11 +247,7 @@ impl Registry {
             self.changed(ChangeKind::Disabled, status.clone());
         }
         self.dirty = true;
-        *place = Place {
-            idle: Some(status),
-            tried: place.tried.take(),
-            ..Place::default()
-        };
+        *place = Place { idle: Some(status), tried: place.tried.take(), ..Place::default() };
     }
 
     fn reject(&mut self, place: &mut Place, mut status: PluginStatus, mut rejection: Rejection) {
@@ -293,12 +257,7 @@ impl Registry {
             return;
         }
         let stage = rejection.stage.as_str();
-        tracing::warn!(
-            plugin.id = status.id,
-            stage,
-            "plugin is rejected: {}",
-            rejection.reason
-        );
+        tracing::warn!(plugin.id = status.id, stage, "plugin is rejected: {}", rejection.reason);
         metrics::counter!(RELOAD_TOTAL, "result" => "rejected", "stage" => stage).increment(1);
         status.error = Some(rejection);
         self.changed(ChangeKind::Rejected, status.clone());
@@ -306,11 +265,7 @@ impl Registry {
     }
 
     /// Takes out the folders that are gone for good.
-    fn remove_missing(
-        &mut self,
-        listed: &[(String, Signature, PathBuf)],
-        look: Look,
-    ) -> Option<Duration> {
+    fn remove_missing(&mut self, listed: &[(String, Signature, PathBuf)], look: Look) -> Option<Duration> {
         let now = Instant::now();
         let mut again = None;
         let mut gone = Vec::new();
@@ -332,9 +287,8 @@ impl Registry {
             };
             tracing::info!(plugin.id = name, "plugin is removed");
             let status = place.active.map(|plugin| plugin.status()).or(place.idle);
-            let status = status.unwrap_or_else(|| {
-                PluginStatus::unknown(&name, Origin::Directory, PluginState::Disabled)
-            });
+            let status =
+                status.unwrap_or_else(|| PluginStatus::unknown(&name, Origin::Directory, PluginState::Disabled));
             self.changed(ChangeKind::Removed, status);
         }
         again
@@ -347,10 +301,7 @@ impl Registry {
         let Some(place) = self.folders.get_mut(id) else {
             return;
         };
-        let Some(failing) = place
-            .active
-            .clone()
-            .filter(|active| active.sandbox.generation == trouble.generation)
+        let Some(failing) = place.active.clone().filter(|active| active.sandbox.generation == trouble.generation)
         else {
             return;
         };
@@ -368,20 +319,10 @@ impl Registry {
                 ),
             )
         };
-        tracing::warn!(
-            plugin.id = id,
-            plugin.generation = trouble.generation,
-            "plugin {}",
-            rejection.reason
-        );
+        tracing::warn!(plugin.id = id, plugin.generation = trouble.generation, "plugin {}", rejection.reason);
         metrics::counter!(RELOAD_TOTAL, "result" => "rejected", "stage" => rejection.stage.as_str()).increment(1);
-        metrics::gauge!(GENERATION, "plugin" => id.to_owned())
-            .set(restored.sandbox.generation as f64);
-        let status = PluginStatus {
-            state: PluginState::Rejected,
-            error: Some(rejection),
-            ..failing.status()
-        };
+        metrics::gauge!(GENERATION, "plugin" => id.to_owned()).set(restored.sandbox.generation as f64);
+        let status = PluginStatus { state: PluginState::Rejected, error: Some(rejection), ..failing.status() };
         place.active = before;
         place.idle = Some(status.clone());
         self.changed(ChangeKind::Rejected, status);
@@ -425,11 +366,7 @@ impl Registry {
         let by_manifest = self
             .folders
             .iter()
-            .chain(
-                self.built_in
-                    .iter()
-                    .filter(|(id, _)| !self.folders.contains_key(*id)),
-            )
+            .chain(self.built_in.iter().filter(|(id, _)| !self.folders.contains_key(*id)))
             .filter(|(_, place)| place.required)
             .map(|(id, _)| id);
         let mut required: Vec<&String> = self.required.iter().chain(by_manifest).collect();
@@ -437,30 +374,16 @@ impl Registry {
         required.dedup();
         required.retain(|&id| {
             !active.iter().any(|plugin| {
-                plugin.terms.id == *id
-                    && plugin.policy().is_some()
-                    && plugin.terms.mode != PolicyMode::Off
+                plugin.terms.id == *id && plugin.policy().is_some() && plugin.terms.mode != PolicyMode::Off
             })
         });
-        required
-            .into_iter()
-            .map(|id| Missing {
-                id: id.clone(),
-                reason: self.why_not(id),
-            })
-            .collect()
+        required.into_iter().map(|id| Missing { id: id.clone(), reason: self.why_not(id) }).collect()
     }
 
     fn why_not(&self, id: &str) -> String {
         let places = [self.folders.get(id), self.built_in.get(id)];
-        match places
-            .into_iter()
-            .flatten()
-            .find_map(|place| place.idle.as_ref())
-        {
-            Some(PluginStatus {
-                error: Some(error), ..
-            }) => error.reason.clone(),
+        match places.into_iter().flatten().find_map(|place| place.idle.as_ref()) {
+            Some(PluginStatus { error: Some(error), .. }) => error.reason.clone(),
             Some(_) => "it is disabled".to_owned(),
             None => "there is no active policy of this id".to_owned(),
         }
@@ -470,11 +393,7 @@ impl Registry {
 impl Place {
     /// Whether a built-in plugin of the same id has to give way.
     fn takes_its_id(&self) -> bool {
-        self.active.is_some()
-            || self
-                .idle
-                .as_ref()
-                .is_some_and(|idle| idle.state == PluginState::Disabled)
+        self.active.is_some() || self.idle.as_ref().is_some_and(|idle| idle.state == PluginState::Disabled)
     }
 
     /// Whether the latest rejection may pass by itself.
@@ -487,15 +406,9 @@ impl Place {
 /// The id in a manifest that was compiled into the relay.
 fn id_of(manifest: &str) -> String {
     let table: toml::Table = manifest.parse().unwrap_or_default();
-    table
-        .get("id")
-        .and_then(toml::Value::as_str)
-        .unwrap_or("built-in")
-        .to_owned()
+    table.get("id").and_then(toml::Value::as_str).unwrap_or("built-in").to_owned()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -1,8 +1,7 @@
 //! Harmless questions, put to every candidate before it goes live.
 
 use crate::domain::control::{
-    AgentFacts, ApprovalMode, CallerFacts, Context, Control, ControlKind, ControlTarget, Site,
-    Spawn,
+    AgentFacts, ApprovalMode, CallerFacts, Context, Control, ControlKind, ControlTarget, Site, Spawn,
 };
 use crate::domain::path::PathFacts;
 use crate::domain::plan::{LaunchSite, SpawnRequest};
@@ -70,19 +69,11 @@ pub(super) fn site(grants: &Grants) -> LaunchSite {
 }
 
 fn place() -> Site {
-    Site {
-        orchestrator: None,
-        hostname: "probe".into(),
-        base_dir: path("/srv/work"),
-    }
+    Site { orchestrator: None, hostname: "probe".into(), base_dir: path("/srv/work") }
 }
 
 fn path(path: &str) -> PathFacts {
-    PathFacts {
-        given: path.into(),
-        normalised: path.into(),
-        resolved: Some(path.into()),
-    }
+    PathFacts { given: path.into(), normalised: path.into(), resolved: Some(path.into()) }
 }
 
 fn agent() -> AgentFacts {

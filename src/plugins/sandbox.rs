@@ -105,10 +105,7 @@ impl Sandbox {
     ///
     /// The store is given away beside the call, so that dropping the caller's future drops it
     /// before the room it takes.
-    pub(super) async fn enter(
-        &self,
-        func: &'static str,
-    ) -> Result<(Call<'_>, Store<Host>), CallError> {
+    pub(super) async fn enter(&self, func: &'static str) -> Result<(Call<'_>, Store<Host>), CallError> {
         let room = async {
             let own = self.slots.acquire().await.ok()?;
             Some((own, self.engine.calls().acquire().await.ok()?))
@@ -117,24 +114,15 @@ impl Sandbox {
             self.count(func, "overloaded");
             return Err(CallError::Overloaded);
         };
-        let call = Call {
-            sandbox: self,
-            func,
-            started: Instant::now(),
-            _ticking: self.engine.ticking(),
-            _permits: permits,
-        };
+        let call =
+            Call { sandbox: self, func, started: Instant::now(), _ticking: self.engine.ticking(), _permits: permits };
         let store = self.store(call.started);
         Ok((call, store))
     }
 
     fn store(&self, started: Instant) -> Store<Host> {
-        let mut store = self.engine.store(Host::new(
-            Arc::clone(&self.plugin),
-            Arc::clone(&self.settings),
-            self.limits,
-            self.wasi,
-        ));
+        let mut store =
+            self.engine.store(Host::new(Arc::clone(&self.plugin), Arc::clone(&self.settings), self.limits, self.wasi));
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.set_max_component_handles(HANDLES_MAX);
@@ -143,7 +131,7 @@ impl Sandbox {
         let budget = self.budget();
         store.epoch_deadline_callback(move |_| {
             Ok(if started.elapsed() < budget {
-                UpdateDeadline::Yield(1)
+                UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
             } else {
                 UpdateDeadline::Interrupt
             })
@@ -160,18 +148,10 @@ impl Sandbox {
     }
 
     fn failed(&self, func: &'static str, error: &CallError) {
-        tracing::warn!(
-            plugin.id = &*self.plugin,
-            plugin.generation = self.generation,
-            func,
-            "plugin {error}"
-        );
+        tracing::warn!(plugin.id = &*self.plugin, plugin.generation = self.generation, func, "plugin {error}");
         if self.figures.failed(Instant::now()) {
             // A full queue means that trouble is already being looked at.
-            let _ = self.troubles.try_send(Trouble {
-                plugin: Arc::clone(&self.plugin),
-                generation: self.generation,
-            });
+            let _ = self.troubles.try_send(Trouble { plugin: Arc::clone(&self.plugin), generation: self.generation });
         }
     }
 
@@ -200,9 +180,7 @@ pub(super) type Ended<T> = Option<wasmtime::Result<T>>;
 impl Call<'_> {
     /// Runs the guest's part, for as long as it may take.
     pub(super) async fn run<T>(&self, work: impl Future<Output = wasmtime::Result<T>>) -> Ended<T> {
-        tokio::time::timeout(self.sandbox.budget() + SLACK, work)
-            .await
-            .ok()
+        tokio::time::timeout(self.sandbox.budget() + SLACK, work).await.ok()
     }
 
     /// Ends the call: drops the store, judges the answer with `check`, and counts.
@@ -222,20 +200,12 @@ impl Call<'_> {
         let dropped = store.data().log.dropped();
         drop(store);
         if dropped > 0 {
-            tracing::warn!(
-                plugin.id = &*sandbox.plugin,
-                func = self.func,
-                dropped,
-                "plugin wrote too many log lines"
-            );
+            tracing::warn!(plugin.id = &*sandbox.plugin, func = self.func, dropped, "plugin wrote too many log lines");
         }
         sandbox.figures.record(took);
         metrics::histogram!(CALL_SECONDS, "plugin" => sandbox.plugin.to_string(), "func" => self.func)
             .record(took.as_secs_f64());
-        sandbox.count(
-            self.func,
-            result.as_ref().map_or_else(CallError::code, |_| "ok"),
-        );
+        sandbox.count(self.func, result.as_ref().map_or_else(CallError::code, |_| "ok"));
         if let Err(error) = &result {
             sandbox.failed(self.func, error);
         }
@@ -254,9 +224,7 @@ impl Call<'_> {
             return CallError::Deadline(limits.deadline_ms);
         }
         if store.data().memory.denied {
-            return CallError::Memory {
-                limit_mb: limits.memory_mb,
-            };
+            return CallError::Memory { limit_mb: limits.memory_mb };
         }
         if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
             return CallError::Trap(format!("exited with status {}", exit.0));

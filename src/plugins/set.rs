@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::control::{Context, Control, Decision, Outcome};
-use crate::domain::plan::{
-    IncomingMessage, LaunchSite, Presentation, SpawnRequest, StopPlan, StopReason,
-};
+use crate::domain::plan::{IncomingMessage, LaunchSite, Presentation, SpawnRequest, StopPlan, StopReason};
 
 use super::manifest::PluginKind;
 use super::plan_check::CheckedPlan;
@@ -35,21 +33,13 @@ pub(super) struct Missing {
 }
 
 impl PluginSet {
-    pub(super) fn new(
-        active: Vec<Arc<Plugin>>,
-        missing: Vec<Missing>,
-        idle: Vec<PluginStatus>,
-    ) -> Self {
-        let (mut policies, providers): (Vec<_>, Vec<_>) = active
-            .into_iter()
-            .partition(|plugin| plugin.terms.kind == PluginKind::Policy);
+    pub(super) fn new(active: Vec<Arc<Plugin>>, missing: Vec<Missing>, idle: Vec<PluginStatus>) -> Self {
+        let (mut policies, providers): (Vec<_>, Vec<_>) =
+            active.into_iter().partition(|plugin| plugin.terms.kind == PluginKind::Policy);
         policies.sort_by(|a, b| (a.terms.order, &a.terms.id).cmp(&(b.terms.order, &b.terms.id)));
         Self {
             policies,
-            providers: providers
-                .into_iter()
-                .map(|plugin| (plugin.terms.id.clone(), plugin))
-                .collect(),
+            providers: providers.into_iter().map(|plugin| (plugin.terms.id.clone(), plugin)).collect(),
             missing,
             idle,
         }
@@ -78,10 +68,7 @@ impl PluginSet {
                 verdicts: Vec::new(),
                 outcome: Outcome::Failed {
                     plugin: missing.id.clone(),
-                    reason: format!(
-                        "required policy {} is not loaded: {}",
-                        missing.id, missing.reason
-                    ),
+                    reason: format!("required policy {} is not loaded: {}", missing.id, missing.reason),
                 },
             };
         }
@@ -91,9 +78,7 @@ impl PluginSet {
     /// Required policies that are not loaded, each with the reason: while there are any, every
     /// control is refused.
     pub fn missing(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.missing
-            .iter()
-            .map(|missing| (missing.id.as_str(), missing.reason.as_str()))
+        self.missing.iter().map(|missing| (missing.id.as_str(), missing.reason.as_str()))
     }
 
     /// What exactly would be run for this request, checked.
@@ -106,48 +91,31 @@ impl PluginSet {
         let (plugin, guest) = self.provider(provider)?;
         match provider::plan(plugin, guest, request, site).await {
             Ok(Ok(plan)) => Ok(plan),
-            Ok(Err(refusal)) => Err(PluginError::Refused {
-                provider: provider.to_owned(),
-                refusal,
-            }),
+            Ok(Err(refusal)) => Err(PluginError::Refused { provider: provider.to_owned(), refusal }),
             Err(error) => Err(failed(provider, error)),
         }
     }
 
     /// How a message is typed into a session that this provider's program runs in.
-    pub async fn present(
-        &self,
-        provider: &str,
-        message: &IncomingMessage,
-    ) -> Result<Presentation, PluginError> {
+    pub async fn present(&self, provider: &str, message: &IncomingMessage) -> Result<Presentation, PluginError> {
         let (plugin, guest) = self.provider(provider)?;
-        provider::present(plugin, guest, message)
-            .await
-            .map_err(|error| failed(provider, error))
+        provider::present(plugin, guest, message).await.map_err(|error| failed(provider, error))
     }
 
     /// How a session that this provider's program runs in is asked to end.
     pub async fn stop(&self, provider: &str, reason: StopReason) -> Result<StopPlan, PluginError> {
         let (plugin, guest) = self.provider(provider)?;
-        provider::stop(plugin, guest, reason)
-            .await
-            .map_err(|error| failed(provider, error))
+        provider::stop(plugin, guest, reason).await.map_err(|error| failed(provider, error))
     }
 
     fn provider(&self, id: &str) -> Result<(&Plugin, &Provider), PluginError> {
         self.providers
             .get(id)
             .and_then(|plugin| Some((&**plugin, plugin.provider()?)))
-            .ok_or_else(|| PluginError::NotLoaded {
-                provider: id.to_owned(),
-                loaded: self.provider_ids(),
-            })
+            .ok_or_else(|| PluginError::NotLoaded { provider: id.to_owned(), loaded: self.provider_ids() })
     }
 }
 
 fn failed(provider: &str, error: CallError) -> PluginError {
-    PluginError::Failed {
-        provider: provider.to_owned(),
-        error,
-    }
+    PluginError::Failed { provider: provider.to_owned(), error }
 }

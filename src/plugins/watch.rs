@@ -86,15 +86,9 @@ impl Sight {
             }
         });
         if let Err(error) = &watcher {
-            tracing::warn!(
-                "cannot watch for plugin changes, looking every {RESCAN:?} instead: {error}"
-            );
+            tracing::warn!("cannot watch for plugin changes, looking every {RESCAN:?} instead: {error}");
         }
-        Self {
-            directory,
-            watcher: watcher.ok(),
-            watched: None,
-        }
+        Self { directory, watcher: watcher.ok(), watched: None }
     }
 
     /// Watches what is there now. True when that is something new.
@@ -116,11 +110,7 @@ impl Sight {
         let Some((path, identity)) = now else {
             return false;
         };
-        let mode = if path == self.directory {
-            RecursiveMode::Recursive
-        } else {
-            RecursiveMode::NonRecursive
-        };
+        let mode = if path == self.directory { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
         match watcher.watch(&path, mode) {
             Ok(()) => {
                 self.watched = Some((path, identity));
@@ -142,6 +132,5 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 /// Whether an event is about the plugin directory. Reading a file is an event too, the relay's
 /// own reading included, and the parent may hold a busy database.
 fn concerns(event: &Event, directory: &Path) -> bool {
-    !event.kind.is_access()
-        && (event.paths.is_empty() || event.paths.iter().any(|path| path.starts_with(directory)))
+    !event.kind.is_access() && (event.paths.is_empty() || event.paths.iter().any(|path| path.starts_with(directory)))
 }

@@ -2,9 +2,7 @@
 //! is judged where it is used.
 
 use crate::domain::control::{ApprovalMode, ControlKind, Verdict};
-use crate::domain::plan::{
-    EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, SessionFile, StopPlan,
-};
+use crate::domain::plan::{EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, SessionFile, StopPlan};
 
 use super::{policy_wit, provider_wit, types_wit};
 
@@ -37,10 +35,7 @@ impl From<policy_wit::Verdict> for Verdict {
                 approval_mode: amendment.approval_mode.map(Into::into),
                 reason: amendment.reason,
             },
-            policy_wit::Verdict::Deny(denial) => Self::Deny {
-                code: denial.code,
-                reason: denial.reason,
-            },
+            policy_wit::Verdict::Deny(denial) => Self::Deny { code: denial.code, reason: denial.reason },
         }
     }
 }
@@ -54,10 +49,7 @@ impl From<provider_wit::LaunchPlan> for Plan {
             cwd: plan.cwd,
             files: plan.files.into_iter().map(Into::into).collect(),
             prompt: plan.prompt.into(),
-            ready: Readiness {
-                screen_texts: plan.ready.screen_texts,
-                settle_ms: plan.ready.settle_ms,
-            },
+            ready: Readiness { screen_texts: plan.ready.screen_texts, settle_ms: plan.ready.settle_ms },
         }
     }
 }
@@ -76,10 +68,7 @@ impl From<provider_wit::EnvVar> for EnvVar {
 
 impl From<provider_wit::SessionFile> for SessionFile {
     fn from(file: provider_wit::SessionFile) -> Self {
-        Self {
-            name: file.name,
-            contents: file.contents,
-        }
+        Self { name: file.name, contents: file.contents }
     }
 }
 
@@ -96,19 +85,12 @@ impl From<provider_wit::PromptDelivery> for PromptDelivery {
 
 impl From<provider_wit::Presentation> for Presentation {
     fn from(presentation: provider_wit::Presentation) -> Self {
-        Self {
-            keys_before: presentation.keys_before,
-            text: presentation.text,
-            submit: presentation.submit,
-        }
+        Self { keys_before: presentation.keys_before, text: presentation.text, submit: presentation.submit }
     }
 }
 
 impl From<provider_wit::StopPlan> for StopPlan {
     fn from(plan: provider_wit::StopPlan) -> Self {
-        Self {
-            keys: plan.keys,
-            grace_ms: plan.grace_ms,
-        }
+        Self { keys: plan.keys, grace_ms: plan.grace_ms }
     }
 }

@@ -1,8 +1,7 @@
 //! From the relay's values to what guests are given.
 
 use crate::domain::control::{
-    AgentFacts, ApprovalMode, CallerFacts, Context, Control, ControlTarget, RUNNING_MAX,
-    RunningAgent, Site, Spawn,
+    AgentFacts, ApprovalMode, CallerFacts, Context, Control, ControlTarget, RUNNING_MAX, RunningAgent, Site, Spawn,
 };
 use crate::domain::path::PathFacts;
 use crate::domain::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
@@ -21,11 +20,7 @@ impl From<ApprovalMode> for types_wit::ApprovalMode {
 
 impl From<&PathFacts> for types_wit::PathFacts {
     fn from(path: &PathFacts) -> Self {
-        Self {
-            given: path.given.clone(),
-            normalised: path.normalised.clone(),
-            resolved: path.resolved.clone(),
-        }
+        Self { given: path.given.clone(), normalised: path.normalised.clone(), resolved: path.resolved.clone() }
     }
 }
 
@@ -118,12 +113,7 @@ impl From<&Context> for policy_wit::Context {
         Self {
             caller: (&context.caller).into(),
             now_ms: u64::try_from(context.now).unwrap_or(0),
-            running: context
-                .running
-                .iter()
-                .take(RUNNING_MAX)
-                .map(Into::into)
-                .collect(),
+            running: context.running.iter().take(RUNNING_MAX).map(Into::into).collect(),
             extensions: Vec::new(),
         }
     }

@@ -5,11 +5,7 @@ use crate::domain::plan::{EnvVar, Readiness, SessionFile};
 
 fn grants() -> Grants {
     Grants {
-        executables: vec![
-            "claude".into(),
-            "/opt/bin/claude".into(),
-            "/opt/bin/other".into(),
-        ],
+        executables: vec!["claude".into(), "/opt/bin/claude".into(), "/opt/bin/other".into()],
         env: vec!["TERM".into(), "API_KEY".into()],
         files: vec!["mcp.json".into(), "prompt.txt".into()],
     }
@@ -34,31 +30,16 @@ fn good() -> Plan {
         program: "claude".into(),
         args: vec!["--flag".into(), String::new()],
         env: vec![
-            EnvVar {
-                name: "TERM".into(),
-                value: EnvValue::Literal("xterm".into()),
-            },
-            EnvVar {
-                name: "API_KEY".into(),
-                value: EnvValue::FromHost("API_KEY".into()),
-            },
+            EnvVar { name: "TERM".into(), value: EnvValue::Literal("xterm".into()) },
+            EnvVar { name: "API_KEY".into(), value: EnvValue::FromHost("API_KEY".into()) },
         ],
         cwd: "/srv/work".into(),
         files: vec![
-            SessionFile {
-                name: "mcp.json".into(),
-                contents: "{}".into(),
-            },
-            SessionFile {
-                name: "prompt.txt".into(),
-                contents: "x".repeat(STRING_BYTES_MAX + 1),
-            },
+            SessionFile { name: "mcp.json".into(), contents: "{}".into() },
+            SessionFile { name: "prompt.txt".into(), contents: "x".repeat(STRING_BYTES_MAX + 1) },
         ],
         prompt: PromptDelivery::InFile("prompt.txt".into()),
-        ready: Readiness {
-            screen_texts: vec!["ready".into()],
-            settle_ms: SETTLE_MS_MAX,
-        },
+        ready: Readiness { screen_texts: vec!["ready".into()], settle_ms: SETTLE_MS_MAX },
     }
 }
 
@@ -87,10 +68,7 @@ fn refused(expected: &str, change: impl FnOnce(&mut Plan)) {
 }
 
 fn literal(name: &str) -> EnvVar {
-    EnvVar {
-        name: name.into(),
-        value: EnvValue::Literal("v".into()),
-    }
+    EnvVar { name: name.into(), value: EnvValue::Literal("v".into()) }
 }
 
 #[test]
@@ -100,10 +78,7 @@ fn a_good_plan_passes_and_is_hashed() {
     assert_eq!(checked.sha256().len(), 64);
     let mut other = good();
     other.args.push("--more".into());
-    assert_ne!(
-        verdict(other).expect("a good plan").sha256(),
-        checked.sha256()
-    );
+    assert_ne!(verdict(other).expect("a good plan").sha256(), checked.sha256());
 }
 
 #[test]
@@ -123,10 +98,9 @@ fn the_program_must_be_described_and_granted() {
     ] {
         refused("program: ", |plan| plan.program = program.into());
     }
-    refused(
-        "program: \"/opt/bin/other\" is not among the executables described",
-        |plan| plan.program = "/opt/bin/other".into(),
-    );
+    refused("program: \"/opt/bin/other\" is not among the executables described", |plan| {
+        plan.program = "/opt/bin/other".into()
+    });
     let mut plan = good();
     plan.program = "/opt/bin/claude".into();
     assert!(verdict(plan).is_ok());
@@ -134,36 +108,19 @@ fn the_program_must_be_described_and_granted() {
 
 #[test]
 fn the_directory_is_the_approved_one_to_the_letter() {
-    for cwd in [
-        "/srv/work/",
-        "/srv",
-        "/srv/work/../work",
-        "",
-        "/srv/work/sub",
-    ] {
+    for cwd in ["/srv/work/", "/srv", "/srv/work/../work", "", "/srv/work/sub"] {
         refused("cwd: ", |plan| plan.cwd = cwd.into());
     }
 }
 
 #[test]
 fn the_environment_is_an_allow_list() {
-    for name in [
-        "LD_PRELOAD",
-        "DYLD_INSERT_LIBRARIES",
-        "PATH",
-        "HOME",
-        "AGENT_RELAY_TOKEN",
-        "OTHER",
-        "",
-        "A=B",
-        "1A",
-        "TERM ",
-    ] {
+    for name in
+        ["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PATH", "HOME", "AGENT_RELAY_TOKEN", "OTHER", "", "A=B", "1A", "TERM "]
+    {
         refused("env[0]: ", |plan| plan.env[0] = literal(name));
     }
-    refused("env[1]: \"TERM\" is there twice", |plan| {
-        plan.env[1] = literal("TERM")
-    });
+    refused("env[1]: \"TERM\" is there twice", |plan| plan.env[1] = literal("TERM"));
     for name in ["SECRET", "TERM", "LD_PRELOAD"] {
         refused("env[0]: \"TERM\" takes the host's", |plan| {
             plan.env[0].value = EnvValue::FromHost(name.into());
@@ -174,9 +131,7 @@ fn the_environment_is_an_allow_list() {
 #[test]
 fn no_grant_covers_the_loader() {
     let mut generous = grants();
-    generous
-        .env
-        .extend(["LD_PRELOAD", "PATH", "HOME", "AGENT_RELAY_TOKEN"].map(String::from));
+    generous.env.extend(["LD_PRELOAD", "PATH", "HOME", "AGENT_RELAY_TOKEN"].map(String::from));
     for name in ["LD_PRELOAD", "PATH", "HOME", "AGENT_RELAY_TOKEN"] {
         let mut plan = good();
         plan.env[0] = literal(name);
@@ -187,63 +142,30 @@ fn no_grant_covers_the_loader() {
 
 #[test]
 fn files_are_plain_and_granted() {
-    for name in [
-        "../x",
-        "a/b",
-        "/etc/passwd",
-        ".",
-        "..",
-        "",
-        "a\n",
-        "other.txt",
-    ] {
+    for name in ["../x", "a/b", "/etc/passwd", ".", "..", "", "a\n", "other.txt"] {
         refused("files[0]: ", |plan| plan.files[0].name = name.into());
     }
-    refused("files[1]: \"mcp.json\" is there twice", |plan| {
-        plan.files[1].name = "mcp.json".into()
-    });
-    refused("prompt.in-file: ", |plan| {
-        plan.prompt = PromptDelivery::InFile("elsewhere".into())
-    });
+    refused("files[1]: \"mcp.json\" is there twice", |plan| plan.files[1].name = "mcp.json".into());
+    refused("prompt.in-file: ", |plan| plan.prompt = PromptDelivery::InFile("elsewhere".into()));
 }
 
 #[test]
 fn everything_has_a_maximum() {
-    refused("args: ", |plan| {
-        plan.args = vec![String::new(); ARGS_MAX + 1]
-    });
-    refused("env: ", |plan| {
-        plan.env = vec![literal("TERM"); ENV_MAX + 1]
-    });
-    refused("files: ", |plan| {
-        plan.files = vec![plan.files[0].clone(); FILES_MAX + 1]
-    });
-    refused("ready.screen-texts: ", |plan| {
-        plan.ready.screen_texts = vec![String::new(); SCREEN_TEXTS_MAX + 1]
-    });
-    refused("args[0]: ", |plan| {
-        plan.args[0] = "x".repeat(STRING_BYTES_MAX + 1)
-    });
-    refused("the plan has ", |plan| {
-        plan.files[1].contents = "x".repeat(TOTAL_BYTES_MAX + 1)
-    });
+    refused("args: ", |plan| plan.args = vec![String::new(); ARGS_MAX + 1]);
+    refused("env: ", |plan| plan.env = vec![literal("TERM"); ENV_MAX + 1]);
+    refused("files: ", |plan| plan.files = vec![plan.files[0].clone(); FILES_MAX + 1]);
+    refused("ready.screen-texts: ", |plan| plan.ready.screen_texts = vec![String::new(); SCREEN_TEXTS_MAX + 1]);
+    refused("args[0]: ", |plan| plan.args[0] = "x".repeat(STRING_BYTES_MAX + 1));
+    refused("the plan has ", |plan| plan.files[1].contents = "x".repeat(TOTAL_BYTES_MAX + 1));
     refused("ready.settle-ms: ", |plan| plan.ready.settle_ms += 1);
 }
 
 #[test]
 fn no_string_holds_a_nul() {
-    refused("args[1]: contains a NUL", |plan| {
-        plan.args[1] = "a\0b".into()
-    });
-    refused("env[0].value: contains a NUL", |plan| {
-        plan.env[0].value = EnvValue::Literal("\0".into())
-    });
-    refused("files[0].contents: contains a NUL", |plan| {
-        plan.files[0].contents = "\0".into()
-    });
-    refused("program: contains a NUL", |plan| {
-        plan.program = "claude\0".into()
-    });
+    refused("args[1]: contains a NUL", |plan| plan.args[1] = "a\0b".into());
+    refused("env[0].value: contains a NUL", |plan| plan.env[0].value = EnvValue::Literal("\0".into()));
+    refused("files[0].contents: contains a NUL", |plan| plan.files[0].contents = "\0".into());
+    refused("program: contains a NUL", |plan| plan.program = "claude\0".into());
 }
 
 /// Small alphabets that meet the edges often.
@@ -267,53 +189,28 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
-    let value = prop_oneof![
-        texts().prop_map(EnvValue::Literal),
-        texts().prop_map(EnvValue::FromHost)
-    ];
-    let env = prop::collection::vec(
-        (texts(), value).prop_map(|(name, value)| EnvVar { name, value }),
-        0..3,
-    );
-    let files = prop::collection::vec(
-        (texts(), texts()).prop_map(|(name, contents)| SessionFile { name, contents }),
-        0..3,
-    );
-    let prompt = prop_oneof![
-        Just(PromptDelivery::Typed),
-        texts().prop_map(PromptDelivery::InFile)
-    ];
-    (
-        texts(),
-        prop::collection::vec(texts(), 0..3),
-        env,
-        texts(),
-        files,
-        prompt,
-        0..2 * SETTLE_MS_MAX,
-    )
-        .prop_map(|(program, args, env, cwd, files, prompt, settle_ms)| Plan {
+    let value = prop_oneof![texts().prop_map(EnvValue::Literal), texts().prop_map(EnvValue::FromHost)];
+    let env = prop::collection::vec((texts(), value).prop_map(|(name, value)| EnvVar { name, value }), 0..3);
+    let files =
+        prop::collection::vec((texts(), texts()).prop_map(|(name, contents)| SessionFile { name, contents }), 0..3);
+    let prompt = prop_oneof![Just(PromptDelivery::Typed), texts().prop_map(PromptDelivery::InFile)];
+    (texts(), prop::collection::vec(texts(), 0..3), env, texts(), files, prompt, 0..2 * SETTLE_MS_MAX).prop_map(
+        |(program, args, env, cwd, files, prompt, settle_ms)| Plan {
             program,
             args,
             env,
             cwd,
             files,
             prompt,
-            ready: Readiness {
-                screen_texts: Vec::new(),
-                settle_ms,
-            },
-        })
+            ready: Readiness { screen_texts: Vec::new(), settle_ms },
+        },
+    )
 }
 
 /// Where a session file would be written, found out as the operating system would: by walking
 /// from the session directory, one component at a time.
 fn written_to(name: &str) -> Option<Vec<&str>> {
-    let mut place = if name.starts_with('/') {
-        Vec::new()
-    } else {
-        vec!["run", "session"]
-    };
+    let mut place = if name.starts_with('/') { Vec::new() } else { vec!["run", "session"] };
     for part in name.split('/') {
         match part {
             "" | "." => {}

@@ -2,22 +2,14 @@ use super::*;
 use crate::domain::control::{ApprovalMode, ControlTarget, Site};
 
 fn facts(path: &str, resolved: Option<&str>) -> PathFacts {
-    PathFacts {
-        given: path.into(),
-        normalised: path.into(),
-        resolved: resolved.map(Into::into),
-    }
+    PathFacts { given: path.into(), normalised: path.into(), resolved: resolved.map(Into::into) }
 }
 
 fn spawn(cwd: PathFacts) -> Control {
     Control::Spawn(Spawn {
         provider: "claude".into(),
         approval_mode: ApprovalMode::Guarded,
-        site: Site {
-            orchestrator: Some("far".into()),
-            hostname: "far".into(),
-            base_dir: cwd.clone(),
-        },
+        site: Site { orchestrator: Some("far".into()), hostname: "far".into(), base_dir: cwd.clone() },
         cwd,
         label: None,
         prompt: None,
@@ -25,10 +17,7 @@ fn spawn(cwd: PathFacts) -> Control {
 }
 
 fn cwd(path: &str) -> Amendment {
-    Amendment {
-        cwd: Some(path.into()),
-        approval_mode: None,
-    }
+    Amendment { cwd: Some(path.into()), approval_mode: None }
 }
 
 async fn narrowed(control: &Control, amendment: Amendment) -> Result<Spawn, String> {
@@ -41,34 +30,18 @@ async fn narrowed(control: &Control, amendment: Amendment) -> Result<Spawn, Stri
 #[tokio::test]
 async fn a_mode_can_only_become_narrower() {
     let control = spawn(facts("/work", None));
-    let mode = |mode| Amendment {
-        cwd: None,
-        approval_mode: Some(mode),
-    };
-    let narrower = narrowed(&control, mode(ApprovalMode::ReadOnly))
-        .await
-        .expect("narrower");
+    let mode = |mode| Amendment { cwd: None, approval_mode: Some(mode) };
+    let narrower = narrowed(&control, mode(ApprovalMode::ReadOnly)).await.expect("narrower");
     assert_eq!(narrower.approval_mode, ApprovalMode::ReadOnly);
-    assert!(
-        narrowed(&control, mode(ApprovalMode::Guarded))
-            .await
-            .is_ok()
-    );
-    let error = narrowed(&control, mode(ApprovalMode::Open))
-        .await
-        .expect_err("wider");
-    assert_eq!(
-        error,
-        "amendment.approval-mode: open allows more than guarded"
-    );
+    assert!(narrowed(&control, mode(ApprovalMode::Guarded)).await.is_ok());
+    let error = narrowed(&control, mode(ApprovalMode::Open)).await.expect_err("wider");
+    assert_eq!(error, "amendment.approval-mode: open allows more than guarded");
 }
 
 #[tokio::test]
 async fn on_another_host_components_decide() {
     let control = spawn(facts("/work", None));
-    let narrower = narrowed(&control, cwd("/work/a/../b"))
-        .await
-        .expect("inside");
+    let narrower = narrowed(&control, cwd("/work/a/../b")).await.expect("inside");
     assert_eq!(narrower.cwd.normalised, "/work/b");
     assert_eq!(narrower.cwd.resolved, None);
     for outside in ["/work-evil", "/work/../etc", "/"] {
@@ -87,57 +60,29 @@ async fn on_this_host_symlinks_are_followed() {
     let work = work.to_str().expect("UTF-8");
     let control = spawn(facts(work, Some(work)));
 
-    let inner = narrowed(&control, cwd(&format!("{work}/alias")))
-        .await
-        .expect("inside");
+    let inner = narrowed(&control, cwd(&format!("{work}/alias"))).await.expect("inside");
     assert_eq!(inner.cwd.resolved, Some(format!("{work}/inner")));
     for outside in ["escape", "escape/etc", "..", "missing"] {
-        assert!(
-            narrowed(&control, cwd(&format!("{work}/{outside}")))
-                .await
-                .is_err(),
-            "{outside}"
-        );
+        assert!(narrowed(&control, cwd(&format!("{work}/{outside}"))).await.is_err(), "{outside}");
     }
 }
 
 #[tokio::test]
 async fn only_a_spawn_has_something_to_amend() {
-    let Control::Spawn(Spawn { site, .. }) = spawn(facts("/work", None)) else {
-        unreachable!("made above")
-    };
+    let Control::Spawn(Spawn { site, .. }) = spawn(facts("/work", None)) else { unreachable!("made above") };
     let control = Control::Shutdown(ControlTarget::EveryAgentOf(site));
     assert!(narrow(&control, cwd("/work")).await.is_err());
 }
 
 #[test]
 fn malformed_verdicts_are_not_accepted() {
-    let deny = |code: &str| Verdict::Deny {
-        code: code.into(),
-        reason: "no\nway".into(),
-    };
+    let deny = |code: &str| Verdict::Deny { code: code.into(), reason: "no\nway".into() };
     for code in ["", "Not Snake", "é", &"x".repeat(CODE_BYTES_MAX + 1)] {
         assert!(accept(deny(code)).is_err(), "{code}");
     }
-    assert_eq!(
-        accept(deny("too_many")),
-        Ok(Verdict::Deny {
-            code: "too_many".into(),
-            reason: "noway".into()
-        })
-    );
-    for path in [
-        "relative",
-        "",
-        "/a\0b",
-        "/a\n",
-        &format!("/{}", "x".repeat(PATH_BYTES_MAX)),
-    ] {
-        let amend = Verdict::Amend {
-            cwd: Some(path.into()),
-            approval_mode: None,
-            reason: String::new(),
-        };
+    assert_eq!(accept(deny("too_many")), Ok(Verdict::Deny { code: "too_many".into(), reason: "noway".into() }));
+    for path in ["relative", "", "/a\0b", "/a\n", &format!("/{}", "x".repeat(PATH_BYTES_MAX))] {
+        let amend = Verdict::Amend { cwd: Some(path.into()), approval_mode: None, reason: String::new() };
         assert!(accept(amend).is_err(), "{path:?}");
     }
 }

@@ -44,7 +44,9 @@ async fn code_that_was_tampered_with_is_compiled_again() {
         bytes[at] ^= 0x40;
         bytes
     };
-    for bad in [flipped(0), flipped(good.len() / 2), flipped(good.len() - 1), good[..good.len() / 2].to_vec(), Vec::new()] {
+    for bad in
+        [flipped(0), flipped(good.len() / 2), flipped(good.len() - 1), good[..good.len() / 2].to_vec(), Vec::new()]
+    {
         fs::write(entry, &bad).expect("written");
         let plugins = home.open().await;
         status(&plugins, "guard", PluginState::Active);

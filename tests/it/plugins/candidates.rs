@@ -78,7 +78,9 @@ async fn components_of_another_world() {
     let empty = wat::parse_str("(component)").expect("good text");
     incumbent.stands_against(&manifest(""), &empty, "world", "it exports none of this package").await;
 
-    incumbent.stands_against(&manifest(""), &guest("misplan"), "world", "it exports agent-relay:plugin/provider@0.1.0").await;
+    incumbent
+        .stands_against(&manifest(""), &guest("misplan"), "world", "it exports agent-relay:plugin/provider@0.1.0")
+        .await;
 
     let newer = dummies::component("policy-plugin", |text| text.replace("plugin@0.1.0", "plugin@0.2.0"));
     incumbent.stands_against(&manifest(""), &newer, "world", "agent-relay:plugin/").await;
@@ -107,9 +109,18 @@ async fn guests_that_fail_when_they_are_asked_who_they_are() {
     incumbent.stands_against(&manifest("describe = 'hog'"), &wasm, "describe", "wanted more than 64 MiB").await;
     let hasty = |settings| manifest(settings).replace("5000", "200");
     incumbent.stands_against(&hasty("describe = 'loop'"), &wasm, "describe", "did not answer within 200 ms").await;
-    incumbent.stands_against(&manifest("").replace("\nid = 'guard'\n", "\nid = 'other'\n"), &wasm, "describe", "describes itself as \"other\"").await;
+    incumbent
+        .stands_against(
+            &manifest("").replace("\nid = 'guard'\n", "\nid = 'other'\n"),
+            &wasm,
+            "describe",
+            "describes itself as \"other\"",
+        )
+        .await;
     incumbent.stands_against(&manifest("version = '9 9'"), &wasm, "describe", "printable characters").await;
-    incumbent.stands_against(&format!("version = '2.0.0'\n{}", manifest("")), &wasm, "describe", "the manifest says 2.0.0").await;
+    incumbent
+        .stands_against(&format!("version = '2.0.0'\n{}", manifest("")), &wasm, "describe", "the manifest says 2.0.0")
+        .await;
 }
 
 #[tokio::test]
@@ -135,8 +146,12 @@ async fn manifests_that_say_something_else() {
     let wasm = guest("misbehave");
     incumbent.stands_against("", &wasm, "manifest", "missing field `id`").await;
     incumbent.stands_against("\u{7}][", &wasm, "manifest", "line 1").await;
-    incumbent.stands_against(&policy("other", ""), &wasm, "manifest", "`id` is \"other\" and the folder is \"guard\"").await;
-    incumbent.stands_against(&format!("colour = 1\n{}", manifest("")), &wasm, "manifest", "unknown field `colour`").await;
+    incumbent
+        .stands_against(&policy("other", ""), &wasm, "manifest", "`id` is \"other\" and the folder is \"guard\"")
+        .await;
+    incumbent
+        .stands_against(&format!("colour = 1\n{}", manifest("")), &wasm, "manifest", "unknown field `colour`")
+        .await;
     let other_digest = format!("sha256 = '{}'\n{}", "0".repeat(64), manifest(""));
     incumbent.stands_against(&other_digest, &wasm, "manifest", "but that of plugin.wasm is").await;
     incumbent.stands_against(&"#".repeat(64 * 1024 + 1), &wasm, "read", "is larger than 65536 bytes").await;
@@ -206,7 +221,8 @@ async fn links_and_files_that_are_not_what_they_seem() {
 
     // A pipe without a writer would block whoever opens it to read.
     fs::remove_file(&wasm).expect("removed");
-    rustix::fs::mknodat(rustix::fs::CWD, &wasm, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644), 0).expect("a pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &wasm, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644), 0)
+        .expect("a pipe");
     incumbent.stands("read", "is not a regular file").await;
 
     let elsewhere = incumbent.home.cache().join("guard");

@@ -35,7 +35,12 @@ async fn the_first_denial_wins_and_later_policies_are_not_asked() {
     assert_eq!(denial(&decision), ("denied_on_request", "beta"));
     let asked: Vec<_> = decision.verdicts.iter().map(|record| (record.plugin.as_str(), record.verdict)).collect();
     assert_eq!(asked, [("zeta", VerdictKind::Allow), ("beta", VerdictKind::Deny)]);
-    assert!(decision.verdicts.iter().all(|record| record.micros > 0 && record.digest.len() == 64 && record.version == "1.0.0"));
+    assert!(
+        decision
+            .verdicts
+            .iter()
+            .all(|record| record.micros > 0 && record.digest.len() == 64 && record.version == "1.0.0")
+    );
 }
 
 #[tokio::test]
@@ -91,7 +96,12 @@ async fn a_monitored_policy_is_recorded_and_not_obeyed() {
         let plugins = home.open().await;
         let decision = decide(&plugins, wish).await;
         assert_eq!(allowed(&decision.outcome).approval_mode, ApprovalMode::Guarded, "{wish}");
-        assert!(decision.verdicts.iter().all(|record| record.mode == PolicyMode::Monitor && record.verdict != VerdictKind::Allow));
+        assert!(
+            decision
+                .verdicts
+                .iter()
+                .all(|record| record.mode == PolicyMode::Monitor && record.verdict != VerdictKind::Allow)
+        );
         assert_eq!(decision.verdicts.len(), order + 1);
     }
 }
@@ -144,13 +154,7 @@ async fn a_required_policy_that_is_not_loaded_refuses_everything() {
     plugins.reload().await;
     allowed(&decide(&plugins, "").await.outcome);
 
-    options.plugins.insert(
-        "guard".into(),
-        PluginConfig {
-            mode: Some(PolicyMode::Off),
-            ..PluginConfig::default()
-        },
-    );
+    options.plugins.insert("guard".into(), PluginConfig { mode: Some(PolicyMode::Off), ..PluginConfig::default() });
     assert!(failure(&decide(&open(options).await, "").await).contains("required policy guard"));
 }
 

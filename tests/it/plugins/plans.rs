@@ -2,9 +2,7 @@
 
 use agent_relay::domain::control::ApprovalMode;
 use agent_relay::domain::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
-use agent_relay::plugins::{
-    AllowedGrants, CallError, PlanRefusal, PluginConfig, PluginError, PluginState, Plugins,
-};
+use agent_relay::plugins::{AllowedGrants, CallError, PlanRefusal, PluginConfig, PluginError, PluginState, Plugins};
 
 use super::{Home, guest, open, provider, status};
 
@@ -39,13 +37,7 @@ fn site() -> LaunchSite {
 }
 
 fn message(body: &str) -> IncomingMessage {
-    IncomingMessage {
-        id: 7,
-        sender: "friend".into(),
-        subject: None,
-        body: body.into(),
-        interrupt: false,
-    }
+    IncomingMessage { id: 7, sender: "friend".into(), subject: None, body: body.into(), interrupt: false }
 }
 
 #[tokio::test]
@@ -78,9 +70,7 @@ async fn a_plan_beyond_the_grants_is_a_failure_that_names_the_field() {
     ];
     for (wish, field) in cases {
         let error = plugins.current().plan("misplan", &request(wish), &site()).await.expect_err(wish);
-        let PluginError::Failed { error: CallError::Output(problem), .. } = &error else {
-            panic!("{wish}: {error:?}")
-        };
+        let PluginError::Failed { error: CallError::Output(problem), .. } = &error else { panic!("{wish}: {error:?}") };
         assert!(problem.starts_with(field), "{wish}: {problem}");
     }
 }
@@ -91,10 +81,7 @@ async fn a_refusal_is_not_a_failure() {
     let set = plugins.current();
     let error = set.plan("misplan", &request("refuse"), &site()).await.expect_err("refused");
     assert_eq!(error.to_string(), "provider misplan refuses: nottoday");
-    let open = SpawnRequest {
-        approval_mode: ApprovalMode::Open,
-        ..request("")
-    };
+    let open = SpawnRequest { approval_mode: ApprovalMode::Open, ..request("") };
     let error = set.plan("misplan", &open, &site()).await.expect_err("refused");
     assert!(matches!(
         error,
@@ -143,10 +130,7 @@ async fn the_operator_can_withhold_a_grant() {
     let home = Home::new();
     home.put("misplan", &provider("misplan", ""), &guest("misplan"));
     let mut options = home.options();
-    let grants = AllowedGrants {
-        executables: Some(vec!["something-else".into()]),
-        ..AllowedGrants::default()
-    };
+    let grants = AllowedGrants { executables: Some(vec!["something-else".into()]), ..AllowedGrants::default() };
     options.plugins.insert("misplan".into(), PluginConfig { grants, ..PluginConfig::default() });
     let plugins = open(options).await;
     let error = status(&plugins, "misplan", PluginState::Rejected).error.expect("a reason");
