@@ -58,7 +58,7 @@ impl Cache {
             match engine.load(&code) {
                 Ok(compiled) => return Ok(compiled),
                 Err(error) => {
-                    tracing::warn!(file = name, "cannot load a compiled plugin: {error:#}")
+                    tracing::warn!(file = name, "cannot load a compiled plugin: {error:#}");
                 }
             }
         }

@@ -241,7 +241,8 @@ fn tick(shared: &Shared, engine: &EngineWeak) {
             shared.asleep.store(false, Ordering::SeqCst);
             continue;
         }
-        std::thread::sleep(TICK);
+        // Parked and not asleep, so that the end of the relay need not wait for it.
+        std::thread::park_timeout(TICK);
         let Some(engine) = engine.upgrade() else {
             return;
         };

@@ -131,7 +131,11 @@ impl Sandbox {
         // this thread until then: so both.
         let budget = self.budget();
         store.epoch_deadline_callback(move |_| {
-            Ok(if started.elapsed() < budget { UpdateDeadline::Yield(1) } else { UpdateDeadline::Interrupt })
+            Ok(if started.elapsed() < budget {
+                UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+            } else {
+                UpdateDeadline::Interrupt
+            })
         });
         store.set_epoch_deadline(1);
         store

@@ -29,6 +29,6 @@ pub(super) fn component_with(world: &str, edit: impl Fn(&str) -> String, depende
     let (package, _) = resolve.push_dir(directory.path()).expect("valid WIT");
     let world = resolve.select_world(&[package], Some(world)).expect("the world is there");
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embedded");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).expect("embedded");
     ComponentEncoder::default().module(&module).and_then(|encoder| encoder.encode()).expect("encoded")
 }
