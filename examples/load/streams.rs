@@ -135,12 +135,8 @@ async fn follow(
     if total == 0 {
         shared.complete.notify_one();
     }
-    let ended = |ended: Option<Result<Outcome<()>, _>>| -> Outcome<()> {
-        match ended {
-            Some(Ok(Err(problem))) => Err(problem),
-            _ => Err("a stream's reader ended".into()),
-        }
-    };
+    // A reader only ends when something is wrong.
+    let ended = |ended: Result<Outcome<()>, _>| ended.map_err(Into::into).flatten();
     let patience = async {
         if sent.wait_for(|sent| *sent).await.is_ok() {
             tokio::time::sleep(PATIENCE).await;
@@ -148,12 +144,12 @@ async fn follow(
     };
     tokio::select! {
         () = shared.complete.notified() => {}
-        problem = reading.join_next() => ended(problem)?,
+        Some(reader) = reading.join_next() => ended(reader)?,
         () = patience => return Err(format!("{} deliveries never came", shared.outstanding.get()).into()),
     }
     tokio::select! {
         () = tokio::time::sleep(SILENCE) => {}
-        problem = reading.join_next() => ended(problem)?,
+        Some(reader) = reading.join_next() => ended(reader)?,
     }
     Ok(shared.arrivals.take())
 }
