@@ -28,7 +28,7 @@ use crate::domain::event::EventTypes;
 use crate::domain::refusal::Refusal;
 use crate::plugins::Plugins;
 use crate::sessions::Sessions;
-use crate::store::{Retention, Store, now_ms};
+use crate::store::{Retention, Store, StoreError, now_ms};
 use crate::stream::{Hub, Listen, Subscription, TooManyStreams};
 
 /// What the operator decided, as far as the relay's operations need it.
@@ -142,6 +142,15 @@ impl Relay {
     /// Takes a place for a control request, unless too many are under way.
     fn begin_control(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         self.control_places.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)
+    }
+
+    /// Runs work that must not end halfway when the caller hangs up: what was written down is also
+    /// done.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.tasks.spawn_on(work, &self.runtime).await.map_err(|_| StoreError::Closed)?
     }
 
     /// Opens a stream, unless there are too many.

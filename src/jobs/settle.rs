@@ -2,9 +2,9 @@
 
 use crate::relay::Relay;
 
-/// Runs at the start. What it finds running is watched from then on.
-pub(super) async fn once(relay: Relay) {
-    if let Err(error) = relay.settle_sessions().await {
+/// Runs at the start, which was at `started`. What it finds running is watched from then on.
+pub(super) async fn once(relay: Relay, started: i64) {
+    if let Err(error) = relay.settle_sessions(started).await {
         tracing::error!(%error, "cannot settle the sessions of an earlier run");
     }
 }

@@ -53,8 +53,20 @@ pub(super) struct Permit {
 }
 
 impl Relay {
-    /// Asks an agent to restart or shut down. One that runs on this host is seen to by the relay.
+    /// Asks an agent to restart or shut down. One that runs on this host is seen to by the relay,
+    /// whether or not the caller waits for it.
     pub async fn control_agent(
+        &self,
+        caller: &Caller,
+        id: String,
+        kind: ControlKind,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Answer, StoreError> {
+        let (relay, caller) = (self.clone(), caller.clone());
+        self.to_its_end(async move { relay.act_on_agent(&caller, id, kind, idempotency).await }).await
+    }
+
+    async fn act_on_agent(
         &self,
         caller: &Caller,
         id: String,

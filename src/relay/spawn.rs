@@ -82,8 +82,18 @@ impl Relay {
     }
 
     /// Starts an agent on this host. Answers once its program runs; the command tells whether it
-    /// came up.
+    /// came up. A caller that hangs up changes nothing: what was begun is brought to its end.
     pub async fn spawn_here(
+        &self,
+        caller: &Caller,
+        ask: SpawnAsk,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Answer, StoreError> {
+        let (relay, caller) = (self.clone(), caller.clone());
+        self.to_its_end(async move { relay.start_agent(&caller, ask, idempotency).await }).await
+    }
+
+    async fn start_agent(
         &self,
         caller: &Caller,
         ask: SpawnAsk,
@@ -160,27 +170,21 @@ impl Relay {
             .await?;
         // A repeat that came in at the same moment is answered by the one that was first.
         let Some(command) = command else { return Ok(answer_json) };
-        let relay = self.clone();
-        // In a task of its own: a caller that hangs up must not leave a process nobody knows of.
-        let work = async move {
-            match relay.carry_out(&plugins, &command, &seed, place).await {
-                Ok(started) => {
-                    let mut answer = answer;
-                    answer["pid"] = started.map_or(Value::Null, |started| json!(started.pid));
-                    answer["command"] = json!(relay.store.command(command.id).await?);
-                    if answer["pid"].is_null() {
-                        answer.as_object_mut().map(|fields| fields.remove("pid"));
-                    }
-                    relay.store.amend_answer(idempotency, answer.to_string()).await
+        match self.carry_out(&plugins, &command, &seed, place).await {
+            Ok(started) => {
+                let mut answer = answer;
+                if let Some(started) = started {
+                    answer["pid"] = json!(started.pid);
                 }
-                Err(failure) => {
-                    relay.store.forget_answer(idempotency).await?;
-                    relay.fail(command.id, &failure.reason).await;
-                    Err(failure.refusal(seed.provider, command.id).into())
-                }
+                answer["command"] = json!(self.store.command(command.id).await?);
+                self.store.amend_answer(idempotency, answer.to_string()).await
             }
-        };
-        self.tasks.spawn_on(work, &self.runtime).await.map_err(|_| StoreError::Closed)?
+            Err(failure) => {
+                self.store.forget_answer(idempotency).await?;
+                self.fail(command.id, &failure.reason).await;
+                Err(failure.refusal(seed.provider, command.id).into())
+            }
+        }
     }
 
     /// The plan a provider would make for this spawn here. Nothing is started.
@@ -242,6 +246,11 @@ impl Relay {
         seed: &Seed,
         place: Reservation,
     ) -> Result<Option<Started>, Failure> {
+        // Approved was this directory, and not what its name has come to lead to since.
+        if std::fs::canonicalize(&seed.cwd).ok().as_deref() != Some(Path::new(&seed.cwd)) {
+            let reason = format!("the working directory {:?} is not the one that was approved any more", seed.cwd);
+            return Err(reason.into());
+        }
         let plan = self.plan(plugins, seed, &place).await?;
         let record = json!({
             "plan": {"sha256": plan.sha256(), "provider": plan.provider(), "version": plan.version(),
@@ -325,11 +334,15 @@ impl Relay {
         } else {
             self.report(command, CommandStatus::Succeeded).await;
         }
-        let change = AgentPatch::Ready(true);
-        if let Err(error) = self.store.patch_agent(seed.agent_id.clone(), SessionGuard::default(), change).await {
-            tracing::debug!(%error, agent.id = seed.agent_id, "the agent is gone already");
-        }
+        self.mark_ready(&seed.agent_id).await;
         self.watch(name, seed.agent_id.clone()).await;
+    }
+
+    async fn mark_ready(&self, agent: &str) {
+        let change = AgentPatch::Ready(true);
+        if let Err(error) = self.store.patch_agent(agent.to_owned(), SessionGuard::default(), change).await {
+            tracing::debug!(%error, agent.id = agent, "the agent is gone already");
+        }
     }
 
     async fn deliver_prompt(&self, seed: &Seed, name: &SessionName, how: &PromptDelivery) -> Result<(), String> {
@@ -476,9 +489,12 @@ impl Relay {
         }
     }
 
-    /// Finds out what became of the sessions that an earlier run of the relay left open.
-    pub async fn settle_sessions(&self) -> Result<(), StoreError> {
-        for session in self.store.open_sessions().await? {
+    /// Finds out what became of the sessions that an earlier run of the relay left open. What was
+    /// begun since `started`, in milliseconds since the epoch, is this run's own and left alone.
+    pub async fn settle_sessions(&self, started: i64) -> Result<(), StoreError> {
+        let mut sessions = self.store.open_sessions().await?;
+        sessions.retain(|session| session.started_at < started);
+        for session in sessions {
             let Ok(name) = SessionName::parse(&session.start.name) else { continue };
             let agent = session.start.agent_id.clone();
             match self.sessions.state(&name) {
@@ -486,6 +502,7 @@ impl Relay {
                     tracing::info!(session.name = %name, agent.id = agent, "session found running");
                     // It has outlived a restart of the relay, so it is up.
                     self.settle_command(session.start.command_id, None).await;
+                    self.mark_ready(&agent).await;
                     let relay = self.clone();
                     self.tasks.spawn_on(async move { relay.watch(name, agent).await }, &self.runtime);
                 }
@@ -500,7 +517,7 @@ impl Relay {
                 }
             }
         }
-        self.store.fail_orphaned_commands().await
+        self.store.fail_orphaned_commands(started).await
     }
 
     async fn settle_command(&self, id: i64, failure: Option<&str>) {

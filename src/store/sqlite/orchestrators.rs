@@ -98,6 +98,7 @@ impl Store {
             tx.sql("DELETE FROM orchestrators WHERE id = ?1")?.execute([&id])?;
             if let Some(mut agent) = agents::load(tx.connection, &orchestrator.agent_id)? {
                 agent.status = AgentStatus::Offline;
+                agent.last_seen = tx.now;
                 agents::save(tx, &agent)?;
             }
             commands::fail_open_of(tx, &orchestrator.agent_id, "the orchestrator was removed")?;

@@ -130,10 +130,14 @@ impl Store {
 
 fn write_signs(tx: &mut Tx<'_>, signs: &[(String, i64)]) -> Result<(), StoreError> {
     for (id, at) in signs {
+        let before = agents::load(tx.connection, id)?;
         tx.sql("UPDATE agents SET last_seen = max(last_seen, ?2) WHERE id = ?1")?.execute(params![id, at])?;
-        if let Some(mut agent) = agents::load(tx.connection, id)?
+        // What was heard before it went offline does not bring it back.
+        if let Some(mut agent) = before
             && agent.status == AgentStatus::Offline
+            && *at > agent.last_seen
         {
+            agent.last_seen = *at;
             agent.status = AgentStatus::Online;
             agents::save(tx, &agent)?;
         }

@@ -86,10 +86,16 @@ impl Store {
     pub async fn session_up(&self, name: String, pid: i64, command: i64, result: Value) -> Result<(), StoreError> {
         self.write(move |tx| {
             tx.sql("UPDATE sessions SET pid = ?2 WHERE name = ?1")?.execute(params![name, pid])?;
-            if let Some(command) = commands::load(tx.connection, command)?
-                && command.status.may_become(CommandStatus::Running)
-            {
-                commands::advance(tx, command, CommandStatus::Running, Some(result), None)?;
+            match commands::load(tx.connection, command)? {
+                Some(command) if command.status.may_become(CommandStatus::Running) => {
+                    commands::advance(tx, command, CommandStatus::Running, Some(result), None)?;
+                }
+                // A restart has been running since its first program was asked to end.
+                Some(command) if command.status == CommandStatus::Running => {
+                    tx.sql("UPDATE commands SET result = ?2 WHERE id = ?1")?
+                        .execute(params![command.id, tx::json(&result)])?;
+                }
+                _ => {}
             }
             Ok(())
         })
@@ -110,6 +116,7 @@ impl Store {
             if let Some(mut card) = agents::load(tx.connection, &agent)? {
                 card.status = AgentStatus::Offline;
                 card.ready = false;
+                card.last_seen = tx.now;
                 agents::save(tx, &card)?;
             }
             let entry = NewActivity {
@@ -127,15 +134,15 @@ impl Store {
     }
 
     /// Fails what this host was carrying out when the relay ended, and what no session tells the end
-    /// of. Commands for orchestrators are theirs to report.
-    pub async fn fail_orphaned_commands(&self) -> Result<(), StoreError> {
-        self.write(|tx| {
+    /// of: of what was asked for before `before`. Commands for orchestrators are theirs to report.
+    pub async fn fail_orphaned_commands(&self, before: i64) -> Result<(), StoreError> {
+        self.write(move |tx| {
             let orphans: Vec<i64> = tx
                 .sql(
-                    "SELECT id FROM commands WHERE status IN ('accepted', 'running')
+                    "SELECT id FROM commands WHERE status IN ('accepted', 'running') AND created_at < ?1
                          AND (message_id IS NULL OR target IN (SELECT agent_id FROM sessions))",
                 )?
-                .query_map([], |row| row.get(0))?
+                .query_map([before], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             for id in orphans {
                 if let Some(command) = commands::load(tx.connection, id)? {
