@@ -3,7 +3,9 @@
 mod agents;
 mod cli;
 mod components;
+mod control;
 mod events;
+mod main_job;
 mod messages;
 mod model;
 mod plugins;
@@ -12,4 +14,5 @@ mod readme;
 mod real_clis;
 mod server;
 mod sessions;
+mod spawn;
 mod tidy;

@@ -115,7 +115,7 @@ pub(crate) fn for_codex(model: &Model, home: &Path, cwd: &Path) -> Vec<(String, 
     fs::create_dir_all(&codex).expect("a home");
     let settings = format!(
         "model = \"scripted\"\nmodel_provider = \"scripted\"\ncheck_for_update_on_startup = false\n\
-         [model_providers.scripted]\nname = \"scripted\"\nbase_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"MODEL_KEY\"\n\
+         [model_providers.scripted]\nname = \"scripted\"\nbase_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"OPENAI_API_KEY\"\n\
          [projects.{:?}]\ntrust_level = \"trusted\"\n",
         model.url(),
         cwd
@@ -124,7 +124,7 @@ pub(crate) fn for_codex(model: &Model, home: &Path, cwd: &Path) -> Vec<(String, 
     pairs(&[
         ("HOME", home.to_str().expect("a plain path")),
         ("CODEX_HOME", codex.to_str().expect("a plain path")),
-        ("MODEL_KEY", KEY),
+        ("OPENAI_API_KEY", KEY),
     ])
 }
 

@@ -74,30 +74,30 @@ async fn open(options: Options) -> Plugins {
     Plugins::open(options).await.expect("the engine starts")
 }
 
-fn make_directory(path: &Path) {
+pub(crate) fn make_directory(path: &Path) {
     fs::create_dir_all(path).expect("made");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("own directory");
 }
 
-fn write(path: &Path, contents: &[u8]) {
+pub(crate) fn write(path: &Path, contents: &[u8]) {
     fs::write(path, contents).expect("written");
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("own file");
 }
 
-fn put(folder: &Path, manifest: &str, wasm: &[u8]) {
+pub(crate) fn put(folder: &Path, manifest: &str, wasm: &[u8]) {
     make_directory(folder);
     write(&folder.join("plugin.wasm"), wasm);
     write(&folder.join("plugin.toml"), manifest.as_bytes());
 }
 
 /// The built component of a guest under `tests/plugins`.
-fn guest(name: &str) -> Vec<u8> {
+pub(crate) fn guest(name: &str) -> Vec<u8> {
     let path = crate::components::component(&Path::new("tests/plugins").join(name));
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The same component with another digest: a custom section at its end says `number`.
-fn variant(component: &[u8], number: u8) -> Vec<u8> {
+pub(crate) fn variant(component: &[u8], number: u8) -> Vec<u8> {
     let mut variant = component.to_vec();
     variant.extend([0, 4, 2, b't', b'o', number]);
     variant
@@ -105,7 +105,7 @@ fn variant(component: &[u8], number: u8) -> Vec<u8> {
 
 /// A manifest for the policy `misbehave` under some id. Deadlines are generous, because tests run
 /// on busy machines; those that wait for one say their own.
-fn policy(id: &str, settings: &str) -> String {
+pub(crate) fn policy(id: &str, settings: &str) -> String {
     format!("id = '{id}'\nkind = 'policy'\n[limits]\ndeadline_ms = 5000\n[settings]\nid = '{id}'\n{settings}\n")
 }
 

@@ -21,6 +21,12 @@ pub(crate) use stream::{Frame, Parser, Stream};
 /// Far beyond what anything here takes, even on a loaded machine, so that only a hang reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The plugins in the binary.
+pub(crate) const SHIPPED: [&str; 4] = ["claude", "codex", "containment", "control-guard"];
+
+/// How long a plugin may take on a loaded machine, unless that is what a test is about.
+pub(crate) const DEADLINE_MS: u32 = 5_000;
+
 /// A relay with a temporary directory. Dropping it drains it, and fails the test when the relay did
 /// not end well or left a damaged database.
 pub(crate) struct Server {
@@ -128,6 +134,12 @@ fn config(home: &TempDir) -> Config {
     };
     let environment: Environment = [("HOME", home.path())].into_iter().collect();
     let mut config = Config::load(&flags, &environment).expect("settings");
+    // Sessions are hosted by the relay's program, which this one is not.
+    config.sessions.host_program = env!("CARGO_BIN_EXE_agent-relay").into();
+    // The deadlines of the plugins that ship are for machines that do little else.
+    for id in SHIPPED {
+        config.plugins.plugins.entry(id.to_owned()).or_default().limits.deadline_ms = Some(DEADLINE_MS);
+    }
     // Streams that a test leaves open end soon.
     config.limits.drain = Duration::from_secs(2);
     config

@@ -84,12 +84,8 @@ impl Bench {
         self.start(launch).await.expect("the program starts")
     }
 
-    /// Waits until `text` is on the screen, and fails with what is there instead.
     pub(crate) async fn sees(&self, name: &SessionName, text: &str) {
-        let ready = Readiness { screen_texts: vec![text.to_owned()], settle_ms: 30_000 };
-        let up = self.sessions.wait_ready(name, &ready).await;
-        let screen = self.sessions.screen(name).await;
-        assert!(screen.contains(text), "{text:?} is not on the screen ({up:?}):\n{screen}");
+        sees(&self.sessions, name, text).await;
     }
 
     async fn stopped(&self, name: &SessionName, grace_ms: u32) -> Exit {
@@ -100,19 +96,32 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        for session in self.sessions.list() {
-            if let SessionState::Running { pid } = session.state {
-                kill_group(pid);
-            }
-        }
-        let socket = self.path().join("tmux.sock");
-        if socket.exists() {
-            _ = Command::new("tmux").arg("-S").arg(socket).arg("kill-server").stderr(Stdio::null()).status();
-        }
+        end_all(&self.sessions, &self.path());
     }
 }
 
-async fn open(directory: &Path, tmux: TmuxChoice) -> Sessions {
+/// Waits until `text` is on the screen, and fails with what is there instead.
+pub(crate) async fn sees(sessions: &Sessions, name: &SessionName, text: &str) {
+    let ready = Readiness { screen_texts: vec![text.to_owned()], settle_ms: 60_000 };
+    let up = sessions.wait_ready(name, &ready).await;
+    let screen = sessions.screen(name).await;
+    assert!(screen.contains(text), "{text:?} is not on the screen ({up:?}):\n{screen}");
+}
+
+/// Ends what runs in a directory of sessions, and its tmux, by force.
+pub(crate) fn end_all(sessions: &Sessions, directory: &Path) {
+    for session in sessions.list() {
+        if let SessionState::Running { pid } = session.state {
+            kill_group(pid);
+        }
+    }
+    let socket = directory.join("tmux.sock");
+    if socket.exists() {
+        _ = Command::new("tmux").arg("-S").arg(socket).arg("kill-server").stderr(Stdio::null()).status();
+    }
+}
+
+pub(crate) async fn open(directory: &Path, tmux: TmuxChoice) -> Sessions {
     let host_program = PathBuf::from(env!("CARGO_BIN_EXE_agent-relay"));
     let options = Options { directory: directory.to_owned(), tmux, host_program };
     Sessions::open(options).await.expect("the sessions open")
@@ -128,7 +137,7 @@ pub(crate) fn has_tmux(test: &str) -> bool {
 }
 
 /// Where a test runs: detached, and in tmux if that is installed.
-fn choices(test: &str) -> Vec<TmuxChoice> {
+pub(crate) fn choices(test: &str) -> Vec<TmuxChoice> {
     let mut choices = vec![TmuxChoice::Never];
     if has_tmux(test) {
         choices.push(TmuxChoice::Auto);
@@ -142,7 +151,7 @@ fn kill_group(pid: u32) {
 }
 
 /// Whether the process runs: neither gone nor a zombie.
-fn runs(pid: u32) -> bool {
+pub(crate) fn runs(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
@@ -155,7 +164,7 @@ fn number_behind(screen: &str, word: &str) -> u32 {
 }
 
 /// The names of what is in a sessions directory, tmux's socket aside.
-fn folders(directory: &Path) -> Vec<String> {
+pub(crate) fn folders(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).expect("a directory");
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names.filter(|name| name.starts_with("ar-")).collect()

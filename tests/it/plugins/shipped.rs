@@ -8,9 +8,9 @@ use agent_relay::domain::path::PathFacts;
 use agent_relay::domain::plan::{EnvValue, LaunchSite, SpawnRequest, StopReason};
 use agent_relay::plugins::{PluginState, Plugins};
 
-use super::{Home, context, denial, open, spawn, status};
+use crate::server::SHIPPED;
 
-const SHIPPED: [&str; 4] = ["claude", "codex", "containment", "control-guard"];
+use super::{Home, context, denial, spawn, status};
 
 async fn opened() -> (Home, Plugins) {
     let home = Home::new();

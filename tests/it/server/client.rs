@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use agent_relay::domain::activity::Activity;
 use agent_relay::domain::agent::Agent;
+use agent_relay::domain::command::Command;
 use agent_relay::domain::message::Message;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, Stream};
+use super::{PATIENCE, Stream, eventually};
 
 /// Calls one relay, with one credential or without.
 #[derive(Clone)]
@@ -106,6 +108,25 @@ impl Client {
     pub(crate) async fn inbox(&self, agent: &str) -> Vec<String> {
         let messages = self.messages(&format!("for={agent}&limit=1000")).await;
         messages.into_iter().map(|message| message.body).collect()
+    }
+
+    /// A command, once it has come to its end.
+    pub(crate) async fn outcome(&self, command: i64) -> Command {
+        eventually(&format!("the end of command {command}"), async || {
+            let command: Command = self.get(&format!("/api/commands/{command}")).await.expect(200);
+            command.status.is_final().then_some(command)
+        })
+        .await
+    }
+
+    /// Commands by a query, newest first.
+    pub(crate) async fn commands(&self, query: &str) -> Vec<Command> {
+        self.get(&format!("/api/commands?limit=1000&{query}")).await.expect(200)
+    }
+
+    /// The entries of the activity log by a query, newest first.
+    pub(crate) async fn activity(&self, query: &str) -> Vec<Activity> {
+        self.get(&format!("/api/activity?limit=1000&{query}")).await.expect(200)
     }
 
     /// Follows the events of a query from now on. The first frame, `relay.ready`, is taken.
