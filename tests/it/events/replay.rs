@@ -90,10 +90,10 @@ async fn follow_restlessly(client: Client, query: &str, start: &str, mut dice: D
     loop {
         let mut at = if dice.below(3) == 0 { dice.below(seen.len() + 1) } else { seen.len() };
         let position = match at {
-            0 => start,
-            at => seen[at - 1].id.as_deref().expect("an id"),
+            0 => start.to_owned(),
+            at => seen[at - 1].id.clone().expect("an id"),
         };
-        let mut stream = client.open_stream(query, Some(position)).await;
+        let mut stream = client.open_stream(query, Some(&position)).await;
         assert_eq!(stream.ready().await.text("from"), position);
         for _ in 0..=dice.below(40) {
             let frame = stream.next().await;
