@@ -1,15 +1,22 @@
 //! The one integration binary: each module drives the real thing.
 
+mod access;
+mod activity;
 mod agents;
+mod claims;
 mod cli;
 mod components;
+mod conventions;
+mod crash;
 mod events;
 mod messages;
 mod model;
+mod openapi;
 mod plugins;
 mod program;
 mod readme;
 mod real_clis;
 mod server;
 mod sessions;
+mod system;
 mod tidy;
