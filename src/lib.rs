@@ -129,14 +129,17 @@ pub async fn serve(
     let tasks = relay.tasks.clone();
     jobs::start(&relay, &tasks);
     let connections = TaskTracker::new();
-    let serving = http::serve(relay, listener, config.limits.connections, shutdown, connections.clone());
+    let serving = http::serve(relay, listener, config.limits.connections, shutdown.clone(), connections.clone());
     ready();
-    serving.await;
-    tasks.close();
-    connections.close();
-    if timeout(config.limits.drain, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "connections still open after the drain are cut");
+    let drain_over = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(config.limits.drain).await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = drain_over => tracing::warn!(open = connections.len(), "connections still open after the drain are cut"),
     }
+    tasks.close();
     if timeout(Duration::from_secs(5), tasks.wait()).await.is_err() {
         tracing::warn!("background work did not end in time");
     }

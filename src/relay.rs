@@ -205,7 +205,7 @@ impl Relay {
                 "Credential refused",
             )
         };
-        if let Err(error) = self.store.add_activity(entry).await {
+        if let Err(error) = self.store.add_activity(entry, None).await {
             tracing::warn!(%error, "cannot record a refused credential");
         }
     }

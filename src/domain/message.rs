@@ -169,7 +169,7 @@ impl Draft {
             .ok_or_else(|| Refusal::invalid("from required"))?;
         let to = text::required("to", self.to, text::TARGET_MAX)?;
         let channel_of_target = check_target(&to)?;
-        let channel = text::optional("channel", self.channel, text::ID_MAX)?;
+        let channel = text::optional("channel", self.channel, CHANNEL_MAX)?;
         let meta = self.meta.unwrap_or_default();
         text::object("meta", &meta, text::META_BYTES_MAX)?;
         if let Some(key) = RESERVED_META.into_iter().find(|key| meta.contains_key(*key)) {
@@ -188,7 +188,7 @@ impl Draft {
             channel: channel.or(channel_of_target),
             reply_to: self.reply_to,
             claimable: self.claimable.unwrap_or(false),
-            idempotency_key: text::optional("idempotencyKey", self.idempotency_key, text::WORD_MAX)?,
+            idempotency_key: text::optional("idempotencyKey", self.idempotency_key, text::KEY_MAX)?,
             meta,
             expires_at: self.expires_at,
             to,
@@ -198,6 +198,8 @@ impl Draft {
 
 /// The longest subject.
 pub const SUBJECT_MAX: usize = 200;
+/// The longest name of a channel.
+pub const CHANNEL_MAX: usize = 120;
 
 /// Checks a target's form and answers the channel it names, if it names one.
 pub fn check_target(to: &str) -> Result<Option<String>, Refusal> {
@@ -208,7 +210,10 @@ pub fn check_target(to: &str) -> Result<Option<String>, Refusal> {
     if name.trim().is_empty() {
         return Err(Refusal::invalid(format!("to must name something after \"{prefix}:\"")));
     }
-    Ok((prefix == "channel").then(|| name.to_owned()))
+    if prefix != "channel" {
+        return Ok(None);
+    }
+    text::optional("channel", Some(name.to_owned()), CHANNEL_MAX)
 }
 
 /// Whether a target names a group, so that it may reach several agents.

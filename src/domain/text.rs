@@ -16,6 +16,8 @@ pub const WORD_MAX: usize = 120;
 pub const ID_MAX: usize = 240;
 /// The longest target of a message.
 pub const TARGET_MAX: usize = 300;
+/// The longest idempotency key.
+pub const KEY_MAX: usize = 200;
 /// The longest path.
 pub const PATH_MAX: usize = 500;
 /// The largest `meta`, in bytes of its JSON.

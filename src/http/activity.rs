@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Json, Query, Who, limit};
+use super::extract::{Keyed, Query, Who, limit};
 use crate::domain::activity::{Activity, ActivityKind, NewActivity};
 use crate::domain::caller::Scope;
 use crate::domain::text;
@@ -67,12 +67,12 @@ pub(super) async fn list_activity(
 pub(super) async fn create_activity(
     State(relay): State<Relay>,
     who: Who,
-    Json(entry): Json<NewActivity>,
+    Keyed { body: entry, idempotency }: Keyed<NewActivity>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Send, Scope::Agent, Scope::Orchestrator])?;
     let by_relay = entry.client_id.as_deref().is_some_and(|id| id.trim_start().starts_with("server-"));
     if by_relay {
         return Err(ApiError::invalid("clientId must not begin with \"server-\", which marks the relay's own entries"));
     }
-    Ok(answer::created(relay.store.add_activity(entry).await?))
+    Ok(answer::created(relay.store.add_activity(entry, idempotency).await?))
 }

@@ -53,6 +53,10 @@ pub(super) struct FindAgents {
     limit: Option<i64>,
     /// Only those after this id: the next page.
     after: Option<String>,
+    /// Of `/find`, whose order is live ones first: whether the agent of `after` was offline.
+    #[serde(rename = "afterOffline")]
+    #[param(rename = "afterOffline")]
+    after_offline: Option<bool>,
 }
 
 impl FindAgents {
@@ -69,6 +73,7 @@ impl FindAgents {
             text: if live_first { text::optional("q", self.q.clone(), text::ID_MAX)? } else { None },
             live_first,
             after: text::optional("after", self.after.clone(), text::ID_MAX)?.unwrap_or_default(),
+            after_offline: self.after_offline.unwrap_or(false),
             limit: limit(self.limit)?,
         })
     }
@@ -83,10 +88,14 @@ pub(super) async fn list_agents(
     Query(query): Query<FindAgents>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Read, Scope::Agent])?;
-    let filter = query.filter(false)?;
+    list(&relay, "/api/agents", query.filter(false)?).await
+}
+
+async fn list(relay: &Relay, path: &str, filter: AgentFilter) -> Result<Response, ApiError> {
     let agents = relay.store.agents(filter.clone()).await?;
     let next = agents.last().filter(|_| agents.len() == filter.limit).map(|last| {
-        let mut link = answer::Link::new("/api/agents");
+        let mut link = answer::Link::new(path);
+        link.add("q", filter.text.as_deref());
         link.add("status", filter.status.map(AgentStatus::as_str));
         link.add("tag", filter.tag.as_deref());
         link.add("capability", filter.capability.as_deref());
@@ -95,6 +104,7 @@ pub(super) async fn list_agents(
         link.add("ready", filter.ready.map(|ready| if ready { "true" } else { "false" }));
         link.add("limit", Some(&filter.limit.to_string()));
         link.add("after", Some(&last.id));
+        link.add("afterOffline", (filter.live_first && last.status == AgentStatus::Offline).then_some("true"));
         link.finish()
     });
     Ok(answer::page(&agents, next))
@@ -102,14 +112,14 @@ pub(super) async fn list_agents(
 
 /// Find agents, live ones first.
 #[utoipa::path(get, path = "/api/agents/find", tag = "agents", params(FindAgents),
-    responses((status = 200, description = "The agents found", body = Vec<Agent>)))]
+    responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Agent>)))]
 pub(super) async fn find_agents(
     State(relay): State<Relay>,
     who: Who,
     Query(query): Query<FindAgents>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Read, Scope::Agent])?;
-    Ok(answer::json(StatusCode::OK, &relay.store.agents(query.filter(true)?).await?))
+    list(&relay, "/api/agents/find", query.filter(true)?).await
 }
 
 /// One agent.

@@ -42,6 +42,8 @@ pub(super) async fn edge(State(relay): State<Relay>, request: Request, next: Nex
     let admitted = admit(&relay, &parts).await;
     let mut request = Request::from_parts(parts, body);
     let response = match admitted {
+        // What was begun before is finished; what comes now finds the next relay, or waits for it.
+        Ok(_) if relay.draining.is_cancelled() && !OPEN.contains(&path) => ApiError::draining().into_response(),
         Ok(caller) => {
             if let Some(caller) = caller {
                 if let Some(agent) = &caller.agent_id {

@@ -142,6 +142,11 @@ impl ApiError {
         Self::new(code, detail).with_header(header::RETRY_AFTER, "1")
     }
 
+    /// For whoever comes while the relay ends.
+    pub(super) fn draining() -> Self {
+        Self::retry_later(&NOT_READY, "the relay is shutting down")
+    }
+
     /// A panic in a handler, told apart from nothing else on purpose.
     pub(super) fn internal(cause: impl ToString) -> Self {
         Self::new(&INTERNAL, "an internal error occurred").because(cause)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -71,20 +71,25 @@ pub(super) fn ticket_of(uri: &Uri) -> Option<String> {
 pub(super) async fn stream_events(
     State(relay): State<Relay>,
     who: Who,
+    method: Method,
     headers: HeaderMap,
     Query(query): Query<StreamEvents>,
 ) -> Result<Response, ApiError> {
     let listen = listen(&who, query.agent)?;
     let types = types(query.types.as_deref())?;
     let since = position(&headers, query.since.as_deref())?;
-    let subscription = relay.subscribe(listen, types)?;
-    let (feed, start) = Feed::open(relay.store.clone(), subscription, since).await?;
     let response_headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     let mut response = (StatusCode::OK, response_headers).into_response();
+    // A HEAD gets here as well, and its answer has no body to take the connection over for.
+    if method == Method::HEAD {
+        return Ok(response);
+    }
+    let subscription = relay.subscribe(listen, types)?;
+    let (feed, start) = Feed::open(relay.store.clone(), subscription, since).await?;
     let (draining, drain) = (relay.draining.clone(), relay.settings.drain);
     response.extensions_mut().insert(Takeover::new(move |socket, head| async move {
         let mut greeting = head;

@@ -101,15 +101,12 @@ pub(super) fn fingerprint(bytes: &[u8]) -> Result<[u8; 32], ApiError> {
     Ok(Sha256::digest(value.to_string().as_bytes()).into())
 }
 
-/// The longest idempotency key.
-const KEY_MAX: usize = text::WORD_MAX;
-
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let value = value.to_str().map_err(|_| ApiError::invalid("Idempotency-Key must be plain text"))?;
     // A structured-field string has quotes; most clients send the bare key.
     let bare = value.trim().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-    Ok(text::optional("Idempotency-Key", Some(bare.to_owned()), KEY_MAX)?)
+    Ok(text::optional("Idempotency-Key", Some(bare.to_owned()), text::KEY_MAX)?)
 }
 
 async fn read_body(request: Request) -> Result<bytes::Bytes, ApiError> {

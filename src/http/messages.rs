@@ -16,7 +16,7 @@ use crate::domain::agent::{SYSTEM, SessionGuard, USER};
 use crate::domain::caller::Scope;
 use crate::domain::event::EventName;
 use crate::domain::event::EventTypes;
-use crate::domain::message::{Draft, Message, MessageType, NewMessage};
+use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageType, NewMessage};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
 use crate::relay::Relay;
@@ -132,7 +132,7 @@ pub(super) async fn list_messages(
         since: query.since.unwrap_or(0),
         from: text::optional("from", query.from, text::ID_MAX)?,
         to: text::optional("to", query.to, text::TARGET_MAX)?,
-        channel: text::optional("channel", query.channel, text::ID_MAX)?,
+        channel: text::optional("channel", query.channel, CHANNEL_MAX)?,
         thread: query.thread,
         kind: text::optional("type", query.r#type, text::WORD_MAX)?
             .map(|kind| MessageType::parse(&kind))

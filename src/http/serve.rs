@@ -34,6 +34,8 @@ pub(super) struct Peer(pub(super) SocketAddr);
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a client that comes while the relay drains.
+const HEAD_TIMEOUT_DRAINING: Duration = Duration::from_secs(1);
 
 type Continuation = Box<dyn FnOnce(TcpStream, Vec<u8>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
@@ -52,7 +54,8 @@ impl Takeover {
     }
 }
 
-/// Serves the router until the token is cancelled, then lets what is under way finish.
+/// Serves the router until the token is cancelled and what was under way then has finished. Whoever
+/// comes meanwhile is still answered, once: that is how a load balancer learns to go elsewhere.
 ///
 /// Requests are answered on threads with a runtime each: a request then stays on one thread from its
 /// first byte to its last, which at one connection is half of what it costs. Streams move to the shared
@@ -79,10 +82,17 @@ pub(super) async fn serve(
         })
         .collect();
     let mut next = 0;
+    let of_drain = (shutdown.clone(), tasks.clone());
+    let mut drained = pin!(async move {
+        let (shutdown, tasks) = of_drain;
+        shutdown.cancelled().await;
+        tasks.close();
+        tasks.wait().await;
+    });
     loop {
         let place = tokio::select! {
             place = places.clone().acquire_owned() => place,
-            () = shutdown.cancelled() => break,
+            () = &mut drained => break,
         };
         let Ok(place) = place else { break };
         let (socket, peer) = tokio::select! {
@@ -95,7 +105,7 @@ pub(super) async fn serve(
                     continue;
                 }
             },
-            () = shutdown.cancelled() => break,
+            () = &mut drained => break,
         };
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -212,13 +222,15 @@ async fn converse(
             Ok::<_, Infallible>(response)
         }
     });
+    // One that comes while the relay drains is answered once and must not hold the drain up.
+    let mut draining = shutdown.is_cancelled();
     let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(if draining { HEAD_TIMEOUT_DRAINING } else { HEAD_TIMEOUT })
+        .keep_alive(!draining)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(socket), service);
     let mut cancelled = pin!(shutdown.cancelled());
-    let mut draining = false;
     loop {
         tokio::select! {
             biased;

@@ -47,8 +47,11 @@ async fn without_a_token_no_foreign_page_changes_anything() {
     let own = client.base.clone();
     let other_port = format!("http://{}:1", client.address().split(':').next().expect("a host"));
     let card = json!({"id": "a"});
-    for origin in ["https://evil.example", "null", &other_port, &own.replace("http:", "https:"), "http://localhost", ""] {
-        for (method, path) in [(Method::POST, "/api/agents"), (Method::DELETE, "/api/agents/a"), (Method::PATCH, "/api/agents/a/status")] {
+    for origin in ["https://evil.example", "null", &other_port, &own.replace("http:", "https:"), "http://localhost", ""]
+    {
+        for (method, path) in
+            [(Method::POST, "/api/agents"), (Method::DELETE, "/api/agents/a"), (Method::PATCH, "/api/agents/a/status")]
+        {
             let request = client.request(method, path).header("Origin", origin).json(&card);
             client.call(request).await.problem(403, "foreign_origin");
         }
@@ -208,6 +211,20 @@ async fn a_token_opens_what_its_scopes_say() {
     let human = json!({"from": "user", "to": "b", "body": "1"});
     send.post("/api/messages", human.clone()).await.problem(403, "not_allowed");
     server.client.post("/api/messages", human).await.expect::<Message>(201);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_its_caller() {
+    let later = now_ms() + 3_600_000;
+    let (server, [ada, bob]) = with_tokens([("agent", Some("ada"), later), ("agent", Some("bob"), later)]).await;
+    for (client, from) in [(&ada, "ada"), (&bob, "bob"), (&server.client, "user")] {
+        for status in [201, 200] {
+            let request = client.request(Method::POST, "/api/messages").header("Idempotency-Key", "k");
+            let sent: Message =
+                client.call(request.json(&json!({"from": from, "to": "x", "body": "1"}))).await.expect(status);
+            assert_eq!(sent.from, from, "nobody is answered with another's message");
+        }
+    }
 }
 
 #[test]

@@ -44,12 +44,11 @@ async fn registering_again_keeps_what_is_left_out_and_clears_what_is_null() {
     assert_eq!((kept.name.as_str(), kept.label.as_deref(), kept.machine.as_deref()), ("A", Some("l"), Some("m")));
     assert_eq!((kept.status, kept.ready), (AgentStatus::Busy, true));
     assert_eq!((kept.tags.len(), kept.capabilities.len(), kept.meta.len()), (1, 1, 1));
-    let nulls = json!({"id": "a", "name": null, "label": null, "tags": null, "capabilities": null, "machine": null,
+    let nulls = json!({"id": "a", "label": null, "tags": null, "capabilities": null, "machine": null,
         "rig": null, "meta": null});
     let cleared = client.register(nulls).await;
     assert_eq!((cleared.label, cleared.machine, cleared.rig), (None, None, None));
     assert!(cleared.tags.is_empty() && cleared.capabilities.is_empty() && cleared.meta.is_empty());
-    assert_eq!(cleared.name, "a", "a name is never missing: without one it is the id");
 }
 
 #[tokio::test]
@@ -202,16 +201,16 @@ async fn lists_are_by_id_filtered_and_paged() {
 
 #[tokio::test]
 async fn silence_makes_an_agent_offline_and_any_sign_of_life_brings_it_back() {
-    // What counts is told apart by seconds, and the reaper's own timer never comes in between.
-    let server = Server::start_with(|config| config.agents.offline_after = Duration::from_secs(2)).await;
+    // What counts is told apart by seconds, and is over before the reaper comes by itself.
+    let server = Server::start_with(|config| config.agents.offline_after = Duration::from_secs(6)).await;
     let client = &server.client;
     client.register_all(&["silent", "beating", "sending", "listening"]).await;
     let silent: Agent = client.get("/api/agents/silent").await.expect(200);
     let _open = client.follow("agent=listening").await;
-    until(silent.last_seen + 1_800).await;
+    until(silent.last_seen + 5_000).await;
     client.post("/api/agents/beating/heartbeat", json!({})).await.expect::<Value>(200);
     client.say("sending", "x", "still here").await;
-    until(silent.last_seen + 2_010).await;
+    until(silent.last_seen + 6_010).await;
     let reaped: Value = client.post("/api/system/reap", json!({})).await.expect(200);
     assert_eq!(reaped["reapedAgentIds"], json!(["silent"]));
     for (id, status) in

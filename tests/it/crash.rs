@@ -4,24 +4,25 @@ mod disk;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agent_relay::domain::message::Message;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::program::{Serving, program};
-use crate::server::{Client, database};
+use crate::server::{Client, PATIENCE, database};
 
 const ROUNDS: usize = 10;
 const WRITERS: usize = 5;
 const WORKERS: [&str; 3] = ["worker-0", "worker-1", "worker-2"];
 
 /// What the relay has promised so far, over all its lives.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Promises {
     /// Messages by id, with their bodies.
     sent: BTreeMap<i64, String>,
@@ -37,17 +38,28 @@ struct Life {
     promises: Arc<Mutex<Promises>>,
     round: usize,
     /// Promises made in this life.
-    made: AtomicUsize,
+    made: watch::Sender<usize>,
 }
 
 impl Life {
     fn note(&self, write: impl FnOnce(&mut Promises)) {
         write(&mut self.promises.lock().unwrap_or_else(PoisonError::into_inner));
-        self.made.fetch_add(1, Ordering::Relaxed);
+        self.made.send_modify(|made| *made += 1);
+    }
+
+    /// The newest message that was promised.
+    fn newest(&self) -> i64 {
+        let promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
+        promises.sent.keys().next_back().copied().unwrap_or(0)
     }
 
     /// An answer of 200 or 201; `None` when the relay is gone, or refused.
-    async fn ask<T: serde::de::DeserializeOwned>(&self, method: Method, path: &str, body: Value) -> Result<Option<T>, ()> {
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> Result<Option<T>, ()> {
         let request = self.client.request(method, path).json(&body);
         let answer = self.client.try_call(request).await.map_err(drop)?;
         match answer.status {
@@ -73,7 +85,8 @@ impl Life {
     /// Claims and completes until the relay is gone. All workers want the same work, and each leaves
     /// some of it claimed and undone.
     async fn work(self: Arc<Self>, agent: &'static str) -> Result<(), ()> {
-        let mut since = 0;
+        // Not from the beginning: what is done would be found done again and again.
+        let mut since = self.newest() - 100;
         loop {
             let path = format!("/api/messages?for={agent}&since={since}&limit=20&wait=5");
             let page: Vec<Message> = self.ask(Method::GET, &path, json!({})).await?.unwrap_or_default();
@@ -107,7 +120,8 @@ async fn what_was_acknowledged_survives_being_killed() {
     for round in 0..=ROUNDS {
         let serving = start(&home);
         let client = Client::new(&serving.url, None);
-        account(&client, &promises.lock().unwrap_or_else(PoisonError::into_inner).clone_for_account()).await;
+        let promised = promises.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        account(&client, &promised).await;
         if round == ROUNDS {
             serving.signal(Signal::TERM);
             let (code, _, log) = serving.ended();
@@ -117,7 +131,8 @@ async fn what_was_acknowledged_survives_being_killed() {
         for agent in WORKERS {
             client.register(json!({"id": agent, "tags": ["work"]})).await;
         }
-        let life = Arc::new(Life { client, promises: promises.clone(), round, made: AtomicUsize::new(0) });
+        let (made, mut seen) = watch::channel(0);
+        let life = Arc::new(Life { client, promises: promises.clone(), round, made });
         let mut clients = JoinSet::new();
         for writer in 0..WRITERS {
             clients.spawn(life.clone().write(writer));
@@ -129,9 +144,7 @@ async fn what_was_acknowledged_survives_being_killed() {
         let mut byte = [0];
         getrandom::fill(&mut byte).expect("randomness");
         let enough = 5 + usize::from(byte[0]);
-        while life.made.load(Ordering::Relaxed) < enough {
-            tokio::task::yield_now().await;
-        }
+        timeout(PATIENCE, seen.wait_for(|made| *made >= enough)).await.expect("promises in time").expect("a life");
         serving.signal(Signal::KILL);
         while let Some(ended) = clients.join_next().await {
             assert_eq!(ended.expect("a client that met what it expected"), Err(()), "it ends when the relay is gone");
@@ -144,13 +157,7 @@ async fn what_was_acknowledged_survives_being_killed() {
 }
 
 fn start(home: &tempfile::TempDir) -> Serving {
-    Serving::start(program(home.path()).arg("--data-dir").arg(home.path().join("data")))
-}
-
-impl Promises {
-    fn clone_for_account(&self) -> Self {
-        Self { sent: self.sent.clone(), claimed: self.claimed.clone(), completed: self.completed.clone() }
-    }
+    Serving::start(program(home.path()).env("AGENT_RELAY_DATA_DIR", home.path().join("data")))
 }
 
 /// Every promise is kept, and the history has every message exactly once.
@@ -180,7 +187,9 @@ async fn account(client: &Client, promises: &Promises) {
     let events: Vec<Value> = pages(client, "/api/events/log?types=message.new,message.completed&limit=1000").await;
     let seqs: Vec<i64> = events
         .iter()
-        .map(|event| event["id"].as_str().and_then(|id| id.rsplit_once('-')).expect("EPOCH-NUMBER").1.parse().expect("a number"))
+        .map(|event| {
+            event["id"].as_str().and_then(|id| id.rsplit_once('-')).expect("EPOCH-NUMBER").1.parse().expect("a number")
+        })
         .collect();
     assert!(seqs.is_sorted_by(|a, b| a < b), "each number once, in order");
     let ids = |name: &str| -> Vec<i64> {
@@ -215,7 +224,10 @@ async fn a_newer_database_is_left_alone() {
     serving.signal(Signal::TERM);
     assert_eq!(serving.ended().0, Some(0));
     let path = database(&home);
-    rusqlite::Connection::open(&path).expect("the database").pragma_update(None, "user_version", 999).expect("a version");
+    rusqlite::Connection::open(&path)
+        .expect("the database")
+        .pragma_update(None, "user_version", 999)
+        .expect("a version");
     let before = std::fs::read(&path).expect("the database");
     let output = program(home.path())
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])

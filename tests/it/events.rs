@@ -168,12 +168,12 @@ async fn a_gap_is_told_and_never_silent() {
 
 #[tokio::test]
 async fn what_expired_is_not_replayed() {
-    let server = Server::start_with(|config| config.command_lifetime = std::time::Duration::from_secs(1)).await;
+    let server = Server::start_with(|config| config.command_lifetime = std::time::Duration::from_secs(3)).await;
     let client = &server.client;
     client.register_all(&["a"]).await;
     let mut stream = client.open_stream("agent=a&types=message.new", None).await;
     let start = stream.ready().await.text("from").to_owned();
-    let expires_at = now_ms() + 1_000;
+    let expires_at = now_ms() + 3_000;
     client.send(json!({"from": "x", "to": "a", "body": "short", "expiresAt": expires_at})).await;
     let answer: Value = client.post("/api/agents/a/actions", json!({"action": "shutdown"})).await.expect(202);
     client.say("x", "a", "lasting").await;

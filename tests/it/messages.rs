@@ -252,7 +252,7 @@ async fn an_expired_message_is_no_longer_delivered_but_still_there() {
     let past = json!({"from": "x", "to": "a", "body": "b", "expiresAt": now_ms() - 1});
     client.post("/api/messages", past).await.invalid("expiresAt must lie in the future");
 
-    let expires_at = now_ms() + 1_500;
+    let expires_at = now_ms() + 3_000;
     let short = client.send(json!({"from": "x", "to": "a", "body": "short", "expiresAt": expires_at})).await;
     let long = client.send(json!({"from": "x", "to": "a", "body": "long", "expiresAt": now_ms() + 600_000})).await;
     assert_eq!(short.expires_at, Some(expires_at));

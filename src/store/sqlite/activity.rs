@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::super::{Answer, StoreError};
+use super::super::{Answer, Idempotency, StoreError};
 use super::Store;
 use super::tx::{self, Tx, from_json};
 use crate::domain::activity::{Activity, ActivityKind, NewActivity};
@@ -28,10 +28,16 @@ const COLUMNS: &str =
 
 impl Store {
     /// Writes an entry. A `clientId` that is there already changes nothing and answers the entry.
-    pub async fn add_activity(&self, entry: NewActivity) -> Result<Answer, StoreError> {
+    pub async fn add_activity(
+        &self,
+        entry: NewActivity,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Answer, StoreError> {
         self.write(move |tx| {
-            let (entry, created) = insert(tx, entry)?;
-            Ok(Answer { json: tx::json(&entry), replayed: false, created })
+            tx.once(idempotency.as_ref(), |tx| {
+                let (entry, created) = insert(tx, entry)?;
+                Ok(Answer { json: tx::json(&entry), replayed: false, created })
+            })
         })
         .await
     }

@@ -30,8 +30,10 @@ pub struct AgentFilter {
     pub text: Option<String>,
     /// Live ones first instead of by id.
     pub live_first: bool,
-    /// Only those after this id.
+    /// Only those after this id; with `live_first`, after it among those that are as live as it was.
     pub after: String,
+    /// With `live_first`: whether the one to begin after was offline.
+    pub after_offline: bool,
     /// At most this many.
     pub limit: usize,
 }
@@ -107,7 +109,7 @@ impl Store {
     pub async fn agents(&self, filter: AgentFilter) -> Result<Vec<Agent>, StoreError> {
         let store = self.clone();
         self.read(move |connection| {
-            let order = if filter.live_first { "(status = 'offline'), id" } else { "id" };
+            let first = if filter.live_first { "(status = 'offline')" } else { "0" };
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM agents
                  WHERE (?1 IS NULL OR status = ?1)
@@ -118,8 +120,8 @@ impl Store {
                    AND (?6 IS NULL OR ready = ?6)
                    AND (?7 IS NULL OR instr(lower(id || char(10) || name || char(10) || coalesce(label, '')
                             || char(10) || tags || char(10) || capabilities), lower(?7)) > 0)
-                   AND id > ?8
-                 ORDER BY {order} LIMIT ?9"
+                   AND ({first}, id) > (?10, ?8)
+                 ORDER BY {first}, id LIMIT ?9"
             ))?;
             let rows = statement.query_map(
                 params![
@@ -131,7 +133,8 @@ impl Store {
                     filter.ready,
                     filter.text,
                     filter.after,
-                    filter.limit as i64
+                    filter.limit as i64,
+                    filter.live_first && filter.after_offline
                 ],
                 from_row,
             )?;

@@ -94,7 +94,8 @@ async fn a_messages_fields_are_bounded() {
 async fn an_entrys_fields_are_bounded() {
     let server = Server::start().await;
     let entry = |field: &str, value: Value| {
-        let mut entry = json!({"clientId": format!("{field}-{}", value.to_string().len()), "kind": "state", "title": "t"});
+        let mut entry =
+            json!({"clientId": format!("{field}-{}", value.to_string().len()), "kind": "state", "title": "t"});
         entry[field] = value;
         entry
     };
@@ -112,7 +113,9 @@ async fn an_entrys_fields_are_bounded() {
 async fn pages_and_waits_are_bounded_and_not_cut_down() {
     let server = Server::start().await;
     let client = &server.client;
-    for route in ["/api/agents", "/api/agents/find", "/api/messages", "/api/activity", "/api/events/log", "/api/commands"] {
+    for route in
+        ["/api/agents", "/api/agents/find", "/api/messages", "/api/activity", "/api/events/log", "/api/commands"]
+    {
         client.get(&format!("{route}?limit=1000")).await.expect::<Vec<Value>>(200);
         for wrong in ["0", "-1", "1001", "x", "1.5", "99999999999999999999"] {
             client.get(&format!("{route}?limit={wrong}")).await.invalid("limit");

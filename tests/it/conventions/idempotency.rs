@@ -20,7 +20,12 @@ async fn a_repeat_gets_the_first_answer_and_does_nothing() {
         ("/api/messages", r#"{"from":"a","to":"b","body":"1"}"#, r#"{ "body": "1", "to": "b", "from": "a" }"#, "body"),
         ("/api/agents", r#"{"id":"a","tags":["t"]}"#, r#"{"tags": ["t"], "id":"a"}"#, "name"),
         ("/api/system/broadcast", r#"{"body":"1","subject":"s"}"#, r#"{"subject":"s","body":"1"}"#, "body"),
-        ("/api/activity", r#"{"clientId":"c","kind":"state","title":"t"}"#, r#"{"title":"t","kind":"state","clientId":"c"}"#, "title"),
+        (
+            "/api/activity",
+            r#"{"clientId":"c","kind":"state","title":"t"}"#,
+            r#"{"title":"t","kind":"state","clientId":"c"}"#,
+            "title",
+        ),
     ];
     let mut firsts = Vec::new();
     for (path, body, respelt, field) in requests {

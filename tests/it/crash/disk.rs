@@ -42,7 +42,7 @@ async fn a_full_disk_refuses_writes_and_loses_none() {
     };
     let ballast = disk.0.join("ballast");
     std::fs::write(&ballast, vec![1; 16 << 20]).expect("room for the ballast");
-    let serving = Serving::start(program(home.path()).arg("--data-dir").arg(&disk.0));
+    let serving = Serving::start(program(home.path()).env("AGENT_RELAY_DATA_DIR", &disk.0));
     let client = Client::new(&serving.url, None);
     client.register_all(&["a"]).await;
     let mut stream = client.follow("agent=a&types=message.new").await;
