@@ -292,6 +292,7 @@ pub struct Decision {
 
 /// What follows from a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once for each control request, and taken apart at once")]
 pub enum Outcome {
     /// The control may happen in this form, which amendments may have narrowed.
     Allowed(Control),

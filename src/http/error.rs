@@ -103,6 +103,12 @@ codes! {
 pub(crate) struct ApiError {
     code: &'static Code,
     detail: String,
+    /// Boxed because most errors have none of it, and every answer has room for an error.
+    more: Box<More>,
+}
+
+#[derive(Debug, Default)]
+struct More {
     /// Members beside the standard ones.
     members: Map<String, Value>,
     headers: HeaderMap,
@@ -112,7 +118,7 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(super) fn new(code: &'static Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), members: Map::new(), headers: HeaderMap::new(), cause: None }
+        Self { code, detail: detail.into(), more: Box::default() }
     }
 
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
@@ -124,17 +130,17 @@ impl ApiError {
     }
 
     fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(member.to_owned(), value.into());
+        self.more.members.insert(member.to_owned(), value.into());
         self
     }
 
     pub(super) fn with_header(mut self, name: header::HeaderName, value: &'static str) -> Self {
-        self.headers.insert(name, HeaderValue::from_static(value));
+        self.more.headers.insert(name, HeaderValue::from_static(value));
         self
     }
 
     fn because(mut self, cause: impl ToString) -> Self {
-        self.cause = Some(cause.to_string());
+        self.more.cause = Some(cause.to_string());
         self
     }
 
@@ -161,7 +167,7 @@ impl ApiError {
                 http.method = method,
                 http.path = path,
                 error.code = self.code.name,
-                cause = self.cause.as_deref().unwrap_or(""),
+                cause = self.more.cause.as_deref().unwrap_or(""),
                 "{}",
                 self.detail
             );
@@ -175,7 +181,7 @@ impl ApiError {
                 self.detail
             );
         }
-        let mut problem = self.members;
+        let More { members: mut problem, headers, .. } = *self.more;
         let standard = json!({
             "type": format!("urn:agent-relay:error:{}", self.code.name),
             "title": self.code.title,
@@ -190,7 +196,7 @@ impl ApiError {
             problem.extend(standard);
         }
         let mut response = (status, Value::Object(problem).to_string()).into_response();
-        response.headers_mut().extend(self.headers);
+        response.headers_mut().extend(headers);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }
