@@ -42,7 +42,10 @@ pub(super) fn end_leftovers(pid: Pid, all: bool) {
             _ = kill_process(child, Signal::KILL);
             _ = waitpid(Some(child), WaitOptions::NOHANG);
         }
-        #[expect(clippy::disallowed_methods, reason = "nothing tells of the death of a process that is no child of ours")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "nothing tells of the death of a process that is no child of ours"
+        )]
         thread::sleep(ROUND);
     }
 }

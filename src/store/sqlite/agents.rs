@@ -109,7 +109,8 @@ impl Store {
     pub async fn agents(&self, filter: AgentFilter) -> Result<Vec<Agent>, StoreError> {
         let store = self.clone();
         self.read(move |connection| {
-            let first = if filter.live_first { "(status = 'offline')" } else { "0" };
+            // Never true, where the order is by id alone; a plain 0 would name a column.
+            let first = if filter.live_first { "(status = 'offline')" } else { "(id IS NULL)" };
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM agents
                  WHERE (?1 IS NULL OR status = ?1)

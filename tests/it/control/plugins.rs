@@ -195,7 +195,7 @@ async fn a_plan_is_shown_and_not_carried_out() {
     client.post(plan, json!([])).await.invalid("body required");
     // What a provider refuses is its own word, with its reason.
     let problem =
-        client.post("/api/plugins/codex/plan", json!({"prompt": "!ls"})).await.problem(502, "provider_failed");
+        client.post("/api/plugins/codex/plan", json!({"prompt": "!ls"})).await.problem(400, "invalid_request");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("may not begin with !")), "{problem}");
     assert!(client.commands("").await.is_empty());
     assert_eq!(crate::sessions::folders(&sessions.expect("a directory")), Vec::<String>::new());
