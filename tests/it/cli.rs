@@ -163,7 +163,7 @@ fn the_log_can_be_json_and_never_holds_the_token() {
     let serving = Serving::start(
         program(home.path())
             .env("AGENT_RELAY_CONFIG", config)
-            .env("AGENT_RELAY_LOG", "trace")
+            .env("AGENT_RELAY_LOG", "info,agent_relay=trace")
             .env("AGENT_RELAY_TOKEN", "hush-hush"),
     );
     let listed =

@@ -46,9 +46,10 @@ async fn a_policy_may_narrow_what_is_started() {
     assert_eq!(command.request["approvalMode"], "read-only", "what was decided is what is recorded");
     assert_eq!(command.decision[2].verdict, VerdictKind::Amend);
     assert_eq!(command.decision[2].reason.as_deref(), Some("as requested"));
-    // A directory that a policy names must be there like any other.
+    // A directory that a policy names must be there; naming one that is not is the policy's failure.
     fs::remove_dir_all(bench.base.join("project/inner")).expect("removed");
-    bench.spawn(json!({"cwd": "project", "label": "inner"})).await.invalid("cwd is not a directory");
+    let problem = bench.spawn(json!({"cwd": "project", "label": "inner"})).await.problem(503, "policy_failed");
+    assert_eq!(problem["policy"], json!("guard"));
     let problem = bench.spawn(json!({"label": "deny"})).await.problem(403, "policy_denied");
     assert_eq!((&problem["policy"], &problem["detail"]), (&json!("guard"), &json!("no")));
     assert_eq!(bench.host.running().len(), 2);

@@ -68,7 +68,7 @@ async fn outside_of_the_base_directory_nothing_is_started() {
         }
         symlink(&outside, bench.base.join("link")).expect("a link");
         symlink(bench.base.join("link"), bench.base.join("link-to-link")).expect("a link");
-        symlink("../outside", bench.base.join("project/relative")).expect("a link");
+        symlink("../../outside", bench.base.join("project/relative")).expect("a link");
         let known = format!("cwd must be within orchestrator base directory: {}", bench.base.display());
         let evil = evil.to_str().expect("a plain path");
         let ways = [
