@@ -17,16 +17,16 @@ const GUEST_FOLDERS: [&str; 2] = ["plugins", "tests/plugins"];
 const SECTION: &[u8] = b"agent-relay:sources";
 
 /// A crate that becomes a component.
-pub struct Guest {
+pub(crate) struct Guest {
     /// Its folder, from the root of the repository.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// The name of its package.
-    pub package: String,
+    pub(crate) package: String,
 }
 
 /// Every guest of the repository at `root`, ordered by folder. A crate there that is no `cdylib`
 /// is a library of the guests and none of them.
-pub fn guests(root: &Path) -> io::Result<Vec<Guest>> {
+pub(crate) fn guests(root: &Path) -> io::Result<Vec<Guest>> {
     let mut guests = Vec::new();
     for parent in GUEST_FOLDERS {
         if !root.join(parent).is_dir() {
@@ -53,7 +53,7 @@ pub fn guests(root: &Path) -> io::Result<Vec<Guest>> {
 }
 
 /// The last bytes of a component that was built from what `guest` holds now.
-pub fn section(root: &Path, guest: &Guest) -> io::Result<Vec<u8>> {
+pub(crate) fn section(root: &Path, guest: &Guest) -> io::Result<Vec<u8>> {
     let digest = digest(root, &guest.folder)?;
     let size = u8::try_from(1 + SECTION.len() + digest.len()).expect("a size below 128 is one byte of LEB128");
     assert!(size < 128);

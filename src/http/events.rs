@@ -145,7 +145,7 @@ async fn run(
             biased;
             events = feed.next() => match events {
                 Ok(events) => {
-                    write_events(&mut socket, events).await?;
+                    write_events(&socket, events).await?;
                     last_write = Instant::now();
                 }
                 Err(error) => {
@@ -193,7 +193,7 @@ async fn write(socket: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Writes what is queued with as few system calls as the socket allows. A stream that is behind has
 /// many frames waiting, and each call costs more than a frame.
-async fn write_events(socket: &mut TcpStream, mut events: VecDeque<Arc<Event>>) -> std::io::Result<()> {
+async fn write_events(socket: &TcpStream, mut events: VecDeque<Arc<Event>>) -> std::io::Result<()> {
     let mut written = 0;
     while let Some(front) = events.front() {
         let sent = {
@@ -204,7 +204,7 @@ async fn write_events(socket: &mut TcpStream, mut events: VecDeque<Arc<Event>>) 
                 *slice = IoSlice::new(&event.frame);
             }
             match socket.try_io(tokio::io::Interest::WRITABLE, || {
-                rustix::io::writev(&*socket, &slices[..count]).map_err(std::io::Error::from)
+                rustix::io::writev(socket, &slices[..count]).map_err(std::io::Error::from)
             }) {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

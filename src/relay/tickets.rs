@@ -17,7 +17,10 @@ const TICKETS_MAX: usize = 10_000;
 
 /// The outstanding tickets. They are not stored: a restart ends their streams as well.
 #[derive(Default)]
-pub struct Tickets(Mutex<HashMap<[u8; 32], (Instant, Arc<Caller>)>>);
+pub struct Tickets(Mutex<HashMap<Hash, (Instant, Arc<Caller>)>>);
+
+/// SHA-256 of a ticket.
+type Hash = [u8; 32];
 
 impl Tickets {
     /// A ticket with which its bearer opens one stream as this caller.

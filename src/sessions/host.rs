@@ -129,7 +129,7 @@ fn start(folder: &Folder, launch: &LaunchFile) -> io::Result<Program> {
     let (reader, writer) = io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let pid = spawned(&mut command)?;
-    let (report_end, log_ended) = mpsc::channel();
+    let (report_end, log_ended) = mpsc::sync_channel(1);
     thread::spawn(move || {
         write_log(reader, log);
         _ = report_end.send(());

@@ -97,7 +97,9 @@ impl Life {
                 let body = json!({"agentId": agent, "leaseMs": 3_600_000});
                 let Some(held) = self.ask::<Message>(Method::POST, &path, body).await? else { continue };
                 let generation = held.claim_generation;
-                self.note(|promises| drop(promises.claimed.insert(message.id, generation)));
+                self.note(|promises| {
+                    promises.claimed.insert(message.id, generation);
+                });
                 if message.id % 7 == 0 {
                     continue;
                 }

@@ -101,7 +101,7 @@ fn the_program_must_be_described_and_granted() {
         refused("program: ", |plan| plan.program = program.into());
     }
     refused("program: \"/opt/bin/other\" is not among the executables described", |plan| {
-        plan.program = "/opt/bin/other".into()
+        plan.program = "/opt/bin/other".into();
     });
     let mut plan = good();
     plan.program = "/opt/bin/claude".into();
