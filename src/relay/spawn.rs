@@ -436,8 +436,13 @@ impl Relay {
     /// Carries out a restart or shutdown of an agent that runs on this host; others do it themselves.
     pub(super) async fn see_to_session(&self, command: Command) -> Result<(), StoreError> {
         let Some(session) = self.store.session(command.target.clone()).await? else { return Ok(()) };
+        // One that has ended is still the relay's to see to, unless the agent has a session elsewhere by now:
+        // there is nothing left to end, and it can be started again.
         if session.ended_at.is_some() {
-            return Ok(());
+            let agent = self.store.agent(command.target.clone()).await?;
+            if agent.instance_id.as_deref() != Some(session.start.name.as_str()) {
+                return Ok(());
+            }
         }
         let Ok(name) = SessionName::parse(&session.start.name) else { return Ok(()) };
         let relay = self.clone();
