@@ -5,6 +5,7 @@ pub mod access;
 pub mod control;
 pub mod directories;
 mod reap;
+mod settle;
 pub mod spawn;
 pub mod tickets;
 

@@ -20,7 +20,7 @@ use crate::domain::path::{PathFacts, is_within, normalise};
 use crate::domain::plan::{LaunchSite, Presentation, PromptDelivery, SpawnRequest, StopPlan, StopReason};
 use crate::domain::refusal::Refusal;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
-use crate::sessions::{Launch, Reservation, SessionName, SessionState, Started};
+use crate::sessions::{Launch, Reservation, SessionName, Started};
 use crate::store::{AgentPatch, Answer, Idempotency, NewToken, SessionRow, SessionStart, StoreError, now_ms};
 
 /// What the relay's own host needs to know to start agents.
@@ -338,7 +338,7 @@ impl Relay {
         self.watch(name, seed.agent_id.clone()).await;
     }
 
-    async fn mark_ready(&self, agent: &str) {
+    pub(super) async fn mark_ready(&self, agent: &str) {
         let change = AgentPatch::Ready(true);
         if let Err(error) = self.store.patch_agent(agent.to_owned(), SessionGuard::default(), change).await {
             tracing::debug!(%error, agent.id = agent, "the agent is gone already");
@@ -367,7 +367,7 @@ impl Relay {
     }
 
     /// Waits for the end of a session and writes it down.
-    async fn watch(&self, name: SessionName, agent: String) {
+    pub(super) async fn watch(&self, name: SessionName, agent: String) {
         let alive = async {
             loop {
                 // A process that runs is a sign of life.
@@ -382,7 +382,7 @@ impl Relay {
         }
     }
 
-    async fn close_session(&self, name: &SessionName, agent: &str, ending: &str) {
+    pub(super) async fn close_session(&self, name: &SessionName, agent: &str, ending: &str) {
         if let Err(error) = self.store.end_session(name.as_str().to_owned(), agent.to_owned(), ending.to_owned()).await
         {
             tracing::error!(%error, session.name = %name, "cannot write down that a session ended");
@@ -494,55 +494,13 @@ impl Relay {
         }
     }
 
-    /// Finds out what became of the sessions that an earlier run of the relay left open. What was
-    /// begun since `started`, in milliseconds since the epoch, is this run's own and left alone.
-    pub async fn settle_sessions(&self, started: i64) -> Result<(), StoreError> {
-        let mut sessions = self.store.open_sessions().await?;
-        sessions.retain(|session| session.started_at < started);
-        for session in sessions {
-            let Ok(name) = SessionName::parse(&session.start.name) else { continue };
-            let agent = session.start.agent_id.clone();
-            match self.sessions.state(&name) {
-                SessionState::Running { .. } => {
-                    tracing::info!(session.name = %name, agent.id = agent, "session found running");
-                    // It has outlived a restart of the relay, so it is up.
-                    self.settle_command(session.start.command_id, None).await;
-                    self.mark_ready(&agent).await;
-                    let relay = self.clone();
-                    self.tasks.spawn_on(async move { relay.watch(name, agent).await }, &self.runtime);
-                }
-                SessionState::Exited(exit) => {
-                    self.settle_command(session.start.command_id, Some(&exit.how.to_string())).await;
-                    self.close_session(&name, &agent, &exit.how.to_string()).await;
-                }
-                SessionState::Gone => {
-                    let reason = "it was not running when the relay started again";
-                    self.settle_command(session.start.command_id, Some(reason)).await;
-                    self.close_session(&name, &agent, reason).await;
-                }
-            }
-        }
-        self.store.fail_orphaned_commands(started).await
-    }
-
-    async fn settle_command(&self, id: i64, failure: Option<&str>) {
-        let Ok(command) = self.store.command(id).await else { return };
-        if command.status.is_final() {
-            return;
-        }
-        match failure {
-            None => self.report(id, CommandStatus::Succeeded).await,
-            Some(reason) => self.fail(id, reason).await,
-        }
-    }
-
-    async fn report(&self, command: i64, status: CommandStatus) {
+    pub(super) async fn report(&self, command: i64, status: CommandStatus) {
         if let Err(error) = self.store.report_command(command, status, None, None).await {
             tracing::debug!(%error, command.id = command, "a command was not moved on");
         }
     }
 
-    async fn fail(&self, command: i64, reason: &str) {
+    pub(super) async fn fail(&self, command: i64, reason: &str) {
         let reason = reason.chars().take(4_000).collect();
         if let Err(error) = self.store.report_command(command, CommandStatus::Failed, None, Some(reason)).await {
             tracing::debug!(%error, command.id = command, "a command was not moved on");
