@@ -4,6 +4,7 @@
 pub mod access;
 pub mod control;
 pub mod directories;
+mod ending;
 mod reap;
 mod settle;
 pub mod spawn;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::access::Access;
+use self::ending::Turns;
 use self::spawn::Host;
 use self::tickets::Tickets;
 use crate::domain::activity::{ActivityKind, NewActivity};
@@ -81,6 +83,8 @@ pub struct Parts {
     pub started: Instant,
     /// Places for control requests: each may run plugins and start a process.
     control_places: Arc<Semaphore>,
+    /// Whose session is being ended or restarted.
+    ending: Turns,
     /// When a refused credential was last written down, and how many were not since.
     refused: Mutex<(Option<Instant>, u64)>,
 }
@@ -136,6 +140,7 @@ impl Relay {
             runtime: Handle::current(),
             started: Instant::now(),
             control_places: Arc::new(Semaphore::new(CONTROLS_MAX)),
+            ending: Turns::default(),
             refused: Mutex::new((None, 0)),
         }))
     }

@@ -22,7 +22,7 @@ pub use sqlite::Store;
 pub use sqlite::activity::ActivityFilter;
 pub use sqlite::agents::{AgentFilter, AgentPatch};
 pub use sqlite::commands::{CommandFilter, NewCommand};
-pub use sqlite::events::EventPage;
+pub use sqlite::events::{EventPage, EventRange};
 pub use sqlite::messages::MessageFilter;
 pub use sqlite::reap::{Reaped, Retention};
 pub use sqlite::sessions::{SessionRow, SessionStart};

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::http::{Connection, message};
 use crate::post::report_cpu;
+use crate::redis::{self, Redis};
 use crate::report::{Goal, Report};
 use crate::server::{Server, Target};
 use crate::{Load, Outcome, on_this_thread};
@@ -37,7 +38,20 @@ pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
             }
         }
         run(&server, "a share each", SHARED_OUT, false, Goal::AtLeast(5_800.0), report).await?;
-        run(&server, "all after the same", FOUGHT_OVER, true, Goal::None, report).await
+        run(&server, "all after the same", FOUGHT_OVER, true, Goal::None, report).await?;
+        if load.redis {
+            let redis = Redis::start(load)?;
+            // Filled with more than can be taken in the time.
+            let fill = [redis::command(&["LPUSH", "work", &message("tag:load", 0, "")])];
+            redis.hammer(64, load.duration(), &fill).await?;
+            let round = [
+                redis::command(&["LMOVE", "work", "taken", "LEFT", "LEFT"]),
+                redis::command(&["LREM", "taken", "1", &message("tag:load", 0, "")]),
+            ];
+            let run = redis.hammer(WORKERS as u64, load.duration(), &round).await?;
+            report.add("redis, moved and removed", run.rate(), "/s", Goal::None);
+        }
+        Ok(())
     })
 }
 

@@ -22,6 +22,10 @@
 //!   to an nginx with one worker that answers `return 200` and stores nothing. What a request costs
 //!   there is the network and the client.
 //!
+//! - `redis` (with `--baseline redis`): a Redis with `appendfsync always`. For `post` it takes the same
+//!   messages (`LPUSH`); for `claim` each worker moves an entry to a list of its own and removes it there
+//!   (`LMOVE`, `LREM`).
+//!
 //! How each figure is measured stands in the first comment of its file: `post`, `fanout`, `targeted`,
 //! `claim`, `start`, `decide` and `reload`. Everything that is counted is also checked: a message that
 //! a stream gets twice, late, or not at all, a claim that two workers hold, or an answer with another
@@ -35,6 +39,7 @@ mod decide;
 mod fanout;
 mod http;
 mod post;
+mod redis;
 mod reload;
 mod report;
 mod server;
@@ -93,7 +98,7 @@ struct Options {
     seconds: u32,
     /// Measure something else with the same requests as well
     #[arg(long, global = true, value_name = "WHAT")]
-    baseline: Option<Baseline>,
+    baseline: Vec<Baseline>,
     /// Print JSON instead of a table
     #[arg(long, global = true)]
     json: bool,
@@ -103,6 +108,8 @@ struct Options {
 enum Baseline {
     /// An nginx that answers and stores nothing
     Nginx,
+    /// A Redis that syncs every write
+    Redis,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Subcommand)]
@@ -212,6 +219,7 @@ struct Load {
     rounds: u32,
     seconds: u32,
     nginx: bool,
+    redis: bool,
 }
 
 impl Load {
@@ -234,7 +242,8 @@ impl Load {
             running: options.url.as_deref().map(Target::parse).transpose()?.map(|target| (target, options.pid)),
             rounds: options.rounds,
             seconds: options.seconds,
-            nginx: options.baseline == Some(Baseline::Nginx),
+            nginx: options.baseline.contains(&Baseline::Nginx),
+            redis: options.baseline.contains(&Baseline::Redis),
         })
     }
 

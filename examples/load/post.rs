@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::baseline::Nginx;
 use crate::http::{Connection, message, now};
+use crate::redis::{self, Redis};
 use crate::report::{Goal, Report};
 use crate::server::{Server, Target};
 use crate::{Load, Outcome, on_this_thread};
@@ -51,6 +52,16 @@ pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
             for connections in [1, 64] {
                 let name = format!("{connections} to nginx");
                 let mut run = hammer(nginx.target(), connections, load.duration(), 200, "/", to_agent).await?;
+                report.add(format!("{name}: rate"), run.rate(), "/s", Goal::None);
+                report.add_times(&name, &mut run.times, Goal::None, Goal::None);
+            }
+        }
+        if load.redis {
+            let redis = Redis::start(load)?;
+            let push = [redis::command(&["LPUSH", "messages", &to_agent(0)])];
+            for connections in [1, 64] {
+                let name = format!("{connections} to redis");
+                let mut run = redis.hammer(connections, load.duration(), &push).await?;
                 report.add(format!("{name}: rate"), run.rate(), "/s", Goal::None);
                 report.add_times(&name, &mut run.times, Goal::None, Goal::None);
             }

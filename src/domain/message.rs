@@ -51,7 +51,7 @@ impl MessageType {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
-    /// Increases with every message.
+    /// Increases with every message. It is the number of its `message.new` event too, so there are gaps.
     pub id: i64,
     /// Who sent it.
     pub from: String,
@@ -102,6 +102,22 @@ pub struct Message {
     pub expires_at: Option<i64>,
     /// The agents that marked it read.
     pub read_by: Vec<String>,
+}
+
+impl Message {
+    /// The message as it was when it was stored: claimed and read by nobody.
+    #[must_use]
+    pub fn as_sent(self) -> Self {
+        Self {
+            claimed_by: None,
+            claimed_at: None,
+            claim_expires_at: None,
+            claim_generation: 0,
+            completed_at: None,
+            read_by: Vec::new(),
+            ..self
+        }
+    }
 }
 
 /// A message as a client sends it.

@@ -311,8 +311,8 @@ pub(super) async fn list_events(
     let since = match position(&HeaderMap::new(), query.since.as_deref())? {
         Some(since) => since,
         None => {
-            let (oldest, _) = relay.store.event_range().await?;
-            Cursor { epoch: relay.store.epoch().to_owned(), seq: (oldest - 1).max(0) }
+            let floor = relay.store.event_range().await?.floor;
+            Cursor { epoch: relay.store.epoch().to_owned(), seq: floor }
         }
     };
     let subscription = relay.subscribe(listen.clone(), wanted)?;

@@ -28,9 +28,11 @@ pub(super) async fn forever(relay: Relay) {
 }
 
 async fn run(relay: &Relay) -> Result<(), crate::store::StoreError> {
+    let retention = relay.settings.retention;
+    let surplus = relay.store.surplus_messages(retention.messages_count).await?;
     let mut rows = 0;
     loop {
-        match relay.store.retain_step(relay.settings.retention).await? {
+        match relay.store.retain_step(retention, surplus).await? {
             0 => break,
             step => rows += step,
         }

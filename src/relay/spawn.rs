@@ -17,11 +17,11 @@ use crate::domain::caller::{Caller, Scope};
 use crate::domain::command::{Command, CommandStatus};
 use crate::domain::control::{ApprovalMode, Control, ControlKind, Site, Spawn};
 use crate::domain::path::{PathFacts, is_within, normalise};
-use crate::domain::plan::{LaunchSite, Presentation, PromptDelivery, SpawnRequest, StopPlan, StopReason};
+use crate::domain::plan::{LaunchSite, Presentation, PromptDelivery, SpawnRequest};
 use crate::domain::refusal::Refusal;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
 use crate::sessions::{Launch, Reservation, SessionName, Started};
-use crate::store::{AgentPatch, Answer, Idempotency, NewToken, SessionRow, SessionStart, StoreError, now_ms};
+use crate::store::{AgentPatch, Answer, Idempotency, NewToken, SessionStart, StoreError, now_ms};
 
 /// What the relay's own host needs to know to start agents.
 #[derive(Clone, Debug)]
@@ -40,8 +40,6 @@ pub struct Host {
 
 /// The variable in which a started agent finds its own token.
 const TOKEN_VARIABLE: &str = "AGENT_RELAY_TOKEN";
-/// When the provider cannot say how its program is asked to end.
-const STOP_PLAN_DEFAULT: StopPlan = StopPlan { keys: Vec::new(), grace_ms: 5_000 };
 
 impl Relay {
     /// Where the relay's own host starts agents unless asked otherwise.
@@ -205,7 +203,7 @@ impl Relay {
         plan.map_err(|failure| failure.refusal(seed.provider, 0))
     }
 
-    fn reserve(&self, seed: &Seed) -> Result<Reservation, Refusal> {
+    pub(super) fn reserve(&self, seed: &Seed) -> Result<Reservation, Refusal> {
         let label = seed.label.as_deref().unwrap_or("");
         self.sessions.reserve(&seed.provider, label).map_err(|error| Refusal::ProviderFailed {
             plugin: seed.provider.clone(),
@@ -239,7 +237,7 @@ impl Relay {
     }
 
     /// Plans and starts. `None` on a dry run. The reason is for the caller and the command.
-    async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         plugins: &Arc<PluginSet>,
         command: &Command,
@@ -433,67 +431,6 @@ impl Relay {
         variables
     }
 
-    /// Carries out a restart or shutdown of an agent that runs on this host; others do it themselves.
-    pub(super) async fn see_to_session(&self, command: Command) -> Result<(), StoreError> {
-        let Some(session) = self.store.session(command.target.clone()).await? else { return Ok(()) };
-        // One that has ended is still the relay's to see to, unless the agent has a session elsewhere by now:
-        // there is nothing left to end, and it can be started again.
-        if session.ended_at.is_some() {
-            let agent = self.store.agent(command.target.clone()).await?;
-            if agent.instance_id.as_deref() != Some(session.start.name.as_str()) {
-                return Ok(());
-            }
-        }
-        let Ok(name) = SessionName::parse(&session.start.name) else { return Ok(()) };
-        let relay = self.clone();
-        self.tasks.spawn_on(async move { relay.end_or_restart(command, session, name).await }, &self.runtime);
-        Ok(())
-    }
-
-    async fn end_or_restart(&self, command: Command, session: SessionRow, name: SessionName) {
-        self.report(command.id, CommandStatus::Running).await;
-        let plugins = self.plugins.current();
-        let restart = command.kind == ControlKind::Restart;
-        let reason = if restart { StopReason::Restart } else { StopReason::Shutdown };
-        let plan = match plugins.stop(&session.start.provider, reason).await {
-            Ok(plan) => plan,
-            Err(error) => {
-                tracing::warn!(%error, session.name = %name, "ending a session without its provider");
-                STOP_PLAN_DEFAULT
-            }
-        };
-        let exit = match self.sessions.stop(&name, &plan).await {
-            Ok(exit) => exit,
-            Err(error) => return self.fail(command.id, &error.to_string()).await,
-        };
-        self.close_session(&name, &session.start.agent_id, &exit.how.to_string()).await;
-        if !restart {
-            let result = json!({"exit": exit.how});
-            if let Err(error) =
-                self.store.report_command(command.id, CommandStatus::Succeeded, Some(result), None).await
-            {
-                tracing::warn!(%error, command.id, "cannot report a command");
-            }
-            return;
-        }
-        let start = session.start;
-        let seed = Seed {
-            agent_id: start.agent_id,
-            provider: start.provider,
-            approval_mode: start.approval_mode,
-            cwd: start.cwd,
-            label: start.label,
-            prompt: start.prompt,
-        };
-        let again = match self.reserve(&seed) {
-            Ok(place) => self.carry_out(&plugins, &command, &seed, place).await,
-            Err(refusal) => Err(refusal.to_string().into()),
-        };
-        if let Err(failure) = again {
-            self.fail(command.id, &failure.reason).await;
-        }
-    }
-
     pub(super) async fn report(&self, command: i64, status: CommandStatus) {
         if let Err(error) = self.store.report_command(command, status, None, None).await {
             tracing::debug!(%error, command.id = command, "a command was not moved on");
@@ -510,18 +447,18 @@ impl Relay {
 
 /// What an agent is started from, the first time and again.
 #[derive(Clone)]
-struct Seed {
-    agent_id: String,
-    provider: String,
-    approval_mode: ApprovalMode,
-    cwd: String,
-    label: Option<String>,
-    prompt: Option<String>,
+pub(super) struct Seed {
+    pub(super) agent_id: String,
+    pub(super) provider: String,
+    pub(super) approval_mode: ApprovalMode,
+    pub(super) cwd: String,
+    pub(super) label: Option<String>,
+    pub(super) prompt: Option<String>,
 }
 
 /// Why a spawn came to nothing.
-struct Failure {
-    reason: String,
+pub(super) struct Failure {
+    pub(super) reason: String,
     /// The provider is well, and the request is not for it.
     of_request: bool,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::hub::{Listen, Subscription, Taken};
 use crate::domain::event::{Cursor, Event};
-use crate::store::{Store, StoreError, now_ms};
+use crate::store::{EventRange, Store, StoreError, now_ms};
 
 /// Events read from the store at a time.
 const PAGE_EVENTS: usize = 256;
@@ -43,19 +43,19 @@ impl Feed {
             let routes = store.routes(agent.clone()).await?;
             subscription.set_routes(routes, version);
         }
-        let (oldest, latest) = store.event_range().await?;
+        let EventRange { floor, latest } = store.event_range().await?;
         let cursor = |seq| Cursor { epoch: store.epoch().to_owned(), seq };
         let (position, reset) = match since {
             None => (latest, None),
             Some(since) if since.epoch != store.epoch() || since.seq > latest => (latest, Some("unknown_epoch")),
-            // What is older than the oldest kept may have been deleted unseen.
-            Some(since) if since.seq + 1 < oldest => (oldest - 1, Some("too_old")),
+            // What is not above the floor may have been deleted unseen.
+            Some(since) if since.seq < floor => (floor, Some("too_old")),
             Some(since) => (since.seq, None),
         };
         let start = Start {
             latest: cursor(latest),
             from: cursor(position),
-            reset: reset.map(|reason| (reason, cursor(oldest))),
+            reset: reset.map(|reason| (reason, cursor(floor + 1))),
         };
         // Even without a position to replay from: what was committed since the subscription is in
         // its queue, and what was committed before it is at most `latest`.

@@ -167,6 +167,28 @@ async fn a_gap_is_told_and_never_silent() {
 }
 
 #[tokio::test]
+async fn a_replay_tells_a_message_as_it_was_sent() {
+    let server = Server::start().await;
+    let client = &server.client;
+    client.register_all(&["a"]).await;
+    let mut live = client.open_stream("agent=a&types=message.new", None).await;
+    let start = live.ready().await.text("from").to_owned();
+    let sent = client.send(json!({"from": "x", "to": "a", "body": "work", "claimable": true})).await;
+    let id = sent.id;
+    let path = format!("/api/messages/{id}");
+    let claim: Value = client.post(&format!("{path}/claim"), json!({"agentId": "a"})).await.expect(200);
+    let done = json!({"agentId": "a", "claimGeneration": claim["claimGeneration"]});
+    client.post(&format!("{path}/claim/complete"), done).await.expect::<Value>(200);
+    client.post(&format!("{path}/read"), json!({"agentId": "a"})).await.expect::<Value>(200);
+    let told = live.next().await;
+    let mut later = client.open_stream("agent=a&types=message.new", Some(&start)).await;
+    later.ready().await;
+    let replayed = later.next().await;
+    assert_eq!((&replayed.id, &replayed.data), (&told.id, &told.data));
+    assert_eq!((&told.data, told.seq()), (&json!(sent), id), "a message is its own event");
+}
+
+#[tokio::test]
 async fn what_expired_is_not_replayed() {
     let server = Server::start_with(|config| config.command_lifetime = std::time::Duration::from_secs(3)).await;
     let client = &server.client;

@@ -23,3 +23,4 @@ mod sessions;
 mod spawn;
 mod system;
 mod tidy;
+mod upgrade;

@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::super::StoreError;
 use super::Store;
-use super::messages::{claim_event, load, require_reach};
+use super::messages::{claim_event, load_with_lease, require_reach};
 use super::tx::Tx;
 use crate::domain::agent::SessionGuard;
 use crate::domain::event::{Audience, EventName};
@@ -22,13 +22,13 @@ impl Store {
     ) -> Result<Message, StoreError> {
         let lease = lease_ms(lease, LEASE_MS_DEFAULT)?;
         self.write(move |tx| {
-            let message = load(tx.connection, id)?;
+            let (message, length_ms) = load_with_lease(tx.connection, id)?;
             require_reach(tx.connection, &message, &agent, &guard)?;
             let deliverable = message.expires_at.is_none_or(|at| at > tx.now);
             if !message.claimable || !deliverable {
                 return Err(Refusal::NotClaimable(id).into());
             }
-            step(tx, message, EventName::MessageClaimed, |claim, now| claim.take(id, &agent, lease, now))
+            step(tx, message, length_ms, EventName::MessageClaimed, |claim, now| claim.take(id, &agent, lease, now))
         })
         .await
     }
@@ -43,9 +43,9 @@ impl Store {
         lease: Option<i64>,
     ) -> Result<Message, StoreError> {
         self.write(move |tx| {
-            let message = load(tx.connection, id)?;
+            let (message, length_ms) = load_with_lease(tx.connection, id)?;
             check_session(tx, &agent, &guard)?;
-            step(tx, message, EventName::MessageClaimed, |claim, now| {
+            step(tx, message, length_ms, EventName::MessageClaimed, |claim, now| {
                 let lease = lease_ms(lease, claim.lease_ms)?;
                 claim.renew(id, &agent, generation, lease, now)?;
                 Ok(true)
@@ -63,9 +63,9 @@ impl Store {
         generation: i64,
     ) -> Result<Message, StoreError> {
         self.write(move |tx| {
-            let message = load(tx.connection, id)?;
+            let (message, length_ms) = load_with_lease(tx.connection, id)?;
             check_session(tx, &agent, &guard)?;
-            step(tx, message, EventName::MessageClaimReleased, |claim, now| {
+            step(tx, message, length_ms, EventName::MessageClaimReleased, |claim, now| {
                 claim.release(id, &agent, generation, now)?;
                 Ok(true)
             })
@@ -82,9 +82,11 @@ impl Store {
         generation: i64,
     ) -> Result<Message, StoreError> {
         self.write(move |tx| {
-            let message = load(tx.connection, id)?;
+            let (message, length_ms) = load_with_lease(tx.connection, id)?;
             check_session(tx, &agent, &guard)?;
-            step(tx, message, EventName::MessageCompleted, |claim, now| claim.complete(id, &agent, generation, now))
+            step(tx, message, length_ms, EventName::MessageCompleted, |claim, now| {
+                claim.complete(id, &agent, generation, now)
+            })
         })
         .await
     }
@@ -103,6 +105,7 @@ fn check_session(tx: &Tx<'_>, agent: &str, guard: &SessionGuard) -> Result<(), S
 fn step(
     tx: &mut Tx<'_>,
     mut message: Message,
+    length_ms: i64,
     event: EventName,
     change: impl FnOnce(&mut Claim, i64) -> Result<bool, Refusal>,
 ) -> Result<Message, StoreError> {
@@ -110,9 +113,7 @@ fn step(
         by: message.claimed_by.take(),
         at: message.claimed_at,
         expires_at: message.claim_expires_at,
-        lease_ms: tx
-            .sql("SELECT claim_lease_ms FROM messages WHERE id = ?1")?
-            .query_row([message.id], |row| row.get(0))?,
+        lease_ms: length_ms,
         generation: message.claim_generation,
         completed_at: message.completed_at,
     };
@@ -159,8 +160,8 @@ pub(super) fn release_expired(tx: &mut Tx<'_>, limit: usize) -> Result<Vec<i64>,
         .query_map(params![tx.now, limit as i64], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for id in &ids {
-        let message = load(tx.connection, *id)?;
-        step(tx, message, EventName::MessageClaimReleased, |claim, now| Ok(claim.expire(now)))?;
+        let (message, length_ms) = load_with_lease(tx.connection, *id)?;
+        step(tx, message, length_ms, EventName::MessageClaimReleased, |claim, now| Ok(claim.expire(now)))?;
     }
     Ok(ids)
 }

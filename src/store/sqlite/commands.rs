@@ -205,7 +205,7 @@ fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>)
         Some(mut message) => {
             message.meta.insert("commandId".to_owned(), Value::from(command.id));
             message.expires_at = Some(command.expires_at);
-            let message = messages::insert(tx, message)?;
+            let (message, _) = messages::insert(tx, message)?;
             command.message_id = Some(message.id);
             tx.sql("UPDATE commands SET message_id = ?2 WHERE id = ?1")?.execute([command.id, message.id])?;
             Some(message)

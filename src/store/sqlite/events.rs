@@ -1,14 +1,17 @@
-//! Events: what a stream replays.
+//! Events: what a stream replays. A message is its own event, numbered by its id; every other event
+//! has a row here.
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, params};
 
 use super::super::{StoreError, now_ms};
-use super::Store;
+use super::tx::{Tx, json};
+use super::{Store, messages};
 use crate::domain::activity::NewActivity;
 use crate::domain::agent::Routes;
 use crate::domain::event::{Audience, Event, EventName, EventTypes};
+use crate::domain::message::Message;
 
 /// A page of events in commit order.
 #[derive(Clone, Debug)]
@@ -19,6 +22,16 @@ pub struct EventPage {
     pub scanned_to: i64,
     /// Whether there may be more by now.
     pub more: bool,
+}
+
+/// Which events can be replayed: those after `floor`, up to `latest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRange {
+    /// The newest event that retention deleted, or 0. What comes after it is all there, but for
+    /// messages that somebody deleted.
+    pub floor: i64,
+    /// The newest event, or 0.
+    pub latest: i64,
 }
 
 /// A page ends after this many bytes of data, so that large messages do not add up in memory.
@@ -36,27 +49,23 @@ impl Store {
         let epoch = self.inner.epoch.clone();
         self.read(move |connection| {
             let snapshot = connection.unchecked_transaction()?;
-            let latest = last_seq(&snapshot)?;
-            let seqs = match &routes {
+            let range = range(&snapshot)?;
+            let after = after.max(range.floor);
+            let found = match &routes {
                 Some(routes) => concerning(&snapshot, after, routes, types, limit + 1)?,
                 None => all(&snapshot, after, types, limit + 1)?,
             };
-            let mut page = EventPage { events: Vec::new(), scanned_to: latest.max(after), more: false };
+            let mut page = EventPage { events: Vec::new(), scanned_to: range.latest.max(after), more: false };
             let mut bytes = 0;
-            for seq in seqs {
+            for (seq, name) in found {
                 if page.events.len() == limit || bytes > PAGE_BYTES_MAX {
                     page.more = true;
                     page.scanned_to = page.events.last().map_or(after, |event| event.seq);
                     break;
                 }
-                let mut statement = snapshot.prepare_cached(
-                    "SELECT seq, at, name, target, also, sender, expires, data FROM events WHERE seq = ?1",
-                )?;
-                let event = statement.query_row([seq], |row| from_row(&epoch, row)).optional()?;
-                if let Some(event) = event {
-                    bytes += event.frame.len();
-                    page.events.push(Arc::new(event));
-                }
+                let event = load(&snapshot, &epoch, seq, name)?;
+                bytes += event.frame.len();
+                page.events.push(Arc::new(event));
             }
             Ok(page)
         })
@@ -73,37 +82,75 @@ impl Store {
         .await
     }
 
-    /// The oldest and the newest event kept; 0 and 0 when there is none.
-    pub async fn event_range(&self) -> Result<(i64, i64), StoreError> {
-        self.read(|connection| {
-            let oldest = connection
-                .prepare_cached("SELECT coalesce(min(seq), 0) FROM events")?
-                .query_row([], |row| row.get(0))?;
-            Ok((oldest, last_seq(connection)?))
-        })
-        .await
+    /// Which events can be replayed.
+    pub async fn event_range(&self) -> Result<EventRange, StoreError> {
+        self.read(|connection| range(&*connection.unchecked_transaction()?)).await
     }
 }
 
-fn last_seq(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))?)
+/// Which events can be replayed.
+pub(super) fn range(connection: &Connection) -> Result<EventRange, StoreError> {
+    let (floor, latest): (i64, i64) = connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'event_floor'), 0),
+                    max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(id) FROM messages), 0))",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(EventRange { floor, latest: latest.max(floor) })
 }
 
-fn all(connection: &Connection, after: i64, types: EventTypes, limit: usize) -> Result<Vec<i64>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT seq, name, expires FROM events WHERE seq > ?1 ORDER BY seq")?;
-    let mut rows = statement.query([after])?;
-    let now = now_ms();
-    let mut seqs = Vec::new();
-    while let Some(row) = rows.next()? {
-        if wanted(row, types, now)? {
-            seqs.push(row.get(0)?);
-            if seqs.len() == limit {
-                break;
-            }
-        }
+/// Moves the floor up and deletes what is below it. Messages outlive their events, if they may.
+pub(super) fn raise_floor(tx: &Tx<'_>, floor: i64) -> Result<(), StoreError> {
+    tx.sql("DELETE FROM events WHERE seq <= ?1")?.execute([floor])?;
+    tx.sql(
+        "INSERT INTO meta (key, value) VALUES ('event_floor', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )?
+    .execute([floor.to_string()])?;
+    Ok(())
+}
+
+/// The event that a stored message is, from its JSON as it was sent.
+pub(super) fn of_message(epoch: &str, message: &Message, json: &str) -> Event {
+    let audience = Audience { from: Some(message.from.as_str().into()), ..Audience::only(&message.to) };
+    let mut event = Event::new(epoch, message.id, message.created_at, EventName::MessageNew, audience, json);
+    event.expires_at = message.expires_at;
+    event
+}
+
+fn load(connection: &Connection, epoch: &str, seq: i64, name: EventName) -> Result<Event, StoreError> {
+    if name == EventName::MessageNew {
+        // Whatever became of it since: an event tells what happened then.
+        let message = messages::load(connection, seq)?.as_sent();
+        return Ok(of_message(epoch, &message, &json(&message)));
     }
-    Ok(seqs)
+    let event = connection
+        .prepare_cached("SELECT seq, at, target, also, sender, data FROM events WHERE seq = ?1")?
+        .query_row([seq], |row| {
+            let text = |index: usize| -> Result<Option<Arc<str>>, rusqlite::Error> {
+                Ok(row.get::<_, Option<String>>(index)?.map(Into::into))
+            };
+            let audience = Audience { to: text(2)?, also: text(3)?, from: text(4)? };
+            let data: String = row.get(5)?;
+            Ok(Event::new(epoch, row.get(0)?, row.get(1)?, name, audience, &data))
+        })?;
+    Ok(event)
+}
+
+/// The number and the name of an event that was found.
+type Found = (i64, EventName);
+
+fn all(connection: &Connection, after: i64, types: EventTypes, limit: usize) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    let mut statement = connection.prepare_cached("SELECT seq, name FROM events WHERE seq > ?1 ORDER BY seq")?;
+    collect(&mut statement.query([after])?, types, limit, &mut found)?;
+    if types.contains(EventName::MessageNew) {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, 'message.new' FROM messages
+             WHERE id > ?1 AND (expires_at IS NULL OR expires_at > ?2) ORDER BY id",
+        )?;
+        collect(&mut statement.query([after, now_ms()])?, types, limit, &mut found)?;
+    }
+    Ok(first(found, limit))
 }
 
 /// A union over the agent's targets, each an index range, merged in commit order.
@@ -113,64 +160,58 @@ fn concerning(
     routes: &Routes,
     types: EventTypes,
     limit: usize,
-) -> Result<Vec<i64>, StoreError> {
-    let now = now_ms();
-    let mut seqs = Vec::new();
+) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
     let agent = routes.agent.as_str();
     {
-        let mut statement = connection
-            .prepare_cached("SELECT seq, name, expires FROM events WHERE also = ?1 AND seq > ?2 ORDER BY seq")?;
-        let mut rows = statement.query(params![agent, after])?;
-        collect(&mut rows, types, now, limit, &mut seqs)?;
+        let mut statement =
+            connection.prepare_cached("SELECT seq, name FROM events WHERE also = ?1 AND seq > ?2 ORDER BY seq")?;
+        collect(&mut statement.query(params![agent, after])?, types, limit, &mut found)?;
     }
     for target in std::iter::once(agent).chain(routes.groups.iter().map(String::as_str)) {
         let (since, sender) = if target == agent { (i64::MIN, "") } else { (routes.since, agent) };
         let mut statement = connection.prepare_cached(
-            "SELECT seq, name, expires FROM events
+            "SELECT seq, name FROM events
              WHERE target = ?1 AND seq > ?2 AND at >= ?3 AND (sender IS NULL OR sender <> ?4) ORDER BY seq",
         )?;
-        let mut rows = statement.query(params![target, after, since, sender])?;
-        collect(&mut rows, types, now, limit, &mut seqs)?;
+        collect(&mut statement.query(params![target, after, since, sender])?, types, limit, &mut found)?;
+        if types.contains(EventName::MessageNew) {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, 'message.new' FROM messages
+                 WHERE target = ?1 AND id > ?2 AND created_at >= ?3 AND sender <> ?4
+                   AND (expires_at IS NULL OR expires_at > ?5) ORDER BY id",
+            )?;
+            let mut rows = statement.query(params![target, after, since, sender, now_ms()])?;
+            collect(&mut rows, types, limit, &mut found)?;
+        }
     }
-    seqs.sort_unstable();
-    seqs.dedup();
-    seqs.truncate(limit);
-    Ok(seqs)
+    Ok(first(found, limit))
 }
 
+/// Takes the wanted ones of ordered rows, at most `limit`.
 fn collect(
     rows: &mut rusqlite::Rows<'_>,
     types: EventTypes,
-    now: i64,
     limit: usize,
-    seqs: &mut Vec<i64>,
+    found: &mut Vec<Found>,
 ) -> Result<(), StoreError> {
-    let mut found = 0;
-    while found < limit
+    let mut wanted = 0;
+    while wanted < limit
         && let Some(row) = rows.next()?
     {
-        if wanted(row, types, now)? {
-            seqs.push(row.get(0)?);
-            found += 1;
+        let name = EventName::parse(row.get_ref(1)?.as_str().unwrap_or_default());
+        if let Some(name) = name.filter(|name| types.contains(*name)) {
+            found.push((row.get(0)?, name));
+            wanted += 1;
         }
     }
     Ok(())
 }
 
-fn wanted(row: &Row<'_>, types: EventTypes, now: i64) -> Result<bool, rusqlite::Error> {
-    let name = EventName::parse(row.get_ref(1)?.as_str().unwrap_or_default());
-    let expires: Option<i64> = row.get(2)?;
-    Ok(name.is_some_and(|name| types.contains(name)) && expires.is_none_or(|at| at > now))
-}
-
-fn from_row(epoch: &str, row: &Row<'_>) -> Result<Event, rusqlite::Error> {
-    let text = |index: usize| -> Result<Option<Arc<str>>, rusqlite::Error> {
-        Ok(row.get::<_, Option<String>>(index)?.map(Into::into))
-    };
-    let name = EventName::parse(row.get_ref(2)?.as_str().unwrap_or_default()).unwrap_or(EventName::ActivityNew);
-    let audience = Audience { to: text(3)?, also: text(4)?, from: text(5)? };
-    let data: String = row.get(7)?;
-    let mut event = Event::new(epoch, row.get(0)?, row.get(1)?, name, audience, &data);
-    event.expires_at = row.get(6)?;
-    Ok(event)
+/// Merges ordered findings into one order, each event once.
+fn first(mut found: Vec<Found>, limit: usize) -> Vec<Found> {
+    found.sort_unstable_by_key(|(seq, _)| *seq);
+    found.dedup_by_key(|(seq, _)| *seq);
+    found.truncate(limit);
+    found
 }

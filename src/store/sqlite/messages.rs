@@ -36,19 +36,19 @@ pub struct MessageFilter {
     pub limit: usize,
 }
 
-/// The columns of a message, for [`from_row`].
-pub(super) const COLUMNS: &str = "m.id, m.sender, m.target, m.type, m.subject, m.body, m.channel, m.reply_to, m.thread_id, \
+/// The columns of a message, for [`from_row`], and the length of its lease.
+const COLUMNS: &str = "m.id, m.sender, m.target, m.type, m.subject, m.body, m.channel, m.reply_to, m.thread_id, \
      m.claimable, m.claimed_by, m.claimed_at, m.claim_expires_at, m.claim_generation, m.completed_at, \
      m.idempotency_key, m.meta, m.created_at, m.expires_at, \
-     (SELECT json_group_array(agent_id) FROM reads WHERE message_id = m.id)";
+     (SELECT json_group_array(agent_id) FROM reads WHERE message_id = m.id), m.claim_lease_ms";
 
 impl Store {
     /// Stores a message. Refuses an answer to a message that is not there.
     pub async fn send(&self, message: NewMessage, idempotency: Option<Idempotency>) -> Result<Answer, StoreError> {
         self.write(move |tx| {
             tx.once(idempotency.as_ref(), |tx| {
-                let message = insert(tx, message)?;
-                Ok(Answer { json: tx::json(&message), replayed: false, created: true })
+                let (_, json) = insert(tx, message)?;
+                Ok(Answer { json, replayed: false, created: true })
             })
         })
         .await
@@ -115,7 +115,6 @@ impl Store {
     pub async fn delete_message(&self, id: i64) -> Result<(), StoreError> {
         self.write(move |tx| {
             let message = load(tx.connection, id)?;
-            tx.remember_last_message()?;
             tx.sql("DELETE FROM messages WHERE id = ?1")?.execute([id])?;
             let audience = Audience { also: Some(message.from.as_str().into()), ..Audience::only(&message.to) };
             tx.emit(EventName::MessageDeleted, audience, &json!({"id": id}))
@@ -127,8 +126,8 @@ impl Store {
 /// The longest thread that is answered whole.
 const THREAD_MAX: usize = 1_000;
 
-/// Stores a message and its event.
-pub(super) fn insert(tx: &mut Tx<'_>, new: NewMessage) -> Result<Message, StoreError> {
+/// Stores a message, which is its own event, and answers it and its JSON.
+pub(super) fn insert(tx: &mut Tx<'_>, new: NewMessage) -> Result<(Message, String), StoreError> {
     let thread = match new.reply_to {
         None => None,
         Some(parent) => Some(
@@ -138,7 +137,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, new: NewMessage) -> Result<Message, StoreE
                 .ok_or(Refusal::NotFound("message to reply to"))?,
         ),
     };
-    let id = tx.next_message_id();
+    let id = tx.next_seq();
     let message = Message {
         id,
         from: new.from,
@@ -182,16 +181,21 @@ pub(super) fn insert(tx: &mut Tx<'_>, new: NewMessage) -> Result<Message, StoreE
         message.created_at,
         message.expires_at,
     ])?;
-    let audience = Audience { from: Some(message.from.as_str().into()), ..Audience::only(&message.to) };
-    tx.emit_json(EventName::MessageNew, audience, message.expires_at, &tx::json(&message))?;
-    Ok(message)
+    let json = tx::json(&message);
+    tx.announce(&message, &json);
+    Ok((message, json))
 }
 
 /// One message or a refusal.
 pub(super) fn load(connection: &Connection, id: i64) -> Result<Message, StoreError> {
+    Ok(load_with_lease(connection, id)?.0)
+}
+
+/// One message and how many milliseconds its claim was asked for, or a refusal.
+pub(super) fn load_with_lease(connection: &Connection, id: i64) -> Result<(Message, i64), StoreError> {
     let message = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM messages m WHERE m.id = ?1"))?
-        .query_row([id], from_row)
+        .query_row([id], |row| Ok((from_row(row)?, row.get(20)?)))
         .optional()?;
     Ok(message.ok_or(Refusal::NotFound("message"))?)
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::super::StoreError;
 use super::tx::Tx;
-use super::{Store, activity, agents, claims, commands, orchestrators};
+use super::{Store, activity, agents, claims, commands, events, orchestrators};
 use crate::domain::activity::NewActivity;
 use crate::domain::agent::AgentStatus;
 use crate::domain::orchestrator::OrchestratorStatus;
@@ -83,36 +83,36 @@ impl Store {
         .await
     }
 
+    /// The id up to which messages are more than `count`; 0 when there are not so many.
+    pub async fn surplus_messages(&self, count: i64) -> Result<i64, StoreError> {
+        self.read(move |connection| {
+            let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+            // There are no more of them than numbers between the first and the last, which is quickly found.
+            let span = one("SELECT coalesce((SELECT max(id) FROM messages) - (SELECT min(id) FROM messages) + 1, 0)")?;
+            if span <= count {
+                return Ok(0);
+            }
+            let surplus = one("SELECT count(*) FROM messages")? - count.max(1);
+            if surplus <= 0 {
+                return Ok(0);
+            }
+            Ok(connection
+                .query_row("SELECT id FROM messages ORDER BY id LIMIT 1 OFFSET ?1", [surplus - 1], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// Deletes one small step of what is too old or too much, and answers how many rows that were.
-    /// Zero means there is nothing left to do.
-    pub async fn retain_step(&self, retention: Retention) -> Result<usize, StoreError> {
+    /// Zero means there is nothing left to do. `surplus` is what [`Self::surplus_messages`] answered.
+    pub async fn retain_step(&self, retention: Retention, surplus: i64) -> Result<usize, StoreError> {
         self.write(move |tx| {
             let step = STEP_ROWS as i64;
-            // The newest event always stays: its number is where the next one goes on.
-            let events = tx
-                .sql(
-                    "DELETE FROM events WHERE seq IN (
-                         SELECT seq FROM events
-                         WHERE (at < ?1 OR seq <= (SELECT max(seq) FROM events) - ?2)
-                           AND seq < (SELECT max(seq) FROM events)
-                         ORDER BY seq LIMIT ?3)",
-                )?
-                .execute(params![tx.now - retention.events_ms, retention.events_count.max(1), step])?;
-            let messages = tx
-                .sql(
-                    "DELETE FROM messages WHERE id IN (
-                         SELECT id FROM messages
-                         WHERE created_at < ?1 OR id <= (SELECT max(id) FROM messages) - ?2
-                         ORDER BY id LIMIT ?3)",
-                )?
-                .execute(params![tx.now - retention.messages_ms, retention.messages_count.max(1), step])?;
-            if messages > 0 {
-                tx.remember_last_message()?;
-            }
             let old = tx.now - retention.records_ms;
-            let mut rows = events + messages;
+            let mut rows = retain_events(tx, retention, surplus)?;
+            // Numbers grow with time, so the oldest rows come first: none of this walks a whole table.
             for (sql, before) in [
-                ("DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE created_at < ?1 ORDER BY id LIMIT ?2)", old),
+                ("DELETE FROM activity WHERE id IN (SELECT id FROM (SELECT id, created_at FROM activity ORDER BY id LIMIT ?2)
+                      WHERE created_at < ?1)", old),
                 ("DELETE FROM commands WHERE id IN (SELECT id FROM commands WHERE updated_at < ?1
                       AND status NOT IN ('pending', 'accepted', 'running') ORDER BY id LIMIT ?2)", old),
                 ("DELETE FROM sessions WHERE agent_id IN (SELECT agent_id FROM sessions WHERE ended_at < ?1 LIMIT ?2)", old),
@@ -126,6 +126,42 @@ impl Store {
         })
         .await
     }
+}
+
+/// Messages that are too old or too many go for good, and with them their events; other events only
+/// fall below the floor. Everything below the floor is gone for streams, so that no gap goes unseen.
+fn retain_events(tx: &Tx<'_>, retention: Retention, surplus: i64) -> Result<usize, StoreError> {
+    let range = events::range(tx.connection)?;
+    let last_doomed: Option<i64> = tx
+        .sql(
+            "SELECT max(id) FROM (SELECT id, created_at FROM messages ORDER BY id LIMIT ?3)
+             WHERE created_at < ?1 OR id <= ?2",
+        )?
+        .query_row(params![tx.now - retention.messages_ms, surplus, STEP_ROWS as i64], |row| row.get(0))?;
+    let mut rows = 0;
+    let mut floor = range.floor;
+    if let Some(last) = last_doomed {
+        rows += tx.sql("DELETE FROM messages WHERE id <= ?1")?.execute([last])?;
+        floor = floor.max(last);
+    }
+    let mut statement = tx.sql(
+        "SELECT seq, at FROM events WHERE seq > ?1
+         UNION ALL SELECT id, created_at FROM messages WHERE id > ?1 ORDER BY 1 LIMIT ?2",
+    )?;
+    let mut oldest = statement.query(params![floor, STEP_ROWS as i64])?;
+    while let Some(row) = oldest.next()? {
+        let (seq, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+        if at >= tx.now - retention.events_ms && seq > range.latest - retention.events_count.max(1) {
+            break;
+        }
+        floor = seq;
+        rows += 1;
+    }
+    drop(oldest);
+    if floor > range.floor {
+        events::raise_floor(tx, floor)?;
+    }
+    Ok(rows)
 }
 
 fn write_signs(tx: &mut Tx<'_>, signs: &[(String, i64)]) -> Result<(), StoreError> {

@@ -50,7 +50,8 @@ impl Store {
                 claims: one("SELECT count(*) FROM messages WHERE claim_expires_at IS NOT NULL")?,
                 commands_open: one("SELECT count(*) FROM commands WHERE status IN ('pending', 'accepted', 'running')")?,
                 sessions: one("SELECT count(*) FROM sessions WHERE ended_at IS NULL")?,
-                events: one("SELECT count(*) FROM events")?,
+                events: one("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM messages
+                     WHERE id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'event_floor'), 0))")?,
                 database_bytes: one("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
             })
         })

@@ -6,28 +6,21 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::super::{Answer, Batch, Idempotency, StoreError, now_ms};
+use super::events;
 use crate::domain::agent::Agent;
 use crate::domain::event::{Audience, Event, EventName};
+use crate::domain::message::Message;
 use crate::domain::refusal::Refusal;
 
-/// The next numbers of what is counted. Only the writer counts, so they live here, and a number that
-/// was ever given is never given again.
+/// The last number given to an event. Only the writer counts, so it lives here, and a number that was
+/// ever given is never given again.
 pub(super) struct Numbers {
-    event: i64,
-    message: i64,
+    last: i64,
 }
 
 impl Numbers {
     pub(super) fn load(connection: &Connection) -> Result<Self, StoreError> {
-        let last = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        Ok(Self {
-            // Retention always keeps the newest event, so its number is never forgotten.
-            event: last("SELECT coalesce(max(seq), 0) FROM events")?,
-            message: last(
-                "SELECT max((SELECT coalesce(max(id), 0) FROM messages),
-                            coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'last_message'), 0))",
-            )?,
-        })
+        Ok(Self { last: events::range(connection)?.latest })
     }
 }
 
@@ -54,19 +47,10 @@ impl<'a> Tx<'a> {
         Ok(self.connection.prepare_cached(sql)?)
     }
 
-    pub(super) fn next_message_id(&mut self) -> i64 {
-        self.numbers.message += 1;
-        self.numbers.message
-    }
-
-    /// Remembers the newest message id before messages are deleted, so that it is not given again.
-    pub(super) fn remember_last_message(&self) -> Result<(), StoreError> {
-        self.sql(
-            "INSERT INTO meta (key, value) VALUES ('last_message', ?1)
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        )?
-        .execute([self.numbers.message.to_string()])?;
-        Ok(())
+    /// The number of the next event.
+    pub(super) fn next_seq(&mut self) -> i64 {
+        self.numbers.last += 1;
+        self.numbers.last
     }
 
     /// Writes an event and has it handed on after the commit.
@@ -76,37 +60,25 @@ impl<'a> Tx<'a> {
         audience: Audience,
         data: &impl Serialize,
     ) -> Result<(), StoreError> {
-        self.emit_json(name, audience, None, &json(data))
+        let data = json(data);
+        let seq = self.next_seq();
+        self.sql("INSERT INTO events (seq, at, name, target, also, sender, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .execute(params![
+                seq,
+                self.now,
+                name.as_str(),
+                audience.to.as_deref(),
+                audience.also.as_deref(),
+                audience.from.as_deref(),
+                data
+            ])?;
+        self.batch.events.push(Arc::new(Event::new(self.epoch, seq, self.now, name, audience, &data)));
+        Ok(())
     }
 
-    /// As [`Self::emit`], for data that is JSON already, and that may be delivered only for a time.
-    pub(super) fn emit_json(
-        &mut self,
-        name: EventName,
-        audience: Audience,
-        expires_at: Option<i64>,
-        data: &str,
-    ) -> Result<(), StoreError> {
-        self.numbers.event += 1;
-        let seq = self.numbers.event;
-        self.sql(
-            "INSERT INTO events (seq, at, name, target, also, sender, expires, data)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            seq,
-            self.now,
-            name.as_str(),
-            audience.to.as_deref(),
-            audience.also.as_deref(),
-            audience.from.as_deref(),
-            expires_at,
-            data
-        ])?;
-        let mut event = Event::new(self.epoch, seq, self.now, name, audience, data);
-        event.expires_at = expires_at;
-        self.batch.events.push(Arc::new(event));
-        Ok(())
+    /// Has a stored message handed on after the commit. Its row is its event: there is nothing to write.
+    pub(super) fn announce(&mut self, message: &Message, json: &str) {
+        self.batch.events.push(Arc::new(events::of_message(self.epoch, message, json)));
     }
 
     /// Has the streams of this agent follow its new routes.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -23,6 +23,9 @@ use crate::telemetry::metric;
 const BATCH_MAX: usize = 512;
 /// Queued jobs at most: at the measured rate about half a second of work.
 const QUEUE_MAX: usize = 8_192;
+/// The writer waits at most this long for callers that were just answered to come back with more: what
+/// it takes to answer and to ask again. It waits for half of what a commit takes, if that is less.
+const GATHER_MAX: Duration = Duration::from_micros(250);
 /// A caller commits by itself only while commits are quicker than this: a usual one takes a tenth of it.
 const INLINE_COMMIT_US_MAX: u64 = 2_000;
 
@@ -40,6 +43,10 @@ struct Shared {
     /// How many jobs the last commit had. More than one: callers come together, so the thread
     /// gathers more of them than a caller would.
     last_batch: AtomicUsize,
+    /// How many jobs the next commit can have if everybody comes back: those that were answered and
+    /// those that waited meanwhile. Without waiting for the former, the callers fall into two halves of
+    /// which each waits for the sync of the other.
+    expected: AtomicUsize,
     /// How long the last commit took, in microseconds. A slow disk is waited for by the thread.
     last_commit_us: AtomicU64,
 }
@@ -47,6 +54,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Box<dyn Job>>,
+    /// At how many jobs the thread wants to be woken, while it gathers.
+    gathering: Option<usize>,
     closed: bool,
 }
 
@@ -66,6 +75,7 @@ impl Writer {
             connection: Mutex::new(Committer { connection, numbers, epoch, on_commit }),
             open: AtomicBool::new(true),
             last_batch: AtomicUsize::new(0),
+            expected: AtomicUsize::new(0),
             last_commit_us: AtomicU64::new(0),
         });
         let of_thread = shared.clone();
@@ -92,7 +102,7 @@ impl Writer {
     {
         let (answer, answered) = oneshot::channel();
         let job = Box::new(Pending { work: Some(work), outcome: None, answer });
-        let alone = {
+        let (alone, gathered) = {
             let mut queue = self.shared.queue();
             if queue.closed {
                 return Err(StoreError::Closed);
@@ -101,8 +111,12 @@ impl Writer {
                 return Err(StoreError::Busy);
             }
             queue.jobs.push_back(job);
-            queue.jobs.len() == 1
+            let count = queue.jobs.len();
+            (count == 1 && queue.gathering.is_none(), queue.gathering.is_some_and(|wanted| count >= wanted))
         };
+        if gathered {
+            self.shared.work.notify_one();
+        }
         // Whoever finds the queue empty sees to it that it is emptied; the others are in good hands.
         if alone && !self.shared.commit_here() {
             self.shared.work.notify_one();
@@ -148,10 +162,27 @@ impl Shared {
                     }
                     queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 }
+                self.gather(queue);
             }
             let mut committer = self.committer();
             self.commit_queued(&mut committer);
         }
+    }
+
+    /// Waits a moment for those who were answered last, if they are likely to come back.
+    fn gather(&self, mut queue: MutexGuard<'_, Queue>) {
+        let expected = self.expected.load(Ordering::Relaxed);
+        let half = Duration::from_micros(self.last_commit_us.load(Ordering::Relaxed) / 2);
+        let end = Instant::now() + half.min(GATHER_MAX);
+        queue.gathering = Some(expected);
+        while queue.jobs.len() < expected && !queue.closed {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queue = self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue.gathering = None;
     }
 
     /// Commits on the calling thread when the store is quiet. False: the thread must do it.
@@ -200,9 +231,12 @@ impl Shared {
             queue.closed = true;
             jobs.extend(queue.jobs.drain(..));
         }
+        let count = jobs.len();
         for job in jobs {
             job.answer(committed.as_ref().err());
         }
+        let expected = if count > 1 { (count + self.queue().jobs.len()).min(BATCH_MAX) } else { 0 };
+        self.expected.store(expected, Ordering::Relaxed);
     }
 }
 

@@ -166,6 +166,22 @@ async fn a_restart_is_another_process_with_another_token() {
     }
 }
 
+#[tokio::test]
+async fn restarts_at_the_same_time_leave_one_process() {
+    let bench = Bench::start(TmuxChoice::Never, UP).await;
+    let agent = bench.agent(json!({"cwd": "project"})).await;
+    let (one, other, third) =
+        tokio::join!(bench.act(&agent, "restart"), bench.act(&agent, "restart"), bench.act(&agent, "restart"));
+    let [last] = &bench.host.running()[..] else { panic!("{:?}", bench.host.running()) };
+    assert_eq!(last.identity.agent_id, agent.id);
+    for command in [one, other, third] {
+        // One that was ended by the next before it was up says so.
+        let of_last = command.result.as_ref().is_some_and(|result| result["session"] == json!(last.name));
+        let interrupted = command.error.as_ref().is_some_and(|error| error.contains("before it was up"));
+        assert!(command.status == CommandStatus::Succeeded || (interrupted && !of_last), "{command:?}");
+    }
+}
+
 /// What was approved is a directory, not a name that its agent may give to another one.
 #[tokio::test]
 async fn a_restart_follows_no_new_link_to_outside() {
