@@ -1,7 +1,8 @@
 //! The command line of one session.
 
-use provider_kit::{
-    ApprovalMode, LaunchPlan, LaunchSite, PromptDelivery, Readiness, SessionFile, SpawnRequest, environment, words,
+use agent_relay_plugin::ApprovalMode;
+use agent_relay_plugin::provider::{
+    LaunchPlan, LaunchSite, PromptDelivery, Readiness, SessionFile, SpawnRequest, introduction, variables,
 };
 
 use crate::settings::Settings;
@@ -46,14 +47,14 @@ pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSit
         files.push(SessionFile { name: MCP_FILE.to_owned(), contents: mcp_servers(url, &site.token_variable) });
     }
     // Also the end of the list of files, which would otherwise take in what follows.
-    args.extend(["--append-system-prompt".to_owned(), words::introduction(request, site)]);
+    args.extend(["--append-system-prompt".to_owned(), introduction(request, site)]);
     if let Some(prompt) = &request.prompt {
         args.extend(["--".to_owned(), prompt.clone()]);
     }
     LaunchPlan {
         program: settings.executable.clone(),
         args,
-        env: environment::variables(site, &QUIET, &PASSED, &settings.pass_env),
+        env: variables(site, &QUIET, &PASSED, &settings.pass_env),
         cwd: site.cwd.clone(),
         files,
         prompt: PromptDelivery::InArguments,
@@ -253,7 +254,7 @@ mod tests {
             |key: &str| -> Vec<String> { manifest["grants"][key].clone().try_into().expect("a list of names") };
         assert_eq!(granted("executables"), [Settings::default().executable]);
         let literals = QUIET.iter().map(|(name, _)| *name);
-        let asked = literals.chain(PASSED).chain(environment::NETWORK).collect::<BTreeSet<_>>();
+        let asked = literals.chain(PASSED).chain(agent_relay_plugin::provider::NETWORK).collect::<BTreeSet<_>>();
         assert_eq!(granted("env").iter().map(String::as_str).collect::<BTreeSet<_>>(), asked);
     }
 }

@@ -24,43 +24,37 @@
 mod command;
 mod settings;
 
-use provider_kit::{
-    ApprovalMode, Description, Guest, LaunchPlan, LaunchSite, Message, PlanError, Presentation, SpawnRequest, StopPlan,
-    StopReason, host, words,
+use agent_relay_plugin::ApprovalMode;
+use agent_relay_plugin::provider::{
+    Abilities, LaunchPlan, LaunchSite, Message, PlanError, Presentation, Provider, SpawnRequest, StopPlan, StopReason,
+    notice,
 };
 use settings::Settings;
 
 struct Claude;
 
-impl Guest for Claude {
-    fn describe() -> Description {
-        Description {
-            id: "claude".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            // Settings that cannot be read are the business of `check_settings`.
-            executables: vec![Settings::read(&host::settings()).unwrap_or_default().executable],
+impl Provider for Claude {
+    type Settings = Settings;
+
+    fn abilities(settings: &Settings) -> Abilities {
+        Abilities {
+            executables: vec![settings.executable.clone()],
             approval_modes: vec![ApprovalMode::Open, ApprovalMode::Guarded, ApprovalMode::ReadOnly],
             takes_prompt: true,
-            extensions: Vec::new(),
         }
     }
 
-    fn check_settings(settings: String) -> Result<(), String> {
-        Settings::read(&settings).map(|_| ())
+    fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSite) -> Result<LaunchPlan, PlanError> {
+        Ok(command::plan(settings, request, site))
     }
 
-    fn plan(request: SpawnRequest, site: LaunchSite) -> Result<LaunchPlan, PlanError> {
-        let settings = Settings::read(&host::settings()).map_err(PlanError::Invalid)?;
-        Ok(command::plan(&settings, &request, &site))
+    fn present(_: &Settings, message: &Message) -> Presentation {
+        notice(message, &["Escape"])
     }
 
-    fn present(message: Message) -> Presentation {
-        words::notice(&message, &["Escape"])
-    }
-
-    fn stop(_reason: StopReason) -> StopPlan {
+    fn stop(_: &Settings, _: StopReason) -> StopPlan {
         StopPlan { keys: ["Escape", "C-c", "C-c", "C-c"].map(str::to_owned).to_vec(), grace_ms: 10_000 }
     }
 }
 
-provider_kit::bindings::export!(Claude with_types_in provider_kit::bindings);
+agent_relay_plugin::export_provider!(Claude);

@@ -1,6 +1,6 @@
 //! What an operator may set.
 
-use provider_kit::settings;
+use agent_relay_plugin::settings;
 use serde::Deserialize;
 
 /// Arguments that follow from the approval mode, the site and the request, or that would make the
@@ -45,9 +45,9 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
-    pub(crate) fn read(json: &str) -> Result<Self, String> {
-        let read: Self = settings::read(json)?;
+impl settings::Settings for Settings {
+    fn read(json: &str) -> Result<Self, String> {
+        let read: Self = settings::from_json(json)?;
         settings::check_executable("executable", &read.executable)?;
         if let Some(model) = &read.model {
             settings::check_text("model", model)?;
@@ -60,6 +60,8 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use agent_relay_plugin::Settings as _;
+
     use super::*;
 
     #[test]

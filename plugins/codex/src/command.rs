@@ -1,7 +1,8 @@
 //! The command line of one session.
 
-use provider_kit::{
-    ApprovalMode, LaunchPlan, LaunchSite, PlanError, PromptDelivery, Readiness, SpawnRequest, environment, words,
+use agent_relay_plugin::ApprovalMode;
+use agent_relay_plugin::provider::{
+    LaunchPlan, LaunchSite, PlanError, PromptDelivery, Readiness, SpawnRequest, introduction, variables,
 };
 
 use crate::settings::Settings;
@@ -30,7 +31,7 @@ pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSit
     Ok(LaunchPlan {
         program: settings.executable.clone(),
         args,
-        env: environment::variables(site, &[], &PASSED, &settings.pass_env),
+        env: variables(site, &[], &PASSED, &settings.pass_env),
         cwd: site.cwd.clone(),
         files: Vec::new(),
         prompt: PromptDelivery::InArguments,
@@ -55,7 +56,7 @@ fn configuration(settings: &Settings, request: &SpawnRequest, site: &LaunchSite)
     let mut assignments = vec![
         // A question about an update would wait for a person.
         "check_for_update_on_startup=false".to_owned(),
-        format!("developer_instructions={}", quoted(&words::introduction(request, site))),
+        format!("developer_instructions={}", quoted(&introduction(request, site))),
     ];
     if let Some(url) = &site.mcp_url {
         assignments.extend([
@@ -218,7 +219,7 @@ mod tests {
         let granted =
             |key: &str| -> Vec<String> { manifest["grants"][key].clone().try_into().expect("a list of names") };
         assert_eq!(granted("executables"), [Settings::default().executable]);
-        let asked = PASSED.into_iter().chain(environment::NETWORK).collect::<BTreeSet<_>>();
+        let asked = PASSED.into_iter().chain(agent_relay_plugin::provider::NETWORK).collect::<BTreeSet<_>>();
         assert_eq!(granted("env").iter().map(String::as_str).collect::<BTreeSet<_>>(), asked);
     }
 }

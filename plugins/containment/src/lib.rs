@@ -6,35 +6,19 @@
 
 mod rule;
 
-#[allow(missing_docs, reason = "generated from wit/, where the documentation is")]
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit",
-        world: "policy-plugin",
-        additional_derives: [PartialEq],
-    });
-}
-
-use bindings::exports::agent_relay::plugin::policy::{Context, Control, ControlKind, Description, Guest, Verdict};
+use agent_relay_plugin::NoSettings;
+use agent_relay_plugin::policy::{Context, Control, ControlKind, Policy, Verdict};
 
 struct Containment;
 
-impl Guest for Containment {
-    fn describe() -> Description {
-        Description {
-            id: "containment".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            // Restart and shutdown start nothing in a directory that was not approved before.
-            kinds: vec![ControlKind::Spawn],
-            extensions: Vec::new(),
-        }
-    }
+impl Policy for Containment {
+    /// There is nothing to set: a base directory belongs to its site, not to this plugin.
+    type Settings = NoSettings;
 
-    fn check_settings(settings: String) -> Result<(), String> {
-        rule::check_settings(&settings)
-    }
+    // Restart and shutdown start nothing in a directory that was not approved before.
+    const KINDS: &'static [ControlKind] = &[ControlKind::Spawn];
 
-    fn decide(control: Control, _context: Context) -> Result<Verdict, String> {
+    fn decide(_: &NoSettings, control: &Control, _: &Context) -> Result<Verdict, String> {
         match control {
             Control::Spawn(spawn) => Ok(rule::decide(&spawn.cwd, &spawn.site)),
             Control::Restart(_) | Control::Shutdown(_) => Ok(Verdict::Allow),
@@ -42,4 +26,4 @@ impl Guest for Containment {
     }
 }
 
-bindings::export!(Containment with_types_in bindings);
+agent_relay_plugin::export_policy!(Containment);

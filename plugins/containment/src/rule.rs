@@ -1,18 +1,7 @@
 //! The rule itself, as plain functions of the facts.
 
-use crate::bindings::agent_relay::plugin::types::{PathFacts, Site};
-use crate::bindings::exports::agent_relay::plugin::policy::{Denial, Verdict};
-
-/// There is nothing to set: a base directory belongs to its site, not to this plugin.
-pub(crate) fn check_settings(settings: &str) -> Result<(), String> {
-    let bare: String = settings.split_whitespace().collect();
-    if bare == "{}" {
-        Ok(())
-    } else {
-        Err("containment has no settings: remove everything below [settings]; the base directory is the site's own"
-            .to_owned())
-    }
-}
+use agent_relay_plugin::policy::{Verdict, deny};
+use agent_relay_plugin::{PathFacts, Site};
 
 /// Whether a process may start in `cwd` at `site`.
 ///
@@ -48,10 +37,6 @@ pub(crate) fn decide(cwd: &PathFacts, site: &Site) -> Verdict {
             }
         }
     }
-}
-
-fn deny(code: &str, reason: String) -> Verdict {
-    Verdict::Deny(Denial { code: code.to_owned(), reason })
 }
 
 /// Whether `path` is `base` or lies below it. A path that is not absolute, or that holds a NUL,
@@ -178,13 +163,5 @@ mod tests {
         let site = site("/base", None);
         assert_eq!(decide(&facts("/base/a", Some("/base/a")), &site), Verdict::Allow);
         assert_eq!(code(&decide(&facts("/base/a", Some("/mnt/a")), &site)), "cwd_outside_base");
-    }
-
-    #[test]
-    fn any_setting_is_refused() {
-        assert_eq!(check_settings(" { } "), Ok(()));
-        for settings in [r#"{"base":"/x"}"#, "[]", "null", ""] {
-            assert!(check_settings(settings).is_err(), "{settings}");
-        }
     }
 }

@@ -5,38 +5,17 @@
 mod rules;
 mod settings;
 
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit",
-        world: "policy-plugin",
-        additional_derives: [PartialEq],
-    });
-}
-
-use bindings::agent_relay::plugin::host;
-use bindings::exports::agent_relay::plugin::policy::{Context, Control, ControlKind, Description, Guest, Verdict};
+use agent_relay_plugin::policy::{Context, Control, Policy, Verdict};
 use settings::Settings;
 
 struct ControlGuard;
 
-impl Guest for ControlGuard {
-    fn describe() -> Description {
-        Description {
-            id: "control-guard".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            kinds: vec![ControlKind::Spawn, ControlKind::Restart, ControlKind::Shutdown],
-            extensions: Vec::new(),
-        }
-    }
+impl Policy for ControlGuard {
+    type Settings = Settings;
 
-    fn check_settings(settings: String) -> Result<(), String> {
-        Settings::read(&settings).map(|_| ())
-    }
-
-    fn decide(control: Control, context: Context) -> Result<Verdict, String> {
-        let settings = Settings::read(&host::settings())?;
-        Ok(rules::decide(&settings, &control, &context))
+    fn decide(settings: &Settings, control: &Control, context: &Context) -> Result<Verdict, String> {
+        Ok(rules::decide(settings, control, context))
     }
 }
 
-bindings::export!(ControlGuard with_types_in bindings);
+agent_relay_plugin::export_policy!(ControlGuard);

@@ -3,11 +3,11 @@
 //! In order: what an agent may control at all, protected agents, everybody at once, the limit that
 //! fits caller and place, and the approval mode. The first that refuses counts.
 
-use crate::bindings::agent_relay::plugin::types::{Caller, Site};
-use crate::bindings::exports::agent_relay::plugin::policy::{
+use crate::settings::{AgentsMay, Kind, Limit, Mode, OnExcess, Settings};
+use agent_relay_plugin::policy::{
     AgentFacts, Amendment, Context, Control, Denial, RunningAgent, Spawn, Target, Verdict,
 };
-use crate::settings::{AgentsMay, Kind, Limit, Mode, OnExcess, Settings};
+use agent_relay_plugin::{Caller, Site};
 
 /// The host tells of this many running agents and no more.
 const RUNNING_MAX: usize = 1_000;

@@ -1,9 +1,8 @@
 //! What an operator may set, read and checked.
 
+use agent_relay_plugin::policy::ControlKind;
+use agent_relay_plugin::{ApprovalMode, settings};
 use serde::Deserialize;
-
-use crate::bindings::agent_relay::plugin::types::ApprovalMode;
-use crate::bindings::exports::agent_relay::plugin::policy::ControlKind;
 
 /// The most limits, and the most patterns of one list: each decision walks through all of them.
 const ENTRIES_MAX: usize = 100;
@@ -132,21 +131,15 @@ pub(crate) enum AgentsMay {
     Anyone,
 }
 
-impl Settings {
-    /// Reads settings; an error names the key and what it allows.
-    pub(crate) fn read(json: &str) -> Result<Self, String> {
-        // By way of a value, because the operator wrote TOML: lines and columns of the JSON that
-        // it became would only mislead.
-        let value: serde_json::Value = serde_json::from_str(json).map_err(|error| format!("settings: {error}"))?;
-        let settings: Self = serde_path_to_error::deserialize(value).map_err(|error| {
-            let path = error.path().to_string();
-            let place = if path == "." { String::new() } else { format!(".{path}") };
-            format!("settings{place}: {}", error.inner())
-        })?;
+impl settings::Settings for Settings {
+    fn read(json: &str) -> Result<Self, String> {
+        let settings: Self = settings::from_json(json)?;
         settings.check()?;
         Ok(settings)
     }
+}
 
+impl Settings {
     fn check(&self) -> Result<(), String> {
         check_patterns(
             "protected_agents",
@@ -213,6 +206,8 @@ fn check_patterns(key: &str, patterns: &[String], allowed: impl Fn(&str) -> bool
 
 #[cfg(test)]
 mod tests {
+    use agent_relay_plugin::Settings as _;
+
     use super::*;
 
     fn error(json: &str) -> String {

@@ -1,5 +1,6 @@
 use super::*;
-use crate::bindings::agent_relay::plugin::types::{ApprovalMode, PathFacts};
+use agent_relay_plugin::Settings as _;
+use agent_relay_plugin::{ApprovalMode, PathFacts};
 
 /// Somebody with a token that is bound to no agent.
 fn operator() -> Caller {

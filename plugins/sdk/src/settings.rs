@@ -1,16 +1,66 @@
-//! Reading an operator's settings and saying what is wrong with them.
+//! What the operator wrote below `[settings]`.
 //!
-//! The checks keep an operator from contradicting the plugin by accident. They are no wall against
-//! one who means to: the manifest is the operator's.
-
-use serde::de::DeserializeOwned;
+//! The relay hands it over as a JSON object, asks the plugin whether it takes it before the plugin goes
+//! live, and gives the very same text to every call.
+//!
+//! The checks of single values keep an operator from contradicting the plugin by accident. They are no
+//! wall against one who means to: the manifest is the operator's.
 
 /// The most entries of a list, and the most characters of one text.
 const ENTRIES_MAX: usize = 32;
 const TEXT_MAX: usize = 1_000;
 
-/// Reads settings, naming the key that does not fit. Keys of `T` are refused by `T` itself.
-pub fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
+/// An operator's settings, read from JSON. With serde it takes one line:
+///
+/// ```
+/// use agent_relay_plugin::settings::{Settings, from_json};
+///
+/// #[derive(Default, serde::Deserialize)]
+/// #[serde(default, deny_unknown_fields)]
+/// struct Hours {
+///     from: u8,
+///     to: u8,
+/// }
+///
+/// impl Settings for Hours {
+///     fn read(json: &str) -> Result<Self, String> {
+///         from_json(json)
+///     }
+/// }
+///
+/// assert_eq!(Hours::read(r#"{"from": 9}"#).map(|hours| hours.from), Ok(9));
+/// assert!(Hours::read(r#"{"form": 9}"#).is_err_and(|error| error.starts_with("settings.form: unknown field")));
+/// ```
+pub trait Settings: Default {
+    /// Reads and checks them. `{}` stands for nothing set.
+    ///
+    /// # Errors
+    /// What is wrong, for the operator: it names the setting and what is allowed.
+    fn read(json: &str) -> Result<Self, String>;
+}
+
+/// For a plugin in which nothing can be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoSettings;
+
+impl Settings for NoSettings {
+    fn read(json: &str) -> Result<Self, String> {
+        let bare: String = json.split_whitespace().collect();
+        if bare == "{}" {
+            Ok(Self)
+        } else {
+            Err("there are no settings: remove everything below [settings]".to_owned())
+        }
+    }
+}
+
+/// Reads settings with serde, naming the key that does not fit. Whether an unknown key is refused is for
+/// the type to say, with `deny_unknown_fields`.
+///
+/// # Errors
+/// The key, and what serde expected there.
+#[cfg(feature = "settings")]
+pub fn from_json<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, String> {
     // By way of a value, because the operator wrote TOML: lines and columns of the JSON that it
     // became would only mislead.
     let value: serde_json::Value = serde_json::from_str(json).map_err(|error| format!("settings: {error}"))?;
@@ -74,30 +124,26 @@ fn check_count(key: &str, list: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "settings"))]
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[derive(Debug, Default, PartialEq, serde::Deserialize)]
     #[serde(default, deny_unknown_fields)]
-    #[derive(Default)]
     struct Sample {
         model: Option<String>,
         extra_args: Vec<String>,
     }
 
-    fn words(words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| (*word).to_owned()).collect()
-    }
-
     #[test]
     fn nothing_set_is_the_default() {
-        assert_eq!(read::<Sample>("{}"), Ok(Sample::default()));
+        assert_eq!(from_json::<Sample>("{}"), Ok(Sample::default()));
+        assert_eq!(NoSettings::read(" { } "), Ok(NoSettings));
     }
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let error = |json| read::<Sample>(json).expect_err("it does not fit");
+        let error = |json| from_json::<Sample>(json).expect_err("it does not fit");
         assert_eq!(
             error(r#"{"modle": "x"}"#),
             "settings.modle: unknown field `modle`, expected `model` or `extra_args`"
@@ -108,6 +154,13 @@ mod tests {
             "settings.extra_args[1]: invalid type: boolean `true`, expected a string"
         );
         assert!(error("{").starts_with("settings: "));
+        for settings in [r#"{"base":"/x"}"#, "[]", "null", ""] {
+            assert!(NoSettings::read(settings).is_err(), "{settings}");
+        }
+    }
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
     }
 
     #[test]

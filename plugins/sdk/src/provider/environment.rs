@@ -1,6 +1,6 @@
 //! Which variables a session is given beside what the host gives to every one.
 
-use crate::{EnvValue, EnvVar, LaunchSite};
+use super::{EnvValue, EnvVar, LaunchSite};
 
 /// How programs on this host reach the network.
 pub const NETWORK: [&str; 10] = [
@@ -36,7 +36,7 @@ pub fn variables(site: &LaunchSite, literals: &[(&str, &str)], passed: &[&str], 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::tests::site;
+    use crate::provider::words::tests::site;
 
     #[test]
     fn only_what_the_host_offers_is_passed_on_and_once() {

@@ -1,6 +1,6 @@
 //! What an agent is told at its start, and how a message is put to it.
 
-use crate::{LaunchSite, Message, Presentation, SpawnRequest};
+use super::{LaunchSite, Message, Presentation, SpawnRequest};
 
 /// The most characters of a message's body that are typed into a session. The whole is in the
 /// agent's inbox.
