@@ -6,6 +6,7 @@ mod agents;
 mod claims;
 mod cli;
 mod components;
+mod contract;
 mod control;
 mod conventions;
 mod crash;
