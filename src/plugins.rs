@@ -37,6 +37,7 @@ mod registry;
 mod samples;
 mod sandbox;
 mod set;
+mod track;
 mod watch;
 
 pub use embedded::EMBEDDED;

@@ -77,6 +77,10 @@ fn digest(root: &Path, guest: &Path) -> io::Result<Vec<u8>> {
         }
         files.push(manifest);
         collect_files(root, &folder.join("src"), &mut files)?;
+        // One that is not written against the published interface brings its own.
+        if root.join(&folder).join("wit").is_dir() {
+            collect_files(root, &folder.join("wit"), &mut files)?;
+        }
     }
     files.sort();
     files.dedup();

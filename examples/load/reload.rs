@@ -5,6 +5,7 @@
 //! put in place. A replacement is one exchange of two folders' names. Meanwhile 32 connections ask
 //! the policies about a spawn. Every answer must be there and be the same; a replacement counts
 //! once the relay shows the new binary as the active one. The replacements are divided among the rounds.
+//! Memory and threads of the server are looked at after ten replacements and after the last.
 
 use std::fs;
 use std::path::Path;
@@ -19,13 +20,15 @@ use tokio::task::JoinSet;
 use crate::decide::SPAWN;
 use crate::http::{Connection, now};
 use crate::report::{Goal, Report};
-use crate::server::Target;
+use crate::server::{Server, Target};
 use crate::{Load, Outcome, on_this_thread};
 
 /// The policy that is replaced.
 const PLUGIN: &str = "containment";
 /// Connections that ask meanwhile.
 const ASKING: usize = 32;
+/// After so many replacements everything that is made once has been made.
+const FEW: usize = 10;
 
 /// Measures.
 pub(crate) fn measure(load: &Load, replacements: u32, report: &mut Report) -> Outcome<()> {
@@ -54,7 +57,11 @@ pub(crate) fn measure(load: &Load, replacements: u32, report: &mut Report) -> Ou
             reload(&mut connection).await?;
             require_active(&mut connection, &another).await?;
             times.push(now() - started);
+            if times.len() == FEW {
+                report_size(report, &server, "after ten")?;
+            }
         }
+        report_size(report, &server, "after all")?;
         stop.store(true, Ordering::Relaxed);
         let mut asked = 0;
         while let Some(of_one) = asking.join_next().await {
@@ -66,6 +73,14 @@ pub(crate) fn measure(load: &Load, replacements: u32, report: &mut Report) -> Ou
         report.add("requests that failed", 0.0, "", Goal::AtMost(0.0));
         Ok(())
     })
+}
+
+fn report_size(report: &mut Report, server: &Server, when: &str) -> Outcome<()> {
+    if let (Some(bytes), Some(threads)) = (server.memory_bytes()?, server.threads()?) {
+        report.add(format!("{when}: memory"), bytes / f64::from(1 << 20), "MiB", Goal::None);
+        report.add(format!("{when}: threads"), threads, "", Goal::None);
+    }
+    Ok(())
 }
 
 /// Asks until told to stop, and answers how often. A failure, or another outcome than the first, is

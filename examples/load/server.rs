@@ -121,6 +121,12 @@ impl Server {
         Ok(Some(kilobytes * 1024.0))
     }
 
+    /// Its threads; `None` when its process is not known.
+    pub(crate) fn threads(&self) -> Outcome<Option<f64>> {
+        let Some(pid) = self.pid else { return Ok(None) };
+        Ok(Some(fs::read_dir(format!("/proc/{pid}/task"))?.count() as f64))
+    }
+
     /// Ends it in order, and answers its directory, so that another can go on there.
     pub(crate) fn stop(mut self) -> Outcome<TempDir> {
         let (mut child, dir) = self.own.take().ok_or("the server was not started here")?;

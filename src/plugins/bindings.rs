@@ -1,7 +1,8 @@
 //! The Rust side of `wit/`, generated, and the way to and from the relay's own values.
 //!
 //! There is one pair of generated worlds for each published track. Nothing outside `plugins` sees
-//! these types: a second track gets its own conversions here and nothing else changes.
+//! these types: a second track gets its own conversions here and its own arm in `track`, and nothing
+//! else changes.
 
 mod answers;
 mod questions;
@@ -36,3 +37,13 @@ pub(super) use provider::exports::agent_relay::plugin::provider as provider_wit;
 pub(super) const PACKAGE: &str = "agent-relay:plugin/";
 /// The track this relay speaks.
 pub(super) const TRACK: &str = "0.1.0";
+
+/// A second track, to prove that two can be active side by side. Outside of tests there is none.
+#[cfg(test)]
+pub(super) mod next {
+    wasmtime::component::bindgen!({
+        path: "tests/plugins/next/wit",
+        world: "policy-plugin",
+        exports: { default: async },
+    });
+}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::bindings::{self, policy, policy_wit, provider};
+use super::bindings::{self, provider};
 use super::cache::Cache;
 use super::engine::{Compiled, Engine};
 use super::guest_log::clean;
@@ -19,6 +19,7 @@ use super::plugin::{Fingerprint, Guest, Origin, Plugin, Rejection, Stage};
 use super::policy::Policy;
 use super::provider::Provider;
 use super::sandbox::{CallError, Sandbox, Trouble};
+use super::track::{PolicyTrack, Question};
 use super::{policy as policies, provider as providers, samples};
 
 /// Programs a provider may describe.
@@ -94,7 +95,7 @@ impl Workshop {
             self.troubles.clone(),
         );
         let (version, guest) = match terms.kind {
-            PluginKind::Policy => self.policy(&compiled, &sandbox, terms).await?,
+            PluginKind::Policy => self.policy(&compiled, &interface, &sandbox, terms).await?,
             PluginKind::Provider => self.provider(&compiled, &sandbox, terms).await?,
         };
         let plugin = Plugin {
@@ -138,35 +139,25 @@ impl Workshop {
     async fn policy(
         &self,
         compiled: &Compiled,
+        interface: &str,
         sandbox: &Sandbox,
         terms: &Terms,
     ) -> Result<(String, Guest), Rejection> {
-        let pre =
-            self.engine.link(compiled).and_then(policy::PolicyPluginPre::new).map_err(|error| not_linked(&error))?;
+        let linked = self.engine.link(compiled).and_then(|pre| PolicyTrack::new(pre, interface));
+        let track = linked.map_err(|error| not_linked(&error))?;
         let (call, mut store) = sandbox.enter("instantiate").await.map_err(in_stage(Stage::World))?;
-        let ended = call.run(pre.instantiate_async(&mut store)).await;
+        let ended = call.run(track.instantiate(&mut store)).await;
         call.end(store, ended, |_| Ok(())).map_err(in_stage(Stage::World))?;
 
         let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
-        let ended = call
-            .run(async {
-                let guest = pre.instantiate_async(&mut store).await?;
-                guest.agent_relay_plugin_policy().call_describe(&mut store).await
-            })
-            .await;
+        let ended = call.run(track.describe(&mut store)).await;
         let description = call.end(store, ended, Ok).map_err(in_stage(Stage::Describe))?;
         check_description(&description.id, &description.version, terms)?;
 
         let (call, mut store) = sandbox.enter("check-settings").await.map_err(in_stage(Stage::Settings))?;
-        let ended = call
-            .run(async {
-                let guest = pre.instantiate_async(&mut store).await?;
-                guest.agent_relay_plugin_policy().call_check_settings(&mut store, &terms.settings).await
-            })
-            .await;
+        let ended = call.run(track.check_settings(&mut store, &terms.settings)).await;
         settings_taken(call.end(store, ended, Ok))?;
-        let kinds = description.kinds.into_iter().map(Into::into).collect();
-        Ok((description.version, Guest::Policy(Policy { pre, kinds })))
+        Ok((description.version, Guest::Policy(Policy { track, kinds: description.kinds })))
     }
 
     async fn provider(
@@ -219,10 +210,10 @@ async fn probe(plugin: &Plugin) -> Result<(), Rejection> {
     let in_probe = in_stage(Stage::Probe);
     match &plugin.guest {
         Guest::Policy(policy) => {
-            let context = (&samples::context()).into();
+            let context = samples::context();
             for control in samples::controls(&policy.kinds) {
-                let question = policy_wit::Control::from(&control);
-                let _verdict = policies::ask(&plugin.sandbox, policy, &question, &context).await.map_err(&in_probe)?;
+                let question = Question::new(control, &context);
+                let _verdict = policies::ask(&plugin.sandbox, policy, &question).await.map_err(&in_probe)?;
             }
         }
         Guest::Provider(provider) => {

@@ -8,11 +8,10 @@ use crate::domain::control::{
 };
 use crate::domain::path::{PathFacts, is_within, normalise};
 
-use super::bindings::{policy, policy_wit};
 use super::guest_log::clean;
-use super::host::Host;
 use super::plugin::Plugin;
 use super::sandbox::{CallError, Sandbox};
+use super::track::{PolicyTrack, Question};
 
 /// Bytes of a denial's code.
 const CODE_BYTES_MAX: usize = 64;
@@ -21,7 +20,7 @@ const PATH_BYTES_MAX: usize = 4096;
 
 /// The part of a plugin that only policies have.
 pub(super) struct Policy {
-    pub(super) pre: policy::PolicyPluginPre<Host>,
+    pub(super) track: PolicyTrack,
     /// The controls it wants to see.
     pub(super) kinds: Vec<ControlKind>,
 }
@@ -32,12 +31,11 @@ type Answer = Result<Verdict, String>;
 /// Asks every policy that wants to see this control, in order, until one refuses.
 pub(super) async fn decide<'a>(
     policies: impl Iterator<Item = &'a Plugin>,
-    mut control: Control,
+    control: Control,
     context: &Context,
 ) -> Decision {
     let kind = control.kind();
-    let context = policy_wit::Context::from(context);
-    let mut question = policy_wit::Control::from(&control);
+    let mut question = Question::new(control, context);
     let mut verdicts = Vec::new();
     for plugin in policies {
         let Some(policy) = plugin.policy() else {
@@ -48,7 +46,7 @@ pub(super) async fn decide<'a>(
             continue;
         }
         let started = Instant::now();
-        let ruling = rule(plugin, policy, &control, &question, &context).await;
+        let ruling = rule(plugin, policy, &question).await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         verdicts.push(record(plugin, &ruling, micros));
         if mode == PolicyMode::Monitor {
@@ -58,8 +56,7 @@ pub(super) async fn decide<'a>(
         let outcome = match ruling {
             Ruling::Allowed => continue,
             Ruling::Narrowed { control: narrower, .. } => {
-                control = *narrower;
-                question = (&control).into();
+                question.narrow(*narrower);
                 continue;
             }
             Ruling::Denied { code, reason } => Outcome::Denied { plugin: id, code, reason },
@@ -67,7 +64,7 @@ pub(super) async fn decide<'a>(
         };
         return Decision { verdicts, outcome };
     }
-    Decision { verdicts, outcome: Outcome::Allowed(control) }
+    Decision { verdicts, outcome: Outcome::Allowed(question.into_control()) }
 }
 
 /// What a policy's answer comes to, once the host has looked at it.
@@ -78,20 +75,14 @@ enum Ruling {
     Failed { code: &'static str, reason: String },
 }
 
-async fn rule(
-    plugin: &Plugin,
-    policy: &Policy,
-    control: &Control,
-    question: &policy_wit::Control,
-    context: &policy_wit::Context,
-) -> Ruling {
+async fn rule(plugin: &Plugin, policy: &Policy, question: &Question<'_>) -> Ruling {
     let failed = |error: CallError| Ruling::Failed { code: error.code(), reason: error.to_string() };
-    match ask(&plugin.sandbox, policy, question, context).await {
+    match ask(&plugin.sandbox, policy, question).await {
         Ok(Ok(Verdict::Allow)) => Ruling::Allowed,
         Ok(Ok(Verdict::Deny { code, reason })) => Ruling::Denied { code, reason },
         Ok(Ok(Verdict::Amend { cwd, approval_mode, reason })) => {
             let amendment = Amendment { cwd, approval_mode };
-            match narrow(control, amendment).await {
+            match narrow(question.control(), amendment).await {
                 Ok(control) => Ruling::Narrowed { control: Box::new(control), reason },
                 Err(problem) => failed(plugin.sandbox.reject_answer("decide", &problem)),
             }
@@ -102,23 +93,12 @@ async fn rule(
 }
 
 /// One call of `decide`, with the texts of the answer made safe to show.
-pub(super) async fn ask(
-    sandbox: &Sandbox,
-    policy: &Policy,
-    question: &policy_wit::Control,
-    context: &policy_wit::Context,
-) -> Result<Answer, CallError> {
+pub(super) async fn ask(sandbox: &Sandbox, policy: &Policy, question: &Question<'_>) -> Result<Answer, CallError> {
     let (call, mut store) = sandbox.enter("decide").await?;
-    let ended = call
-        .run(async {
-            let guest = policy.pre.instantiate_async(&mut store).await?;
-            let policy = guest.agent_relay_plugin_policy();
-            policy.call_decide(&mut store, question, context).await
-        })
-        .await;
+    let ended = call.run(policy.track.decide(&mut store, question)).await;
     call.end(store, ended, |answer| match answer {
         Err(reason) => Ok(Err(clean(&reason))),
-        Ok(verdict) => accept(verdict.into()).map(Ok).map_err(CallError::Output),
+        Ok(verdict) => accept(verdict).map(Ok).map_err(CallError::Output),
     })
 }
 

@@ -4,6 +4,7 @@ mod cache;
 mod candidates;
 mod decisions;
 mod dummies;
+mod hostile;
 mod limits;
 mod plans;
 mod replacing;

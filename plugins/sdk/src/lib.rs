@@ -51,6 +51,11 @@ pub use settings::{NoSettings, Settings};
 /// How much a line of the log matters.
 pub use bindings::host::Level;
 
+/// The page for authors: its examples are compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct AuthorsPage;
+
 /// Writes a line to the relay's log, under the plugin's id; on the machine a test runs on, to standard
 /// error. Lines and their length are limited for each call.
 pub fn log(level: Level, message: &str) {

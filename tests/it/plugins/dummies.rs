@@ -17,6 +17,9 @@ pub(super) fn component_with(world: &str, edit: impl Fn(&str) -> String, depende
     let directory = tempfile::tempdir().expect("a temporary directory");
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit")).expect("the interface") {
         let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            continue;
+        }
         let text = fs::read_to_string(&path).expect("readable");
         fs::write(directory.path().join(path.file_name().expect("a name")), edit(&text)).expect("written");
     }

@@ -9,7 +9,8 @@ use agent_relay::plugins::{ChangeKind, PluginState};
 
 use super::{Home, change, context, decide, denial, failure, guest, policy, put, spawn, status, variant};
 
-/// 300 replacements, each by renaming a whole folder into place, under calls that never pause.
+/// 300 replacements, each by renaming a whole folder into place, every third of them a bad one, under
+/// calls that never pause.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_call_fails_while_plugins_are_replaced() {
     const REPLACEMENTS: u64 = 300;
@@ -21,7 +22,7 @@ async fn no_call_fails_while_plugins_are_replaced() {
 
     let done = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
-    let callers: Vec<_> = (0..4)
+    let callers: Vec<_> = (0..32)
         .map(|_| {
             let (plugins, done, calls) = (plugins.clone(), Arc::clone(&done), Arc::clone(&calls));
             tokio::spawn(async move {
@@ -37,13 +38,27 @@ async fn no_call_fails_while_plugins_are_replaced() {
 
     let next = home.plugins().join(".next");
     let old = home.plugins().join(".old");
+    let mut generation = 1;
     for replacement in 1..=REPLACEMENTS {
-        put(&next, &policy("guard", ""), &versions[usize::try_from(replacement % 2).expect("0 or 1")]);
+        let good = &versions[usize::try_from(generation % 2).expect("0 or 1")];
+        let bad = replacement % 3 == 0;
+        match (bad, replacement % 4) {
+            (false, _) => put(&next, &policy("guard", ""), good),
+            (true, 0) => put(&next, &policy("guard", "decide = 'trap'"), good),
+            (true, 1) => put(&next, &policy("guard", ""), &good[..good.len() / 2]),
+            (true, 2) => put(&next, "id = 'guard'", good),
+            (true, _) => put(&next, &policy("guard", "refuse = 'never'"), good),
+        }
         fs::rename(home.folder("guard"), &old).expect("moved away");
         fs::rename(&next, home.folder("guard")).expect("moved into place");
         fs::remove_dir_all(&old).expect("removed");
         plugins.reload().await;
-        assert_eq!(status(&plugins, "guard", PluginState::Active).generation, Some(replacement + 1));
+        if bad {
+            status(&plugins, "guard", PluginState::Rejected);
+        } else {
+            generation += 1;
+        }
+        assert_eq!(status(&plugins, "guard", PluginState::Active).generation, Some(generation));
     }
     done.store(true, Ordering::Relaxed);
     for caller in callers {
