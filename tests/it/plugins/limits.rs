@@ -55,6 +55,7 @@ async fn whatever_a_guest_does_is_a_refusal_with_its_reason() {
         ("recurse", "trap", "policy misbehave trapped: "),
         ("huge", "output", "policy misbehave gave an unusable answer: "),
         ("nul", "output", "policy misbehave gave an unusable answer: denial.code: "),
+        ("no-text", "output", "policy misbehave gave an unusable answer: invalid utf-8 sequence"),
     ];
     for (wish, code, reason) in cases {
         let decision = decide(&plugins, wish).await;

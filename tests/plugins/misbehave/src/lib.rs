@@ -57,6 +57,8 @@ impl Guest for Misbehave {
             }
             "deny" => deny("denied_on_request", marker),
             "huge" => deny("huge", "x".repeat(8 << 20)),
+            // SAFETY: there is none, on purpose: the host must not trust that a text is one.
+            "no-text" => deny("no_text", unsafe { String::from_utf8_unchecked(vec![b'a', 0xff, 0xc0, 0x80]) }),
             "large" => deny("large", "x".repeat(100 << 10)),
             "nul" => deny("a\0b", marker),
             "widen" => amend(None, Some(ApprovalMode::Open)),
