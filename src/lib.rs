@@ -103,7 +103,7 @@ pub async fn serve(
     shutdown: CancellationToken,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
-    let hub = Hub::new(tokio::runtime::Handle::current());
+    let hub = Hub::default();
     let of_store = hub.clone();
     let options = store::Options { path: config.data_dir.join("relay.db"), readers: READERS };
     let store = Store::open(&options, Box::new(move |batch| of_store.publish(batch)))?;

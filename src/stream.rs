@@ -3,13 +3,10 @@
 //! The hub knows the open streams, indexed by what they listen to, and is handed each batch by the
 //! store's writer after its commit. A feed is one reader's position: it subscribes first, reads the
 //! store second, and skips what it saw, so that what commits in between is seen twice and told once.
-//! A reader that falls behind its small queue goes back to reading the store at its own pace. One that
-//! keeps up is written to by whoever publishes.
+//! A reader that falls behind its small queue goes back to reading the store at its own pace.
 
 mod feed;
 mod hub;
-mod queue;
 
-pub use feed::{Feed, Next, Start};
+pub use feed::{Feed, Start};
 pub use hub::{Hub, Listen, Subscription, TooManyStreams};
-pub use queue::{Outlet, Taken};

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, IoSlice};
-use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use utoipa::IntoParams;
@@ -26,7 +26,7 @@ use crate::domain::caller::Scope;
 use crate::domain::event::{Cursor, Event, EventName, EventTypes};
 use crate::domain::text;
 use crate::relay::Relay;
-use crate::stream::{Feed, Listen, Next, Outlet, Start, TooManyStreams};
+use crate::stream::{Feed, Listen, Start, TooManyStreams};
 
 /// A comment at least this often, so that proxies and clients know the stream is alive.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -125,32 +125,16 @@ fn random_byte() -> u8 {
     byte[0]
 }
 
-/// The socket of a stream, for those who publish.
-struct Direct(Arc<TcpStream>);
-
-impl Outlet for Direct {
-    fn try_write(&self, frames: &[IoSlice<'_>]) -> std::io::Result<usize> {
-        match frames {
-            // One plain buffer is what the system sends fastest.
-            [frame] => self.0.try_write(frame),
-            frames => self.0.try_write_vectored(frames),
-        }
-    }
-}
-
 /// Writes a feed to its socket until either ends.
 async fn run(
-    socket: TcpStream,
+    mut socket: TcpStream,
     greeting: Vec<u8>,
     mut feed: Feed,
     drain: Duration,
     draining: tokio_util::sync::CancellationToken,
 ) -> std::io::Result<()> {
-    let socket = Arc::new(socket);
-    write(&socket, &greeting).await?;
+    write(&mut socket, &greeting).await?;
     drop(greeting);
-    feed.write_to(Arc::new(Direct(socket.clone())));
-    // What others write while this task waits is not noted: then there is a comment too much.
     let mut last_write = Instant::now();
     let mut end: Option<Instant> = None;
     // Made once: a stream that is written to does not touch its timer.
@@ -159,12 +143,8 @@ async fn run(
     loop {
         tokio::select! {
             biased;
-            next = feed.next() => match next {
-                Ok(Next::Rest(rest)) => {
-                    write(&socket, &rest).await?;
-                    last_write = Instant::now();
-                }
-                Ok(Next::Events(events)) => {
+            events = feed.next() => match events {
+                Ok(events) => {
                     write_events(&socket, events).await?;
                     last_write = Instant::now();
                 }
@@ -177,17 +157,10 @@ async fn run(
             () = &mut timer => {
                 let now = Instant::now();
                 if end.is_some_and(|end| end <= now) {
-                    if let Some(rest) = feed.unpark() {
-                        write(&socket, &rest).await?;
-                    }
-                    return finish(&socket);
+                    return socket.shutdown().await;
                 }
                 if now >= last_write + KEEPALIVE {
-                    // It must not get into the middle of what somebody else writes.
-                    if let Some(rest) = feed.unpark() {
-                        write(&socket, &rest).await?;
-                    }
-                    write(&socket, b":\n\n").await?;
+                    write(&mut socket, b":\n\n").await?;
                     last_write = now;
                 }
                 let next_comment = last_write + KEEPALIVE;
@@ -214,24 +187,8 @@ async fn run(
     }
 }
 
-/// Tells the client that nothing more comes.
-fn finish(socket: &TcpStream) -> std::io::Result<()> {
-    let socket = std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?);
-    socket.shutdown(std::net::Shutdown::Write)
-}
-
-async fn write(socket: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        match socket.try_write(bytes) {
-            Ok(sent) => bytes = &bytes[sent..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                // Boxed because it is rare: a reader that keeps up never waits here.
-                Box::pin(timeout(STALL_MAX, socket.writable())).await??;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+async fn write(socket: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    timeout(STALL_MAX, socket.write_all(bytes)).await?
 }
 
 /// Writes what is queued with as few system calls as the socket allows. A stream that is behind has
@@ -246,7 +203,9 @@ async fn write_events(socket: &TcpStream, mut events: VecDeque<Arc<Event>>) -> s
             for (slice, event) in slices[1..count].iter_mut().zip(events.iter().skip(1)) {
                 *slice = IoSlice::new(&event.frame);
             }
-            match socket.try_write_vectored(&slices[..count]) {
+            match socket.try_io(tokio::io::Interest::WRITABLE, || {
+                rustix::io::writev(socket, &slices[..count]).map_err(std::io::Error::from)
+            }) {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     // Boxed because it is rare: a reader that keeps up never waits here.
@@ -371,11 +330,8 @@ pub(super) async fn list_events(
     if events.is_empty() && !wait.is_zero() && entries.is_empty() {
         tokio::select! {
             next = timeout(wait, feed.next()) => {
-                // Without a socket to write to there is no end of a frame.
-                if let Ok(next) = next
-                    && let Next::Events(found) = next?
-                {
-                    events = found;
+                if let Ok(next) = next {
+                    events = next?;
                     events.truncate(limit);
                 }
             }

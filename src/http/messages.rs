@@ -168,7 +168,7 @@ async fn poll_messages(relay: &Relay, filter: MessageFilter, wait: Duration) -> 
             return Ok(messages);
         }
         tokio::select! {
-            _ = subscription.take(0) => {}
+            _ = subscription.take() => {}
             () = tokio::time::sleep_until(deadline) => return Ok(messages),
             () = relay.draining.cancelled() => return Ok(messages),
         }

@@ -3,10 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::hub::{Listen, Subscription};
-use super::queue::{Outlet, Taken};
+use super::hub::{Listen, Subscription, Taken};
 use crate::domain::event::{Cursor, Event};
 use crate::store::{EventRange, Store, StoreError, now_ms};
 
@@ -22,15 +19,6 @@ pub struct Start {
     pub from: Cursor,
     /// Why it does not begin where it was asked to, and the oldest event there is.
     pub reset: Option<(&'static str, Cursor)>,
-}
-
-/// What a reader is to write.
-#[derive(Debug)]
-pub enum Next {
-    /// The end of a frame of which the beginning was written.
-    Rest(Bytes),
-    /// These events, at least one, in commit order.
-    Events(VecDeque<Arc<Event>>),
 }
 
 /// Replay, then live: every event once, in commit order.
@@ -75,29 +63,14 @@ impl Feed {
         Ok((Self { store, subscription, position, replaying }, start))
     }
 
-    /// From now on events may be written here directly while [`Self::next`] waits. Before it writes
-    /// anything by itself, the reader must call [`Self::unpark`].
-    pub fn write_to(&self, outlet: Arc<dyn Outlet>) {
-        self.subscription.write_to(outlet);
-    }
-
-    /// Has nobody else write until [`Self::next`] waits again. What is answered must be written first: the
-    /// end of a frame that somebody began.
-    pub fn unpark(&self) -> Option<Bytes> {
-        self.subscription.unpark()
-    }
-
-    /// What is to be written next. Cancel safe.
-    pub async fn next(&mut self) -> Result<Next, StoreError> {
+    /// The next events, at least one. Cancel safe.
+    pub async fn next(&mut self) -> Result<VecDeque<Arc<Event>>, StoreError> {
         loop {
             let mut events = if self.replaying {
                 // Boxed because it is rare: a stream that is live should not carry its size.
                 Box::pin(self.replay()).await?
             } else {
-                let (written, taken) = self.subscription.take(self.position).await;
-                self.position = self.position.max(written);
-                match taken {
-                    Taken::Rest(rest) => return Ok(Next::Rest(rest)),
+                match self.subscription.take().await {
                     Taken::Events(events) => events,
                     Taken::Overflowed => {
                         self.replaying = true;
@@ -109,7 +82,7 @@ impl Feed {
             events.retain(|event| event.seq > self.position && event.is_deliverable(now));
             if let Some(last) = events.back() {
                 self.position = last.seq;
-                return Ok(Next::Events(events));
+                return Ok(events);
             }
         }
     }

@@ -1,24 +1,19 @@
 //! The open streams, indexed so that an event costs what it reaches.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
-use bytes::Bytes;
-use tokio::runtime::Handle;
-
-use super::queue::{Outlet, Queue, Taken};
 use crate::domain::agent::Routes;
 use crate::domain::event::{Event, EventTypes};
 use crate::store::Batch;
+use crate::telemetry::metric;
 
-/// Streams that are written to by whoever publishes, before the write that it tells of is answered. For
-/// more of them the shared runtime does it.
-const INLINE_MAX: usize = 4;
-/// Streams that one task writes to: about half a millisecond of work.
-const CHUNK: usize = 64;
+/// Events a stream may be behind before it goes back to the store. A burst fits, and a full queue is
+/// some kilobytes of pointers; the frames themselves are shared.
+const QUEUE_MAX: usize = 512;
 
 /// What a stream listens to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,11 +30,9 @@ pub enum Listen {
 pub struct TooManyStreams(pub usize);
 
 /// The open streams. Shared by everybody; cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Hub {
     shared: Arc<Shared>,
-    /// Where events go out to many streams.
-    runtime: Handle,
 }
 
 #[derive(Default)]
@@ -65,20 +58,25 @@ struct AgentStreams {
     streams: HashMap<u64, Arc<Queue>>,
 }
 
-/// A stream that has something to write, and what wakes its task.
-type Due = (Arc<Queue>, Waker);
+/// What waits to be written to one stream.
+struct Queue {
+    types: EventTypes,
+    state: Mutex<QueueState>,
+}
+
+#[derive(Default)]
+struct QueueState {
+    events: VecDeque<Arc<Event>>,
+    overflowed: bool,
+    waker: Option<Waker>,
+}
 
 impl Hub {
-    /// A hub without streams, which writes to many of them on this runtime.
-    pub fn new(runtime: Handle) -> Self {
-        Self { shared: Arc::default(), runtime }
-    }
-
     /// Opens a subscription. From now on nothing is missed, if `routes` are kept up by
     /// [`Subscription::routes_version`] and [`Subscription::set_routes`].
     pub fn subscribe(&self, listen: Listen, types: EventTypes, limit: usize) -> Result<Subscription, TooManyStreams> {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let queue = Arc::new(Queue::new(types));
+        let queue = Arc::new(Queue { types, state: Mutex::default() });
         let mut index = self.shared.index();
         if index.open >= limit {
             return Err(TooManyStreams(limit));
@@ -99,26 +97,14 @@ impl Hub {
         Ok(Subscription { shared: self.shared.clone(), queue, id, listen })
     }
 
-    /// Hands a committed batch to the streams it concerns. Batches must come in commit order, one after
-    /// the other.
+    /// Hands a committed batch to the streams it concerns.
     pub fn publish(&self, batch: Batch) {
-        let mut due = Vec::new();
-        {
-            let mut index = self.shared.index();
-            for (agent, routes) in batch.routes {
-                index.set_routes(&agent, routes.unwrap_or_else(|| Routes::unregistered(&agent)), None);
-            }
-            for event in &batch.events {
-                index.publish(event, &mut due);
-            }
+        let mut index = self.shared.index();
+        for (agent, routes) in batch.routes {
+            index.set_routes(&agent, routes.unwrap_or_else(|| Routes::unregistered(&agent)), None);
         }
-        if due.len() <= INLINE_MAX {
-            return flush(due);
-        }
-        while !due.is_empty() {
-            let later = due.split_off(due.len().min(CHUNK));
-            let chunk = std::mem::replace(&mut due, later);
-            self.runtime.spawn(async move { flush(chunk) });
+        for event in &batch.events {
+            index.publish(event);
         }
     }
 
@@ -133,12 +119,6 @@ impl Hub {
     }
 }
 
-fn flush(due: Vec<Due>) {
-    for (queue, waker) in due {
-        queue.flush(waker);
-    }
-}
-
 impl Shared {
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
@@ -146,14 +126,15 @@ impl Shared {
 }
 
 impl Index {
-    fn publish(&self, event: &Arc<Event>, due: &mut Vec<Due>) {
-        let mut push = |queue: &Arc<Queue>| due.extend(queue.push(event).map(|waker| (queue.clone(), waker)));
-        self.all.values().for_each(&mut push);
-        let mut reach = |agent: &str| {
+    fn publish(&self, event: &Arc<Event>) {
+        for queue in self.all.values() {
+            queue.push(event);
+        }
+        let reach = |agent: &str| {
             if let Some(streams) = self.agents.get(agent)
                 && event.audience.concerns(&streams.routes, event.at)
             {
-                streams.streams.values().for_each(&mut push);
+                streams.streams.values().for_each(|queue| queue.push(event));
             }
         };
         let (to, also) = (event.audience.to.as_deref(), event.audience.also.as_deref());
@@ -196,12 +177,52 @@ impl Index {
     }
 }
 
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, event: &Arc<Event>) {
+        if !self.types.contains(event.name) {
+            return;
+        }
+        let waker = {
+            let mut state = self.state();
+            if state.overflowed {
+                return;
+            }
+            if state.events.len() >= QUEUE_MAX {
+                // The store has them all; what is queued would only be read twice.
+                state.events = VecDeque::new();
+                state.overflowed = true;
+                metrics::counter!(metric::STREAM_LAGS).increment(1);
+            } else {
+                state.events.push_back(event.clone());
+            }
+            // One wake is enough for everything queued until the reader comes.
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
 /// One open stream. Dropping it closes it.
 pub struct Subscription {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
     id: u64,
     listen: Listen,
+}
+
+/// What a subscription has for its reader.
+#[derive(Debug)]
+pub enum Taken {
+    /// These, in commit order.
+    Events(VecDeque<Arc<Event>>),
+    /// More than the queue holds: read the store.
+    Overflowed,
 }
 
 impl Subscription {
@@ -230,28 +251,31 @@ impl Subscription {
         }
     }
 
-    /// From now on what is published may be written here directly while [`Self::take`] waits.
-    pub fn write_to(&self, outlet: Arc<dyn Outlet>) {
-        self.queue.write_to(outlet);
-    }
-
-    /// Waits until there is something, and takes all of it, with the number of the last event that was
-    /// written already. `position` is the last event that the reader has behind it. Cancel safe: nothing
-    /// is taken unless it is answered.
-    pub async fn take(&self, position: i64) -> (i64, Taken) {
-        poll_fn(|context| self.queue.poll_take(position, context)).await
-    }
-
-    /// Has nobody else write until [`Self::take`] waits again. What is answered must be written first: the
-    /// end of a frame that somebody began.
-    pub fn unpark(&self) -> Option<Bytes> {
-        self.queue.unpark()
+    /// Waits until there is something, and takes all of it. Cancel safe: nothing is taken unless it
+    /// is answered.
+    pub async fn take(&self) -> Taken {
+        poll_fn(|context| {
+            let mut state = self.queue.state();
+            if state.overflowed {
+                state.overflowed = false;
+                return Poll::Ready(Taken::Overflowed);
+            }
+            if state.events.is_empty() {
+                match &mut state.waker {
+                    Some(waker) => waker.clone_from(context.waker()),
+                    empty => *empty = Some(context.waker().clone()),
+                }
+                return Poll::Pending;
+            }
+            // Takes the allocation as well: an idle stream keeps none.
+            Poll::Ready(Taken::Events(std::mem::take(&mut state.events)))
+        })
+        .await
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.queue.unpark();
         let mut index = self.shared.index();
         index.open -= 1;
         match &self.listen {
