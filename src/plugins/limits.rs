@@ -29,10 +29,11 @@ impl Default for Limits {
 
 /// Table elements of one call together. Interpreters need some 20,000.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 100_000;
-/// Core instances of one call. A component of several languages has a handful.
-pub(super) const INSTANCES_MAX: usize = 32;
-/// Linear memories of one call: one, and one for an adapter.
-pub(super) const MEMORIES_MAX: usize = 2;
+/// Core instances of one call. A compiled language has a handful; Python has 38, one for each of its
+/// libraries.
+pub(super) const INSTANCES_MAX: usize = 64;
+/// Linear memories of one call: one, and one for an adapter; JavaScript has three.
+pub(super) const MEMORIES_MAX: usize = 4;
 /// Tables of one call: one for each core instance is generous.
 pub(super) const TABLES_MAX: usize = 8;
 /// Bytes a guest may hand to the host in one call or answer. The largest honest answer is the
