@@ -1,7 +1,7 @@
-//! Makes components of the guests' core modules, for `.ci/build-plugins`.
+//! Makes components of the guests' core modules, for `.ci/build-plugins` and `.ci/build-examples`.
 //!
-//! Usage: `componentize CORE_MODULES [OUTPUT]`. `CORE_MODULES` is the folder into which cargo put
-//! the modules. Without `OUTPUT` each component replaces the committed one in its guest's folder;
+//! Usage: `componentize rust|c CORE_MODULES [OUTPUT]`. `CORE_MODULES` is the folder into which the
+//! compiler put the modules. Without `OUTPUT` each component replaces the committed one in its guest's folder;
 //! with it, `OUTPUT` mirrors the repository: `OUTPUT/plugins/claude/plugin.wasm` beside a copy of
 //! `plugin.toml`. Run it at the root of the repository.
 
@@ -13,14 +13,23 @@ use std::path::{Path, PathBuf};
 #[path = "componentize/sources.rs"]
 mod sources;
 
+use sources::Language;
+
+const USAGE: &str = "usage: componentize rust|c CORE_MODULES [OUTPUT]";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args_os().skip(1).map(PathBuf::from);
-    let modules = arguments.next().ok_or("usage: componentize CORE_MODULES [OUTPUT]")?;
+    let (Some(language), Some(modules)) = (arguments.next(), arguments.next()) else { return Err(USAGE.into()) };
     let output = arguments.next();
+    let language = match language.to_str() {
+        Some("rust") => Language::Rust,
+        Some("c") => Language::C,
+        _ => return Err(USAGE.into()),
+    };
 
     let root = Path::new("");
-    for guest in sources::guests(root)? {
-        let module = modules.join(format!("{}.wasm", guest.package.replace('-', "_")));
+    for guest in sources::guests(root)?.into_iter().filter(|guest| guest.language == language) {
+        let module = modules.join(format!("{}.wasm", guest.module));
         let mut component = componentize(&module)?;
         component.extend(sources::section(root, &guest)?);
 

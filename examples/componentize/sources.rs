@@ -11,17 +11,31 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// The folders that hold guests, from the root of the repository.
-const GUEST_FOLDERS: [&str; 2] = ["plugins", "tests/plugins"];
+const GUEST_FOLDERS: [&str; 4] = ["plugins", "examples/plugins", "tests/plugins", "tests/plugins/conformance"];
+
+/// What every guest written in C is compiled with.
+const C_LIBRARY: &str = "plugins/sdk-c";
 
 /// The section's name.
 const SECTION: &[u8] = b"agent-relay:sources";
 
-/// A crate that becomes a component.
+/// Sources that become a component which is committed.
 pub(crate) struct Guest {
     /// Its folder, from the root of the repository.
     pub(crate) folder: PathBuf,
-    /// The name of its package.
-    pub(crate) package: String,
+    /// What it is written in.
+    pub(crate) language: Language,
+    /// The name of its core module, without `.wasm`.
+    pub(crate) module: String,
+}
+
+/// The languages whose components are small enough to be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// A crate.
+    Rust,
+    /// A `plugin.c`.
+    C,
 }
 
 /// Every guest of the repository at `root`, ordered by folder. A crate there that is no `cdylib`
@@ -34,6 +48,11 @@ pub(crate) fn guests(root: &Path) -> io::Result<Vec<Guest>> {
         }
         for entry in fs::read_dir(root.join(parent))? {
             let folder = Path::new(parent).join(entry?.file_name());
+            if root.join(&folder).join("plugin.c").is_file() {
+                let module = folder.to_string_lossy().replace('/', "_");
+                guests.push(Guest { folder, language: Language::C, module });
+                continue;
+            }
             let manifest = root.join(&folder).join("Cargo.toml");
             if !manifest.is_file() {
                 continue;
@@ -42,9 +61,9 @@ pub(crate) fn guests(root: &Path) -> io::Result<Vec<Guest>> {
             let value = |table: &str, key: &str| manifest.get(table)?.get(key).cloned();
             let kinds = value("lib", "crate-type").and_then(|kinds| kinds.try_into().ok());
             if kinds.is_some_and(|kinds: Vec<String>| kinds.iter().any(|kind| kind == "cdylib"))
-                && let Some(package) = value("package", "name").and_then(|name| name.try_into().ok())
+                && let Some(package) = value("package", "name").and_then(|name| name.try_into::<String>().ok())
             {
-                guests.push(Guest { folder, package });
+                guests.push(Guest { folder, language: Language::Rust, module: package.replace('-', "_") });
             }
         }
     }
@@ -54,7 +73,12 @@ pub(crate) fn guests(root: &Path) -> io::Result<Vec<Guest>> {
 
 /// The last bytes of a component that was built from what `guest` holds now.
 pub(crate) fn section(root: &Path, guest: &Guest) -> io::Result<Vec<u8>> {
-    let digest = digest(root, &guest.folder)?;
+    let mut files = match guest.language {
+        Language::Rust => crate_files(root, &guest.folder)?,
+        Language::C => c_files(root, &guest.folder)?,
+    };
+    collect_files(root, Path::new("wit"), &mut files)?;
+    let digest = digest(root, files)?;
     let size = u8::try_from(1 + SECTION.len() + digest.len()).expect("a size below 128 is one byte of LEB128");
     assert!(size < 128);
     let mut section = vec![0, size, SECTION.len() as u8];
@@ -63,11 +87,10 @@ pub(crate) fn section(root: &Path, guest: &Guest) -> io::Result<Vec<u8>> {
     Ok(section)
 }
 
-/// SHA-256 over the names and contents of all that goes into a component: its crate, the crates it
-/// names by path, the interface, and the guests' workspace and lock file.
-fn digest(root: &Path, guest: &Path) -> io::Result<Vec<u8>> {
+/// All that goes into a crate's component beside the interface: the crate, the crates it names by
+/// path, and the guests' workspace and lock file.
+fn crate_files(root: &Path, guest: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = vec![PathBuf::from("plugins/Cargo.toml"), PathBuf::from("plugins/Cargo.lock")];
-    collect_files(root, Path::new("wit"), &mut files)?;
     let mut crates = vec![guest.to_owned()];
     while let Some(folder) = crates.pop() {
         let manifest = folder.join("Cargo.toml");
@@ -82,6 +105,22 @@ fn digest(root: &Path, guest: &Path) -> io::Result<Vec<u8>> {
             collect_files(root, &folder.join("wit"), &mut files)?;
         }
     }
+    Ok(files)
+}
+
+/// All that goes into a component written in C beside the interface.
+fn c_files(root: &Path, guest: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    collect_files(root, Path::new(C_LIBRARY), &mut files)?;
+    collect_files(root, guest, &mut files)?;
+    files.retain(|file| {
+        file.extension().is_some_and(|extension| ["c", "h", "o"].iter().any(|known| extension == *known))
+    });
+    Ok(files)
+}
+
+/// SHA-256 over the names and contents of files.
+fn digest(root: &Path, mut files: Vec<PathBuf>) -> io::Result<Vec<u8>> {
     files.sort();
     files.dedup();
 

@@ -19,15 +19,16 @@ pub(crate) fn component(folder: &Path) -> PathBuf {
 fn every_component_was_built_from_its_sources() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let guests = sources::guests(root).expect("the guests' manifests are readable");
-    assert!(guests.iter().any(|guest| guest.package == "containment"), "the guests are not found");
+    assert!(guests.iter().any(|guest| guest.module == "containment"), "the guests are not found");
     for guest in guests {
         let path = component(&guest.folder);
-        let component =
-            fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run .ci/build-plugins", path.display()));
+        let component = fs::read(&path).unwrap_or_else(|error| {
+            panic!("{}: {error}; run .ci/build-plugins and .ci/build-examples", path.display())
+        });
         let section = sources::section(root, &guest).expect("the sources are readable");
         assert!(
             component.ends_with(&section),
-            "{} is older than its sources; run .ci/build-plugins and commit what it writes",
+            "{} is older than its sources; run .ci/build-plugins and .ci/build-examples, and commit what they write",
             path.display()
         );
     }

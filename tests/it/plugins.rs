@@ -4,6 +4,7 @@ mod cache;
 mod candidates;
 mod decisions;
 mod dummies;
+mod examples;
 mod hostile;
 mod limits;
 mod plans;
