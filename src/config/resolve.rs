@@ -234,7 +234,9 @@ pub(super) fn plugins(
     Ok(plugins::Options {
         directory: Some(dir.map_or_else(|| data_dir.join("plugins"), |(_, path)| path)),
         cache_directory: data_dir.join("cache"),
+        state_directory: Some(data_dir.join("plugin-state")),
         limits: plugins::Limits::default(),
+        pauses: plugins::Pauses::default(),
         plugins: file.settings.plugin.clone(),
         required,
         watch: section.watch.unwrap_or(true),

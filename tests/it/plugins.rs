@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use agent_relay::domain::control::{ApprovalMode, CallerFacts, Context, Control, Decision, Outcome, Site, Spawn};
 use agent_relay::domain::path::PathFacts;
-use agent_relay::plugins::{ChangeKind, Limits, Options, PluginChange, PluginState, PluginStatus, Plugins};
+use agent_relay::plugins::{ChangeKind, Limits, Options, Pauses, PluginChange, PluginState, PluginStatus, Plugins};
 use tokio::sync::broadcast;
 
 /// Far longer than anything here takes, on however busy a machine.
@@ -45,6 +45,10 @@ impl Home {
         self.directory.path().join("cache")
     }
 
+    fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
     fn folder(&self, id: &str) -> PathBuf {
         self.plugins().join(id)
     }
@@ -58,7 +62,9 @@ impl Home {
         Options {
             directory: Some(self.plugins()),
             cache_directory: self.cache(),
+            state_directory: Some(self.state()),
             limits: Limits::default(),
+            pauses: Pauses::default(),
             plugins: BTreeMap::new(),
             required: Vec::new(),
             watch: false,
