@@ -297,7 +297,7 @@ impl Shared {
     /// As [`Self::put_back`], for those whose pause is over.
     async fn probe(&self) -> Option<Duration> {
         let mut registry = self.registry.lock().await;
-        let due = registry.probe(Look::Changed).await;
+        let due = registry.probe_due().await;
         self.publish(&mut registry);
         due
     }

@@ -35,7 +35,13 @@ struct Wasi {
 impl Host {
     pub(super) fn new(plugin: Arc<str>, settings: Arc<str>, limits: Limits, wasi: bool) -> Self {
         let log = GuestLog::new(plugin);
-        Self { settings, memory: Memory::new(limits), instance_at: None, wasi: wasi.then(|| Box::new(Wasi::new(&log))), log }
+        Self {
+            settings,
+            memory: Memory::new(limits),
+            instance_at: None,
+            wasi: wasi.then(|| Box::new(Wasi::new(&log))),
+            log,
+        }
     }
 
     /// Notes that the guest has its instance now.

@@ -106,7 +106,7 @@ impl Registry {
         }
         let again = self.look_at_folders(look).await;
         if look == Look::Everything {
-            self.probe(look).await;
+            self.probe(|_| true).await;
         }
         let warnings = self.choices.warnings();
         self.dirty |= warnings != self.warnings;

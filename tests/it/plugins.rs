@@ -4,10 +4,14 @@ mod cache;
 mod candidates;
 mod decisions;
 mod dummies;
+mod grants;
 mod hostile;
 mod limits;
+mod operating;
 mod plans;
+mod quarantine;
 mod replacing;
+mod sequences;
 mod shipped;
 mod watching;
 

@@ -106,7 +106,7 @@ impl Registry {
             self.decide(id, |choice| choice.rolled_back = None).await?;
         }
         self.look_at(id).await;
-        self.probe(Look::Everything).await;
+        self.probe(|plugin| plugin.terms.id == id).await;
         let places = [self.folders.get(id), self.built_in.get(id)];
         let disabled = places.into_iter().flatten().find(|place| place.is_disabled());
         match disabled.and_then(|place| place.idle.as_ref()?.error.as_ref()) {

@@ -8,7 +8,7 @@ use crate::telemetry::metric;
 use super::super::candidate;
 use super::super::choices::Content;
 use super::super::sandbox::Trouble;
-use super::{ChangeKind, Look, Place, Plugin, PluginState, PluginStatus, Registry, Rejection, Stage, count};
+use super::{ChangeKind, Place, Plugin, PluginState, PluginStatus, Registry, Rejection, Stage, count};
 
 impl Registry {
     /// Puts a plugin that fails too often back to what was there before it, or else into
@@ -74,14 +74,16 @@ impl Registry {
         self.announce_again(failing, ChangeKind::Quarantined, Stage::Quarantine);
     }
 
-    /// Tries those in quarantine whose time has come, or all of them. Answers when the next probe is
-    /// due, if any is.
-    pub(in crate::plugins) async fn probe(&mut self, look: Look) -> Option<Duration> {
+    /// Tries those in quarantine whose time has come. Answers when the next probe is due, if any is.
+    pub(in crate::plugins) async fn probe_due(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        for plugin in self.quarantined() {
-            if look == Look::Changed && plugin.sandbox.gate.until().is_some_and(|until| until > now) {
-                continue;
-            }
+        self.probe(|plugin| plugin.sandbox.gate.until().is_none_or(|until| until <= now)).await;
+        self.next_probe()
+    }
+
+    /// Tries these of those in quarantine, whether their time has come or not.
+    pub(super) async fn probe(&mut self, which: impl Fn(&Plugin) -> bool) {
+        for plugin in self.quarantined().into_iter().filter(|plugin| which(plugin)) {
             match candidate::probe(&plugin).await {
                 Ok(()) => {
                     plugin.sandbox.gate.open();
@@ -93,7 +95,6 @@ impl Registry {
                 }
             }
         }
-        self.next_probe()
     }
 
     fn next_probe(&self) -> Option<Duration> {
