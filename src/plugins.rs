@@ -43,6 +43,7 @@ mod registry;
 mod samples;
 mod sandbox;
 mod set;
+mod signed;
 mod track;
 mod watch;
 
@@ -55,6 +56,7 @@ pub use provider::{PlanRefusal, PluginError};
 pub use quarantine::Pauses;
 pub use sandbox::CallError;
 pub use set::PluginSet;
+pub use signed::check_public_key;
 
 use cache::Cache;
 use candidate::Workshop;

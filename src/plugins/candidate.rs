@@ -22,7 +22,7 @@ use super::provider::Provider;
 use super::quarantine::Pauses;
 use super::sandbox::{CallError, Sandbox, Trouble};
 use super::track::{PolicyTrack, Question};
-use super::{policy as policies, provider as providers, samples};
+use super::{policy as policies, provider as providers, samples, signed};
 
 /// Programs a provider may describe.
 const EXECUTABLES_MAX: usize = 32;
@@ -34,11 +34,17 @@ pub(super) struct Source {
     pub(super) name: String,
     pub(super) manifest: String,
     pub(super) wasm: Bytes,
+    /// The text of its signature, if it has to have one and has.
+    pub(super) minisig: Option<String>,
 }
 
 impl Source {
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { wasm: super::hex(&Sha256::digest(&self.wasm)), manifest: self.manifest.clone() }
+        Fingerprint {
+            wasm: super::hex(&Sha256::digest(&self.wasm)),
+            manifest: self.manifest.clone(),
+            minisig: self.minisig.clone(),
+        }
     }
 }
 
@@ -88,6 +94,7 @@ impl Workshop {
         generation: u64,
         accepted: Option<&Asks>,
     ) -> Result<Plugin, Rejection> {
+        self.check_signature(source).await?;
         let compiled = self.compile(source.wasm.clone(), &fingerprint.wasm).await?;
         let asks = Asks::of(fingerprint, &terms.grants, compiled.wasi);
         if let Some(accepted) = accepted {
@@ -120,6 +127,23 @@ impl Workshop {
         };
         probe(&plugin).await?;
         Ok(plugin)
+    }
+
+    /// Whether the operator wants this plugin signed.
+    pub(super) fn is_signed(&self, id: &str) -> bool {
+        self.configs.get(id).is_some_and(|config| config.public_key.is_some())
+    }
+
+    async fn check_signature(&self, source: &Source) -> Result<(), Rejection> {
+        let key = self.configs.get(&source.name).and_then(|config| config.public_key.clone());
+        let Some(key) = key.filter(|_| source.origin == Origin::Directory) else {
+            return Ok(());
+        };
+        let (wasm, minisig) = (source.wasm.clone(), source.minisig.clone());
+        tokio::task::spawn_blocking(move || signed::verify(&key, &wasm, minisig.as_deref()))
+            .await
+            .unwrap_or_else(|error| Err(format!("checking the signature failed: {error}")))
+            .map_err(|problem| Rejection::new(Stage::Signature, problem))
     }
 
     fn check_grants(&self, id: &str, asks: &Asks, accepted: &Asks) -> Result<(), Rejection> {

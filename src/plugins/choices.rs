@@ -16,6 +16,7 @@ use super::grants::Asks;
 use super::manifest::check_id;
 use super::plugin::Fingerprint;
 use super::private;
+use super::signed::MINISIG_BYTES_MAX;
 
 /// Plugins that are remembered; the longest unheard of go first.
 const PLUGINS_MAX: usize = 512;
@@ -26,16 +27,22 @@ const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Which form the file has.
 const VERSION: u32 = 1;
 
-/// Both files of a plugin, by their SHA-256 in hexadecimal.
+/// The files of a plugin: the large ones by their SHA-256 in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Content {
     pub(super) component: String,
     pub(super) manifest: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) minisig: Option<String>,
 }
 
 impl Content {
     pub(super) fn of(fingerprint: &Fingerprint) -> Self {
-        Self { component: fingerprint.wasm.clone(), manifest: digest_of(fingerprint.manifest.as_bytes()) }
+        Self {
+            component: fingerprint.wasm.clone(),
+            manifest: digest_of(fingerprint.manifest.as_bytes()),
+            minisig: fingerprint.minisig.clone(),
+        }
     }
 }
 
@@ -92,6 +99,10 @@ impl Choice {
             if digest.len() != 64 || !digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
                 return Err(format!("{digest:?} is not a digest"));
             }
+        }
+        let minisigs = self.kept.iter().filter_map(|content| content.minisig.as_ref());
+        if minisigs.into_iter().any(|minisig| minisig.len() as u64 > MINISIG_BYTES_MAX) {
+            return Err(format!("a signature has more than {MINISIG_BYTES_MAX} bytes"));
         }
         if self.kept.len() > KEPT_MAX {
             return Err(format!("more than {KEPT_MAX} generations are kept"));
@@ -290,7 +301,7 @@ mod tests {
     use super::*;
 
     fn content(number: usize) -> Content {
-        Content { component: format!("{number:064x}"), manifest: format!("{:064x}", number + 1) }
+        Content { component: format!("{number:064x}"), manifest: format!("{:064x}", number + 1), minisig: None }
     }
 
     #[tokio::test]

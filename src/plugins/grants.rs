@@ -124,7 +124,9 @@ mod tests {
 
     #[test]
     fn the_digest_is_of_manifest_and_component() {
-        let of = |wasm: &str, manifest: &str| digest(&Fingerprint { wasm: wasm.into(), manifest: manifest.into() });
+        let of = |wasm: &str, manifest: &str| {
+            digest(&Fingerprint { wasm: wasm.into(), manifest: manifest.into(), minisig: None })
+        };
         assert_ne!(of("a", "x"), of("a", "y"));
         assert_ne!(of("a", "x"), of("b", "x"));
     }

@@ -39,6 +39,8 @@ pub(super) struct Fingerprint {
     pub(super) wasm: String,
     /// The manifest's text.
     pub(super) manifest: String,
+    /// The signature, of a plugin that has to be signed.
+    pub(super) minisig: Option<String>,
 }
 
 /// Where a plugin comes from.
@@ -73,6 +75,8 @@ pub enum Stage {
     Read,
     /// Understanding the manifest.
     Manifest,
+    /// Checking the component's signature.
+    Signature,
     /// Compiling the component.
     Compile,
     /// Holding what it asks for against what was accepted of its predecessor.
@@ -99,6 +103,7 @@ impl Stage {
         match self {
             Self::Read => "read",
             Self::Manifest => "manifest",
+            Self::Signature => "signature",
             Self::Compile => "compile",
             Self::Grants => "grants",
             Self::World => "world",

@@ -155,6 +155,7 @@ impl Registry {
                 name: id.clone(),
                 manifest: embedded.manifest.to_owned(),
                 wasm: Bytes::from_static(embedded.wasm),
+                minisig: None,
             };
             self.load(&mut place, source, look).await;
         }
@@ -168,13 +169,15 @@ impl Registry {
         let unchanged = place.signature.as_ref().is_some_and(|earlier| signature.is_still(earlier));
         if look == Look::Everything || !unchanged || place.is_passing() {
             let (root, path) = (root.to_owned(), path.to_owned());
-            match blocking(move || folder::read(&root, &path)).await {
+            let signed = self.workshop.is_signed(&name);
+            match blocking(move || folder::read(&root, &path, signed)).await {
                 Ok(files) => {
                     let source = Source {
                         origin: Origin::Directory,
                         name: name.clone(),
                         manifest: files.manifest,
                         wasm: files.wasm.into(),
+                        minisig: files.minisig,
                     };
                     self.load(&mut place, source, look).await;
                 }

@@ -13,6 +13,7 @@ mod quarantine;
 mod replacing;
 mod sequences;
 mod shipped;
+mod signatures;
 mod watching;
 
 use std::collections::BTreeMap;

@@ -11,7 +11,8 @@ impl Registry {
             Rejection::new(Stage::Read, problem)
         };
         let (manifest, wasm) = self.choices.take(content).await.map_err(damaged)?;
-        let source = Source { origin: Origin::Directory, name: id.to_owned(), manifest, wasm: wasm.into() };
+        let minisig = content.minisig.clone();
+        let source = Source { origin: Origin::Directory, name: id.to_owned(), manifest, wasm: wasm.into(), minisig };
         let fingerprint = source.fingerprint();
         let terms = self.terms(&source, &fingerprint)?;
         if let Some(reason) = self.why_disabled(&terms, false) {
