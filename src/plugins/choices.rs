@@ -61,6 +61,10 @@ pub(super) struct RolledBack {
 pub(super) struct Choice {
     /// Whether the operator disabled it.
     pub(super) disabled: bool,
+    /// Whether its folder went away after it was last active: whoever removes a plugin does not want
+    /// an earlier one in its place.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) gone: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rolled_back: Option<RolledBack>,
     /// What was accepted of its wishes; nothing before it was active for the first time.
@@ -82,6 +86,7 @@ impl Choice {
     pub(super) fn activated(&mut self, content: Content) {
         self.kept.retain(|kept| *kept != content);
         self.kept.push(content);
+        self.gone = false;
         let surplus = self.kept.len().saturating_sub(KEPT_MAX);
         self.kept.drain(..surplus);
     }

@@ -372,7 +372,11 @@ impl Registry {
             tracing::info!(plugin.id = name, "plugin is removed");
             metrics::gauge!(metric::PLUGIN_GENERATION, "plugin" => name.clone()).set(0.0);
             // What was set aside was what lay there.
-            self.choices.note(&name, |choice| choice.rolled_back = None).await;
+            let note = self.choices.note(&name, |choice| {
+                choice.rolled_back = None;
+                choice.gone = true;
+            });
+            note.await;
             let status = place.active.map(|plugin| plugin.status()).or(place.idle);
             let status =
                 status.unwrap_or_else(|| PluginStatus::unknown(&name, Origin::Directory, PluginState::Disabled));

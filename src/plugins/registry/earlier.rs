@@ -42,7 +42,7 @@ impl Registry {
     /// the predecessor of a folder that is broken.
     pub(super) async fn restore(&mut self, place: &mut Place, id: &str) {
         let choice = self.choices.of(id);
-        if choice.disabled || place.is_disabled() {
+        if choice.disabled || choice.gone || place.is_disabled() {
             return;
         }
         let mut earlier = match &choice.rolled_back {

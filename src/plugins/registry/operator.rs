@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::choices::{Content, RolledBack};
+use super::super::choices::{Choice, Content, RolledBack};
 use super::super::{Action, ActionError, folder};
 use super::{
     ChangeKind, Look, Origin, Place, Plugin, PluginState, PluginStatus, Registry, Stage, blocking, disabled_by_operator,
@@ -70,7 +70,11 @@ impl Registry {
     ) -> Result<(), ActionError> {
         let (to, plugin) = to.unzip();
         let rolled_back = RolledBack { aside, to };
-        self.decide(id, |choice| choice.rolled_back = Some(rolled_back)).await?;
+        let rolled_back = |choice: &mut Choice| {
+            choice.rolled_back = Some(rolled_back);
+            choice.gone = false;
+        };
+        self.decide(id, rolled_back).await?;
         let mut place = self.folders.remove(id).unwrap_or_default();
         let from = place.active.take();
         let status = match &from {
@@ -177,11 +181,7 @@ impl Registry {
         self.look_at_folder(&root, id.to_owned(), &path, signature, Look::Everything).await;
     }
 
-    async fn decide(
-        &mut self,
-        id: &str,
-        change: impl FnOnce(&mut super::super::choices::Choice),
-    ) -> Result<(), ActionError> {
+    async fn decide(&mut self, id: &str, change: impl FnOnce(&mut Choice)) -> Result<(), ActionError> {
         self.choices.decide(id, change).await.map_err(ActionError::NotKept)
     }
 

@@ -52,6 +52,8 @@ struct Model {
     /// What is set aside, and what is active instead.
     rolled_back: Option<(Content, u8)>,
     disabled: bool,
+    /// Whether the folder went away since something of it was active.
+    gone: bool,
 }
 
 impl Model {
@@ -59,7 +61,10 @@ impl Model {
     fn take(&mut self, step: Step) -> bool {
         match step {
             Step::Put(content) => self.folder = Some(content),
-            Step::Remove => (self.folder, self.rolled_back) = (None, None),
+            Step::Remove => {
+                self.gone |= self.folder.is_some();
+                (self.folder, self.rolled_back) = (None, None);
+            }
             Step::Reload => {}
             Step::Restart => self.active = None,
             Step::Enable | Step::Disable | Step::RollBack if self.folder.is_none() => return false,
@@ -68,9 +73,10 @@ impl Model {
             Step::Disable => self.disabled = true,
             Step::RollBack if self.disabled => return false,
             Step::RollBack => {
-                let Some(place) = self.kept.iter().position(|kept| Some(*kept) == self.active) else { return false };
-                let (Some(&to), Some(aside)) = (self.kept[..place].last(), self.folder) else { return false };
-                (self.rolled_back, self.active) = (Some((aside, to)), Some(to));
+                let place = self.kept.iter().position(|kept| Some(*kept) == self.active);
+                let earlier = &self.kept[..place.unwrap_or(self.kept.len())];
+                let (Some(&to), Some(aside)) = (earlier.last(), self.folder) else { return false };
+                (self.rolled_back, self.active, self.gone) = (Some((aside, to)), Some(to), false);
             }
         }
         self.look();
@@ -88,11 +94,11 @@ impl Model {
             (Content::Good(number), _) => {
                 self.kept.retain(|kept| *kept != number);
                 self.kept.push(number);
-                (self.active, self.rolled_back) = (Some(number), None);
+                (self.active, self.rolled_back, self.gone) = (Some(number), None, false);
             }
             (Content::Broken, _) => {
                 let earlier = self.rolled_back.map(|(_, to)| to).or(self.kept.last().copied());
-                self.active = self.active.or(earlier);
+                self.active = self.active.or(earlier.filter(|_| !self.gone));
             }
         }
     }
