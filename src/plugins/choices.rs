@@ -125,6 +125,9 @@ pub(super) struct Choices {
     unusable: Option<String>,
 }
 
+/// How the file is written: see `private`.
+type Write = fn(&Path, &Path, &[&[u8]]) -> std::io::Result<()>;
+
 #[derive(Serialize, Deserialize)]
 struct File {
     version: u32,
@@ -175,6 +178,10 @@ impl Choices {
 
     /// Changes what is remembered of a plugin: on disk first, and here only if that went well.
     pub(super) async fn decide(&mut self, id: &str, change: impl FnOnce(&mut Choice)) -> Result<(), String> {
+        self.change(id, change, private::write_durably).await
+    }
+
+    async fn change(&mut self, id: &str, change: impl FnOnce(&mut Choice), write: Write) -> Result<(), String> {
         let mut choice = self.of(id);
         change(&mut choice);
         if self.plugins.get(id).is_some_and(|known| *known == choice) {
@@ -184,20 +191,21 @@ impl Choices {
         let mut plugins = self.plugins.clone();
         plugins.insert(id.to_owned(), choice);
         forget(&mut plugins, id);
-        self.write(&plugins).await?;
+        self.write(&plugins, write).await?;
         self.plugins = plugins;
         Ok(())
     }
 
     /// Notes something that has happened, and so is true whether it can be kept or not.
     pub(super) async fn note(&mut self, id: &str, change: impl Fn(&mut Choice)) {
-        if let Err(problem) = self.decide(id, &change).await {
+        // What happened is seen again at the next start, so it may be forgotten with the power.
+        if let Err(problem) = self.change(id, &change, private::write_whole).await {
             tracing::error!(plugin.id = id, "the relay will not remember this when it starts again: {problem}");
             change(self.plugins.entry(id.to_owned()).or_default());
         }
     }
 
-    async fn write(&self, plugins: &BTreeMap<String, Choice>) -> Result<(), String> {
+    async fn write(&self, plugins: &BTreeMap<String, Choice>, write: Write) -> Result<(), String> {
         let Some(directory) = self.directory.clone() else {
             return self.unusable.clone().map_or(Ok(()), Err);
         };
@@ -208,7 +216,7 @@ impl Choices {
         if text.len() as u64 > FILE_BYTES_MAX {
             return Err(format!("{shown} would be larger than {FILE_BYTES_MAX} bytes"));
         }
-        let written = blocking(move || private::write_durably(&directory, &path, &[&text])).await;
+        let written = blocking(move || write(&directory, &path, &[&text])).await;
         written.map_err(|error| format!("cannot write {shown}: {error}; nothing was changed"))
     }
 

@@ -29,7 +29,7 @@ impl Generations {
         if read(&path).is_ok_and(|kept| kept == bytes) {
             return Ok(());
         }
-        private::write_durably(&self.directory, &path, &[bytes])
+        private::write_whole(&self.directory, &path, &[bytes])
     }
 
     /// The bytes of this digest, if they are there and still the same. Blocks.

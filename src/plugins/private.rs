@@ -35,14 +35,20 @@ pub(super) fn open(path: &Path) -> std::io::Result<(File, Metadata)> {
     }
 }
 
-/// Writes a file as a whole or not at all. After a loss of power it may be the old one.
+/// Writes a file as a whole or not at all. After a loss of power it may be anything.
 pub(super) fn write(directory: &Path, path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     replace(directory, path, parts, |_| Ok(()))
 }
 
+/// Writes a file as a whole or not at all. After a loss of power it may be the old one, but nothing
+/// between the two.
+pub(super) fn write_whole(directory: &Path, path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+    replace(directory, path, parts, File::sync_data)
+}
+
 /// Writes a file as a whole or not at all, and returns when no loss of power can undo it.
 pub(super) fn write_durably(directory: &Path, path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
-    replace(directory, path, parts, File::sync_all)?;
+    write_whole(directory, path, parts)?;
     File::open(directory)?.sync_all()
 }
 
