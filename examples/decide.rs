@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use agent_relay::domain::control::{ApprovalMode, CallerFacts, Context, Control, Site, Spawn};
 use agent_relay::domain::path::PathFacts;
-use agent_relay::plugins::{Limits, Options, Plugins};
+use agent_relay::plugins::{Limits, Options, Pauses, Plugins};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -37,7 +37,9 @@ async fn measure(directory: &Path, decisions: usize) -> Result<(), Box<dyn Error
     let plugins = Plugins::open(Options {
         directory: Some(directory.join("plugins")),
         cache_directory: directory.join("cache"),
+        state_directory: None,
         limits: Limits::default(),
+        pauses: Pauses::default(),
         plugins: Default::default(),
         required: Vec::new(),
         watch: false,

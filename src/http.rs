@@ -108,6 +108,10 @@ fn routes() -> (Router<Relay>, OpenApi) {
         .routes(routes!(plugins::evaluate_control))
         .routes(routes!(plugins::get_plugin))
         .routes(routes!(plugins::plan_spawn))
+        .routes(routes!(plugins::rollback_plugin))
+        .routes(routes!(plugins::enable_plugin))
+        .routes(routes!(plugins::disable_plugin))
+        .routes(routes!(plugins::allow_plugin))
         // Activity
         .routes(routes!(activity::create_activity, activity::list_activity))
         // System

@@ -7,7 +7,8 @@
 //!
 //! The way of a candidate: `folder` reads it, `manifest` says what it wants, `candidate` takes it
 //! through the stages, `registry` decides what it replaces, and `set` is what a request works
-//! with. `engine` and `sandbox` are the runtime; `watch` notices changes.
+//! with. `engine` and `sandbox` are the runtime; `watch` notices changes. `choices` and
+//! `generations` outlive the relay: what was decided about plugins, and what they were before.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,10 +22,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 mod bindings;
 mod cache;
 mod candidate;
+mod choices;
 mod embedded;
 mod engine;
 mod figures;
 mod folder;
+mod generations;
+mod grants;
 mod guest_log;
 mod host;
 mod limits;
@@ -32,11 +36,14 @@ mod manifest;
 mod plan_check;
 mod plugin;
 mod policy;
+mod private;
 mod provider;
+mod quarantine;
 mod registry;
 mod samples;
 mod sandbox;
 mod set;
+mod signed;
 mod track;
 mod watch;
 
@@ -46,11 +53,14 @@ pub use manifest::{AllowedGrants, Grants, LimitsWanted, PluginConfig, PluginKind
 pub use plan_check::CheckedPlan;
 pub use plugin::{Origin, PluginState, PluginStatus, Rejection, Stage};
 pub use provider::{PlanRefusal, PluginError};
+pub use quarantine::Pauses;
 pub use sandbox::CallError;
 pub use set::PluginSet;
+pub use signed::check_public_key;
 
 use cache::Cache;
 use candidate::Workshop;
+use choices::Choices;
 use engine::Engine;
 use registry::{Look, Registry};
 use sandbox::Trouble;
@@ -67,8 +77,13 @@ pub struct Options {
     pub directory: Option<PathBuf>,
     /// Where compiled components are kept. It is made if need be, and must be the relay's own.
     pub cache_directory: PathBuf,
+    /// Where it is kept what operators decide, and the latest generations of each plugin. It is made if
+    /// need be, and must be the relay's own. Without one all of that ends with the relay.
+    pub state_directory: Option<PathBuf>,
     /// What a call may use where neither manifest nor operator says.
     pub limits: Limits,
+    /// How long a plugin that failed too often is left alone.
+    pub pauses: Pauses,
     /// What the operator says about single plugins, by id.
     pub plugins: BTreeMap<String, PluginConfig>,
     /// Policies without which every control is refused.
@@ -133,6 +148,42 @@ pub enum ChangeKind {
     Disabled,
     /// Its folder is gone.
     Removed,
+    /// An operator went back to this generation of it.
+    RolledBack,
+    /// It failed too often, and nothing was there before it: its calls are refused.
+    Quarantined,
+}
+
+/// What an operator does to one plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Goes back to the generation before the active one. What is in the folder is not loaded again
+    /// until it changes, or until the plugin is enabled.
+    RollBack,
+    /// Undoes [`Action::Disable`], or else [`Action::RollBack`], and tries again what was rejected
+    /// or failed too often.
+    Enable,
+    /// Loads it no more, neither from its folder nor from the binary.
+    Disable,
+    /// Accepts that it asks for more than its predecessor.
+    Allow {
+        /// That of the rejection which lists what it asks for.
+        digest: String,
+    },
+}
+
+/// Why an operator's action was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActionError {
+    /// There is no plugin of this id, loaded or not.
+    #[error("plugin not found")]
+    Unknown,
+    /// The plugin's state does not allow it. The text says what to do instead.
+    #[error("{0}")]
+    Conflict(String),
+    /// It cannot be kept on disk, so nothing was done.
+    #[error("{0}")]
+    NotKept(String),
 }
 
 impl ChangeKind {
@@ -143,6 +194,8 @@ impl ChangeKind {
             Self::Rejected => "rejected",
             Self::Disabled => "disabled",
             Self::Removed => "removed",
+            Self::RolledBack => "rolled-back",
+            Self::Quarantined => "quarantined",
         }
     }
 }
@@ -164,8 +217,10 @@ impl Plugins {
             defaults: options.limits,
             configs: options.plugins,
             troubles,
+            pauses: options.pauses,
         };
-        let registry = Registry::new(workshop, directory.clone(), options.required, options.embedded);
+        let choices = Choices::open(options.state_directory.as_deref());
+        let registry = Registry::new(workshop, choices, directory.clone(), options.required, options.embedded);
         let shared = Arc::new(Shared {
             registry: Mutex::new(registry),
             current: ArcSwap::default(),
@@ -184,7 +239,8 @@ impl Plugins {
     }
 
     /// Looks at every plugin now, those that were rejected included, and answers how things are
-    /// then. A caller that goes away does not stop it.
+    /// then. What an operator disabled or set aside stays that. A caller that goes away does not
+    /// stop it.
     pub async fn reload(&self) -> Vec<PluginStatus> {
         let shared = Arc::clone(&self.0.shared);
         let look = tokio::spawn(async move { shared.look(Look::Everything).await });
@@ -192,6 +248,18 @@ impl Plugins {
             tracing::error!("failed to reload plugins: {error}");
         }
         self.list()
+    }
+
+    /// Does something to one plugin, and answers how it is then. A caller that goes away does not
+    /// stop it.
+    ///
+    /// # Errors
+    /// When there is no such plugin, its state does not allow it, or it cannot be kept on disk.
+    pub async fn act(&self, id: &str, action: Action) -> Result<PluginStatus, ActionError> {
+        let (shared, of_task) = (Arc::clone(&self.0.shared), id.to_owned());
+        let acted = tokio::spawn(async move { shared.act(&of_task, action).await });
+        acted.await.map_err(|error| ActionError::NotKept(format!("the action failed: {error}")))??;
+        self.list().into_iter().find(|status| status.id == id).ok_or(ActionError::Unknown)
     }
 
     /// Every plugin, those that are not in use included, by id.
@@ -213,10 +281,27 @@ impl Shared {
         again
     }
 
-    async fn put_back(&self, trouble: &Trouble) {
+    async fn act(&self, id: &str, action: Action) -> Result<(), ActionError> {
         let mut registry = self.registry.lock().await;
-        registry.put_back(trouble);
+        let done = registry.act(id, action).await;
         self.publish(&mut registry);
+        done
+    }
+
+    /// Answers when a plugin in quarantine is to be probed, if any is in it.
+    async fn put_back(&self, trouble: &Trouble) -> Option<Duration> {
+        let mut registry = self.registry.lock().await;
+        let due = registry.put_back(trouble).await;
+        self.publish(&mut registry);
+        due
+    }
+
+    /// As [`Self::put_back`], for those whose pause is over.
+    async fn probe(&self) -> Option<Duration> {
+        let mut registry = self.registry.lock().await;
+        let due = registry.probe_due().await;
+        self.publish(&mut registry);
+        due
     }
 
     /// Makes what changed the current set, all at once, and then tells everybody.

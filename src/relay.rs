@@ -29,7 +29,7 @@ use self::tickets::Tickets;
 use crate::domain::activity::{ActivityKind, NewActivity};
 use crate::domain::event::EventTypes;
 use crate::domain::refusal::Refusal;
-use crate::plugins::Plugins;
+use crate::plugins::{PluginState, Plugins};
 use crate::sessions::Sessions;
 use crate::store::{Retention, Store, StoreError, now_ms};
 use crate::stream::{Hub, Listen, Subscription, TooManyStreams};
@@ -179,10 +179,15 @@ impl Relay {
             ("error", format!("required policy {id} is not loaded, so every control is refused: {reason}"))
         });
         let rejected = plugins.statuses().into_iter().filter_map(|plugin| {
-            let rejection = plugin.error?;
-            Some(("warn", format!("plugin {} was rejected: {}", plugin.id, rejection.reason)))
+            let what = match plugin.state {
+                PluginState::Rejected => "was rejected",
+                PluginState::Quarantined => "is quarantined",
+                PluginState::Active | PluginState::Disabled => return None,
+            };
+            Some(("warn", format!("plugin {} {what}: {}", plugin.id, plugin.error?.reason)))
         });
-        let mut checks: Vec<_> = missing.chain(rejected).collect();
+        let warnings = plugins.warnings().iter().map(|warning| ("warn", warning.clone()));
+        let mut checks: Vec<_> = missing.chain(rejected).chain(warnings).collect();
         if checks.is_empty() {
             checks.push(("ok", format!("{} active", plugins.statuses().len())));
         }

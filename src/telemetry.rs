@@ -114,6 +114,8 @@ fn metrics() -> Option<&'static PrometheusHandle> {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS_BUCKETS)
             .ok()?
+            .set_buckets_for_metric(Matcher::Suffix("_memory_bytes".into()), &MEMORY_BUCKETS)
+            .ok()?
             .build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).ok()?;
@@ -126,6 +128,12 @@ fn metrics() -> Option<&'static PrometheusHandle> {
 /// From the shortest plugin call to the longest drain.
 const SECONDS_BUCKETS: [f64; 14] =
     [0.000_05, 0.000_2, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// From the first page of a small guest to the most that any may have.
+const MEMORY_BUCKETS: [f64; 10] = {
+    const MIB: f64 = 1_048_576.0;
+    [MIB / 16.0, MIB / 4.0, MIB, 2.0 * MIB, 4.0 * MIB, 16.0 * MIB, 64.0 * MIB, 128.0 * MIB, 256.0 * MIB, 512.0 * MIB]
+};
 
 /// The names of all metrics, with their labels. Seconds and bytes, as Prometheus has it.
 pub mod metric {
@@ -153,9 +161,15 @@ pub mod metric {
     pub const PLUGIN_CALLS: &str = "agent_relay_plugin_calls_total";
     /// Time of a plugin call, its fresh instance included: `plugin`, `func`.
     pub const PLUGIN_SECONDS: &str = "agent_relay_plugin_call_seconds";
+    /// Time from the start of a plugin call to its fresh instance: `plugin`.
+    pub const PLUGIN_INSTANTIATE_SECONDS: &str = "agent_relay_plugin_instantiate_seconds";
+    /// The most memory a plugin call had at once: `plugin`.
+    pub const PLUGIN_MEMORY: &str = "agent_relay_plugin_call_memory_bytes";
+    /// Plugin calls running now: `plugin`.
+    pub const PLUGIN_RUNNING: &str = "agent_relay_plugin_calls_running";
     /// The generation of each active plugin; 0 when it is gone: `plugin`.
     pub const PLUGIN_GENERATION: &str = "agent_relay_plugin_generation";
-    /// Candidates taken up or turned away: `result`, `stage`.
+    /// What became of candidates and active plugins: `result`, `stage`.
     pub const PLUGIN_RELOADS: &str = "agent_relay_plugin_reloads_total";
 
     pub(super) fn describe() {
@@ -170,6 +184,9 @@ pub mod metric {
         describe_counter!(CONTROLS, "control requests decided");
         describe_counter!(PLUGIN_CALLS, "plugin calls");
         describe_histogram!(PLUGIN_SECONDS, Unit::Seconds, "time of a plugin call");
+        describe_histogram!(PLUGIN_INSTANTIATE_SECONDS, Unit::Seconds, "time to a plugin call's fresh instance");
+        describe_histogram!(PLUGIN_MEMORY, Unit::Bytes, "the most memory of a plugin call");
+        describe_gauge!(PLUGIN_RUNNING, "plugin calls running now");
         describe_gauge!(PLUGIN_GENERATION, "generation of each active plugin");
         describe_counter!(PLUGIN_RELOADS, "plugin candidates taken up or turned away");
     }

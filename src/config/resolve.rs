@@ -223,6 +223,10 @@ pub(super) fn plugins(
     for (id, plugin) in &file.settings.plugin {
         let key = format!("plugin.{id}");
         check_plugin_id(file, &key, id)?;
+        if let Some(public_key) = &plugin.public_key {
+            plugins::check_public_key(public_key)
+                .map_err(|problem| file.error(&format!("{key}.public_key"), format!("`{public_key}` {problem}")))?;
+        }
         for (name, typed, max) in [
             ("memory_mb", plugin.limits.memory_mb, plugins::MEMORY_MB_MAX),
             ("deadline_ms", plugin.limits.deadline_ms, plugins::DEADLINE_MS_MAX),
@@ -234,7 +238,9 @@ pub(super) fn plugins(
     Ok(plugins::Options {
         directory: Some(dir.map_or_else(|| data_dir.join("plugins"), |(_, path)| path)),
         cache_directory: data_dir.join("cache"),
+        state_directory: Some(data_dir.join("plugin-state")),
         limits: plugins::Limits::default(),
+        pauses: plugins::Pauses::default(),
         plugins: file.settings.plugin.clone(),
         required,
         watch: section.watch.unwrap_or(true),

@@ -211,6 +211,7 @@ fn refusals() {
         file("[plugin.x]\nlimits.deadline_ms = 0"),
         file("[plugin.x]\nmode = \"strict\""),
         file("[plugin.x]\ngrants.files = true"),
+        file("[plugin.x]\npublic_key = \"RWnonsense\""),
         file("[plugins]\nrequired = [\"no such id\"]"),
         file("[[["),
         variable("AGENT_RELAY_LISTEN", "nonsense"),

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::domain::refusal::Refusal;
+use crate::plugins::ActionError;
 use crate::store::StoreError;
 
 /// One row of the table of errors.
@@ -72,6 +73,8 @@ codes! {
         "Stop working on it: somebody else may hold it. Claim it again to go on.";
     ILLEGAL_TRANSITION = "illegal_transition", CONFLICT, "The state does not allow this step",
         "Read the present state and choose a step that follows it.";
+    PLUGIN_STATE = "plugin_state", CONFLICT, "The plugin's state does not allow this",
+        "Do what the detail says; GET /api/plugins shows how every plugin is.";
     ORCHESTRATOR_OFFLINE = "orchestrator_offline", CONFLICT, "The orchestrator has not been heard from",
         "Start the orchestrator, or choose one that is online.";
     TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
@@ -249,6 +252,19 @@ impl From<Refusal> for ApiError {
                 Self::new(&PROVIDER_FAILED, detail).with("provider", plugin).with("commandId", command)
             }
             Refusal::Overloaded => Self::retry_later(&OVERLOADED, &detail),
+        }
+    }
+}
+
+impl From<ActionError> for ApiError {
+    fn from(error: ActionError) -> Self {
+        match error {
+            ActionError::Unknown => Self::not_found("plugin"),
+            ActionError::Conflict(problem) => Self::new(&PLUGIN_STATE, problem),
+            ActionError::NotKept(problem) => {
+                Self::retry_later(&NOT_READY, "what was decided could not be kept on disk, so nothing was done")
+                    .because(problem)
+            }
         }
     }
 }

@@ -3,7 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::answer;
 use super::control::Fields;
@@ -13,7 +15,7 @@ use crate::domain::caller::Scope;
 use crate::domain::control::{Control, ControlKind, ControlTarget, Outcome};
 use crate::domain::path::PathFacts;
 use crate::domain::text;
-use crate::plugins::PluginStatus;
+use crate::plugins::{Action, PluginStatus};
 use crate::relay::Relay;
 use crate::relay::control::{as_control, site_of};
 
@@ -44,6 +46,70 @@ pub(super) async fn get_plugin(
 pub(super) async fn reload_plugins(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
     who.require(&[])?;
     Ok(answer::json(StatusCode::ACCEPTED, &relay.plugins.reload().await))
+}
+
+/// Go back to the generation before the active one.
+///
+/// What is in the plugin's folder is set aside: it is loaded again when it changes, or by `enable`.
+#[utoipa::path(post, path = "/api/plugins/{id}/rollback", tag = "plugins", params(("id" = String, Path)),
+    responses((status = 202, description = "How the plugin is then", body = PluginStatus)))]
+pub(super) async fn rollback_plugin(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    act(&relay, &who, &id, Action::RollBack).await
+}
+
+/// Undo `disable`, or else `rollback`; try again what was rejected or is quarantined.
+#[utoipa::path(post, path = "/api/plugins/{id}/enable", tag = "plugins", params(("id" = String, Path)),
+    responses((status = 202, description = "How the plugin is then", body = PluginStatus)))]
+pub(super) async fn enable_plugin(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    act(&relay, &who, &id, Action::Enable).await
+}
+
+/// Load a plugin no more, until `enable`.
+#[utoipa::path(post, path = "/api/plugins/{id}/disable", tag = "plugins", params(("id" = String, Path)),
+    responses((status = 202, description = "How the plugin is then", body = PluginStatus)))]
+pub(super) async fn disable_plugin(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    act(&relay, &who, &id, Action::Disable).await
+}
+
+/// What is allowed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AllowBody {
+    /// The digest of the rejection that lists what the plugin asks for.
+    digest: String,
+}
+
+/// Accept that a plugin asks for more than before.
+#[utoipa::path(post, path = "/api/plugins/{id}/allow", tag = "plugins", params(("id" = String, Path)),
+    request_body = AllowBody,
+    responses((status = 202, description = "How the plugin is then", body = PluginStatus)))]
+pub(super) async fn allow_plugin(
+    State(relay): State<Relay>,
+    who: Who,
+    Path(id): Path<String>,
+    Json(body): Json<AllowBody>,
+) -> Result<Response, ApiError> {
+    who.require(&[])?;
+    let digest = text::required("digest", Some(body.digest), text::WORD_MAX)?;
+    act(&relay, &who, &id, Action::Allow { digest }).await
+}
+
+async fn act(relay: &Relay, who: &Who, id: &str, action: Action) -> Result<Response, ApiError> {
+    who.require(&[])?;
+    tracing::info!(plugin.id = id, caller = who.name, ?action, "an operator acts on a plugin");
+    Ok(answer::json(StatusCode::ACCEPTED, &relay.plugins.act(id, action).await?))
 }
 
 /// Ask each policy about a control request. Nothing is done.

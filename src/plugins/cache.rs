@@ -4,17 +4,15 @@
 //! private, and every entry carries a MAC under a key of this directory: a file that was changed,
 //! cut short or put there by somebody else is compiled anew, never run.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::engine::{Compiled, Engine};
+use super::private;
 
 /// Entries kept; the longest unused go first.
 const ENTRIES_MAX: usize = 64;
@@ -74,21 +72,14 @@ impl Cache {
 
 impl Place {
     fn open(directory: &Path) -> std::io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let metadata = std::fs::metadata(directory)?;
-        if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(std::io::Error::other("the directory belongs to another user"));
-        }
-        if metadata.mode() & 0o077 != 0 {
-            std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
-        }
+        private::make_directory(directory)?;
         Ok(Self { key: key(directory)?, directory: directory.to_owned() })
     }
 
     /// The machine code of this name, if it is there and authentic.
     fn load(&self, name: &str) -> Option<Vec<u8>> {
         let path = self.directory.join(name);
-        let (mut file, metadata) = open_private(&path).ok()?;
+        let (mut file, metadata) = private::open(&path).ok()?;
         if metadata.len() > ENTRY_BYTES_MAX {
             return None;
         }
@@ -107,7 +98,7 @@ impl Place {
 
     fn store(&self, name: &str, code: &[u8]) -> std::io::Result<()> {
         let path = self.directory.join(name);
-        write_private(&self.directory, &path, &[&self.mac(name, code), code])?;
+        private::write(&self.directory, &path, &[&self.mac(name, code), code])?;
         self.prune()
     }
 
@@ -143,7 +134,7 @@ impl Place {
 /// entries under the old one are void.
 fn key(directory: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
     let path = directory.join("key");
-    if let Ok((mut file, metadata)) = open_private(&path)
+    if let Ok((mut file, metadata)) = private::open(&path)
         && metadata.len() == KEY_BYTES as u64
     {
         let mut key = [0; KEY_BYTES];
@@ -152,40 +143,15 @@ fn key(directory: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
     }
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(std::io::Error::other)?;
-    write_private(directory, &path, &[&key])?;
+    private::write(directory, &path, &[&key])?;
     Ok(key)
-}
-
-/// Opens a file that only this user can have written or read.
-fn open_private(path: &Path) -> std::io::Result<(File, std::fs::Metadata)> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-        .open(path)?;
-    let metadata = file.metadata()?;
-    let own = metadata.uid() == rustix::process::geteuid().as_raw();
-    if metadata.is_file() && own && metadata.mode() & 0o077 == 0 {
-        Ok((file, metadata))
-    } else {
-        Err(std::io::Error::other("not a private file of the relay's user"))
-    }
-}
-
-/// Writes a file as a whole or not at all.
-fn write_private(directory: &Path, path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
-    let mut number = [0; 8];
-    getrandom::fill(&mut number).map_err(std::io::Error::other)?;
-    let draft = directory.join(format!(".draft-{}", super::hex(&number)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let written = parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| std::fs::rename(&draft, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&draft);
-    }
-    written
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn place() -> (tempfile::TempDir, Place) {

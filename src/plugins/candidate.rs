@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::bindings::{self, provider};
 use super::cache::Cache;
 use super::engine::{Compiled, Engine};
+use super::grants::Asks;
 use super::guest_log::clean;
 use super::limits::Limits;
 use super::manifest::{Manifest, PluginConfig, PluginKind, Terms, check_version};
@@ -18,9 +19,10 @@ use super::plan_check::check_executable;
 use super::plugin::{Fingerprint, Guest, Origin, Plugin, Rejection, Stage};
 use super::policy::Policy;
 use super::provider::Provider;
+use super::quarantine::Pauses;
 use super::sandbox::{CallError, Sandbox, Trouble};
 use super::track::{PolicyTrack, Question};
-use super::{policy as policies, provider as providers, samples};
+use super::{policy as policies, provider as providers, samples, signed};
 
 /// Programs a provider may describe.
 const EXECUTABLES_MAX: usize = 32;
@@ -32,11 +34,17 @@ pub(super) struct Source {
     pub(super) name: String,
     pub(super) manifest: String,
     pub(super) wasm: Bytes,
+    /// The text of its signature, if it has to have one and has.
+    pub(super) minisig: Option<String>,
 }
 
 impl Source {
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { wasm: super::hex(&Sha256::digest(&self.wasm)), manifest: self.manifest.clone() }
+        Fingerprint {
+            wasm: super::hex(&Sha256::digest(&self.wasm)),
+            manifest: self.manifest.clone(),
+            minisig: self.minisig.clone(),
+        }
     }
 }
 
@@ -47,6 +55,7 @@ pub(super) struct Workshop {
     pub(super) defaults: Limits,
     pub(super) configs: BTreeMap<String, PluginConfig>,
     pub(super) troubles: mpsc::Sender<Trouble>,
+    pub(super) pauses: Pauses,
 }
 
 impl Workshop {
@@ -75,15 +84,22 @@ impl Workshop {
         manifest.under(config, self.defaults).map_err(rejected)
     }
 
-    /// Takes a candidate through every further stage.
+    /// Takes a candidate through every further stage. What it asks for must be among what was
+    /// accepted, if anything was.
     pub(super) async fn build(
         &self,
         source: &Source,
         terms: &Terms,
         fingerprint: &Fingerprint,
         generation: u64,
+        accepted: Option<&Asks>,
     ) -> Result<Plugin, Rejection> {
+        self.check_signature(source).await?;
         let compiled = self.compile(source.wasm.clone(), &fingerprint.wasm).await?;
+        let asks = Asks::of(fingerprint, &terms.grants, compiled.wasi);
+        if let Some(accepted) = accepted {
+            self.check_grants(&terms.id, &asks, accepted)?;
+        }
         let interface = self.interface(&compiled, terms.kind)?;
         let sandbox = Sandbox::new(
             self.engine.clone(),
@@ -92,7 +108,7 @@ impl Workshop {
             terms.settings.as_str().into(),
             terms.limits,
             compiled.wasi,
-            self.troubles.clone(),
+            (self.troubles.clone(), self.pauses),
         );
         let (version, guest) = match terms.kind {
             PluginKind::Policy => self.policy(&compiled, &interface, &sandbox, terms).await?,
@@ -104,12 +120,48 @@ impl Workshop {
             interface,
             origin: source.origin,
             fingerprint: fingerprint.clone(),
+            asks,
             loaded_at: super::now(),
             sandbox,
             guest,
         };
         probe(&plugin).await?;
         Ok(plugin)
+    }
+
+    /// Whether the operator wants this plugin signed.
+    pub(super) fn is_signed(&self, id: &str) -> bool {
+        self.configs.get(id).is_some_and(|config| config.public_key.is_some())
+    }
+
+    async fn check_signature(&self, source: &Source) -> Result<(), Rejection> {
+        let key = self.configs.get(&source.name).and_then(|config| config.public_key.clone());
+        let Some(key) = key.filter(|_| source.origin == Origin::Directory) else {
+            return Ok(());
+        };
+        let (wasm, minisig) = (source.wasm.clone(), source.minisig.clone());
+        tokio::task::spawn_blocking(move || signed::verify(&key, &wasm, minisig.as_deref()))
+            .await
+            .unwrap_or_else(|error| Err(format!("checking the signature failed: {error}")))
+            .map_err(|problem| Rejection::new(Stage::Signature, problem))
+    }
+
+    fn check_grants(&self, id: &str, asks: &Asks, accepted: &Asks) -> Result<(), Rejection> {
+        let nothing = PluginConfig::default();
+        let config = self.configs.get(id).unwrap_or(&nothing);
+        let Some(more) = asks.beyond(accepted, &config.grants) else {
+            return Ok(());
+        };
+        let reason = format!(
+            "asks for more than was accepted of it: {more}; if that is meant to be, POST /api/plugins/{id}/allow \
+             {{\"digest\": \"{}\"}}",
+            asks.digest
+        );
+        Err(Rejection {
+            digest: Some(asks.digest.clone()),
+            asks: Some(Box::new(asks.clone())),
+            ..Rejection::new(Stage::Grants, reason)
+        })
     }
 
     async fn compile(&self, wasm: Bytes, digest: &str) -> Result<Compiled, Rejection> {
@@ -206,7 +258,7 @@ impl Workshop {
 
 /// Asks something harmless. A policy may answer as it likes; a provider must make an acceptable
 /// plan for each approval mode it lists.
-async fn probe(plugin: &Plugin) -> Result<(), Rejection> {
+pub(super) async fn probe(plugin: &Plugin) -> Result<(), Rejection> {
     let in_probe = in_stage(Stage::Probe);
     match &plugin.guest {
         Guest::Policy(policy) => {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::OFlags;
 
 use super::manifest::check_id;
+use super::signed::MINISIG_BYTES_MAX;
 
 /// Bytes of a component.
 pub(super) const WASM_BYTES_MAX: u64 = 64 << 20;
@@ -20,10 +21,12 @@ pub(super) const FOLDERS_MAX: usize = 256;
 /// A file changed again so soon after the last time may keep every number of its metadata.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
-/// The two files of a plugin, as they were read.
+/// The files of a plugin, as they were read.
 pub(super) struct Files {
     pub(super) manifest: String,
     pub(super) wasm: Vec<u8>,
+    /// Of a plugin that has to be signed, if it is.
+    pub(super) minisig: Option<String>,
 }
 
 /// Numbers of a folder's metadata that change when its contents or its owner do. Equal and
@@ -77,7 +80,8 @@ pub(super) fn signature(root: &Path, folder: &Path) -> Signature {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut numbers = Vec::new();
     let mut newest = 0;
-    for path in [root, folder, &folder.join("plugin.toml"), &folder.join("plugin.wasm")] {
+    let files = ["plugin.toml", "plugin.wasm", "plugin.wasm.minisig"].map(|name| folder.join(name));
+    for path in [root, folder, &files[0], &files[1], &files[2]] {
         let Ok(metadata) = std::fs::metadata(path) else {
             numbers.push([0; 6]);
             continue;
@@ -106,8 +110,9 @@ fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
     seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
 }
 
-/// Reads a folder. The error names the file and what to do about it.
-pub(super) fn read(root: &Path, folder: &Path) -> Result<Files, String> {
+/// Reads a folder, with the signature if it has to be signed. The error names the file and what to do
+/// about it.
+pub(super) fn read(root: &Path, folder: &Path, signed: bool) -> Result<Files, String> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     check_id(&name).map_err(|problem| format!("the folder's name {problem}"))?;
     let real_root = resolve(root)?;
@@ -117,7 +122,14 @@ pub(super) fn read(root: &Path, folder: &Path) -> Result<Files, String> {
     let manifest = read_file(&real_root, &folder.join("plugin.toml"), MANIFEST_BYTES_MAX)?;
     let manifest = String::from_utf8(manifest).map_err(|_| "plugin.toml is not UTF-8".to_owned())?;
     let wasm = read_file(&real_root, &folder.join("plugin.wasm"), WASM_BYTES_MAX)?;
-    Ok(Files { manifest, wasm })
+    let path = folder.join("plugin.wasm.minisig");
+    let minisig = if signed && path.symlink_metadata().is_ok() {
+        let text = read_file(&real_root, &path, MINISIG_BYTES_MAX)?;
+        Some(String::from_utf8(text).map_err(|_| "plugin.wasm.minisig is not UTF-8".to_owned())?)
+    } else {
+        None
+    };
+    Ok(Files { manifest, wasm, minisig })
 }
 
 fn read_file(real_root: &Path, path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {

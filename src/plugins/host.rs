@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -20,6 +21,8 @@ pub(super) struct Host {
     settings: Arc<str>,
     pub(super) memory: Memory,
     pub(super) log: GuestLog,
+    /// When the guest had its instance.
+    pub(super) instance_at: Option<Instant>,
     /// Only for guests that import WASI: making it costs more than a whole call of the others.
     wasi: Option<Box<Wasi>>,
 }
@@ -32,7 +35,18 @@ struct Wasi {
 impl Host {
     pub(super) fn new(plugin: Arc<str>, settings: Arc<str>, limits: Limits, wasi: bool) -> Self {
         let log = GuestLog::new(plugin);
-        Self { settings, memory: Memory::new(limits), wasi: wasi.then(|| Box::new(Wasi::new(&log))), log }
+        Self {
+            settings,
+            memory: Memory::new(limits),
+            instance_at: None,
+            wasi: wasi.then(|| Box::new(Wasi::new(&log))),
+            log,
+        }
+    }
+
+    /// Notes that the guest has its instance now.
+    pub(super) fn has_instance(&mut self) {
+        self.instance_at = Some(Instant::now());
     }
 }
 

@@ -60,6 +60,8 @@ pub struct PluginConfig {
     pub limits: LimitsWanted,
     /// What a provider's plans may use.
     pub grants: AllowedGrants,
+    /// The key of minisign that the component must be signed with, in `plugin.wasm.minisig`.
+    pub public_key: Option<String>,
     /// Settings, laid over the manifest's key by key.
     pub settings: toml::Table,
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::grants::Asks;
 use super::limits::Limits;
 use super::manifest::{Grants, PluginKind, Terms};
 use super::policy::Policy;
@@ -18,6 +19,7 @@ pub(super) struct Plugin {
     pub(super) interface: String,
     pub(super) origin: Origin,
     pub(super) fingerprint: Fingerprint,
+    pub(super) asks: Asks,
     /// Milliseconds since the epoch.
     pub(super) loaded_at: i64,
     pub(super) sandbox: Sandbox,
@@ -37,6 +39,8 @@ pub(super) struct Fingerprint {
     pub(super) wasm: String,
     /// The manifest's text.
     pub(super) manifest: String,
+    /// The signature, of a plugin that has to be signed.
+    pub(super) minisig: Option<String>,
 }
 
 /// Where a plugin comes from.
@@ -59,6 +63,8 @@ pub enum PluginState {
     Rejected,
     /// The manifest or the operator says that it is not to be loaded.
     Disabled,
+    /// It failed too often. Calls are refused until a probe of it succeeds.
+    Quarantined,
 }
 
 /// How far a plugin got before it was rejected.
@@ -69,8 +75,12 @@ pub enum Stage {
     Read,
     /// Understanding the manifest.
     Manifest,
+    /// Checking the component's signature.
+    Signature,
     /// Compiling the component.
     Compile,
+    /// Holding what it asks for against what was accepted of its predecessor.
+    Grants,
     /// Finding the interfaces of its world in it.
     World,
     /// Asking who it is.
@@ -81,6 +91,10 @@ pub enum Stage {
     Probe,
     /// It was active and failed too often.
     Quarantine,
+    /// It was set aside by going back to an earlier generation.
+    Rollback,
+    /// Somebody said that it is not to be loaded.
+    Disabled,
 }
 
 impl Stage {
@@ -89,12 +103,16 @@ impl Stage {
         match self {
             Self::Read => "read",
             Self::Manifest => "manifest",
+            Self::Signature => "signature",
             Self::Compile => "compile",
+            Self::Grants => "grants",
             Self::World => "world",
             Self::Describe => "describe",
             Self::Settings => "settings",
             Self::Probe => "probe",
             Self::Quarantine => "quarantine",
+            Self::Rollback => "rollback",
+            Self::Disabled => "disabled",
         }
     }
 }
@@ -107,7 +125,8 @@ pub struct Rejection {
     pub stage: Stage,
     /// What is wrong, for the operator.
     pub reason: String,
-    /// SHA-256 of the component, in hexadecimal, once it could be read.
+    /// SHA-256 of the component, in hexadecimal, once it could be read. At stage `grants` it is that
+    /// of manifest and component together: what `POST /api/plugins/ID/allow` is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// When that was, in milliseconds since the epoch.
@@ -115,11 +134,14 @@ pub struct Rejection {
     /// Whether trying again by itself may help: it ran out of time, not out of luck.
     #[serde(skip)]
     pub(super) passing: bool,
+    /// At stage `grants`, what it asks for.
+    #[serde(skip)]
+    pub(super) asks: Option<Box<Asks>>,
 }
 
 impl Rejection {
     pub(super) fn new(stage: Stage, reason: impl Into<String>) -> Self {
-        Self { stage, reason: reason.into(), digest: None, at: super::now(), passing: false }
+        Self { stage, reason: reason.into(), digest: None, at: super::now(), passing: false, asks: None }
     }
 
     /// Whether this is the same trouble, at whatever time.
@@ -150,7 +172,7 @@ pub struct PluginStatus {
     pub digest: Option<String>,
     /// Whether it is in use.
     pub state: PluginState,
-    /// Why it is not, when it was rejected.
+    /// Why it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Rejection>,
     /// What its plans may use.
@@ -177,6 +199,8 @@ pub struct PluginStatus {
 impl Plugin {
     pub(super) fn status(&self) -> PluginStatus {
         let figures = &self.sandbox.figures;
+        let error = self.sandbox.gate.rejection();
+        let state = if error.is_some() { PluginState::Quarantined } else { PluginState::Active };
         let (p50_micros, p99_micros) = figures.percentiles();
         PluginStatus {
             version: Some(self.version.clone()),
@@ -188,7 +212,8 @@ impl Plugin {
             p99_micros,
             loaded_at: Some(self.loaded_at),
             generation: Some(self.sandbox.generation),
-            ..PluginStatus::of(&self.terms, self.origin, PluginState::Active)
+            error,
+            ..PluginStatus::of(&self.terms, self.origin, state)
         }
     }
 

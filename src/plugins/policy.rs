@@ -77,6 +77,9 @@ enum Ruling {
 
 async fn rule(plugin: &Plugin, policy: &Policy, question: &Question<'_>) -> Ruling {
     let failed = |error: CallError| Ruling::Failed { code: error.code(), reason: error.to_string() };
+    if let Err(error) = plugin.sandbox.admit("decide") {
+        return failed(error);
+    }
     match ask(&plugin.sandbox, policy, question).await {
         Ok(Ok(Verdict::Allow)) => Ruling::Allowed,
         Ok(Ok(Verdict::Deny { code, reason })) => Ruling::Denied { code, reason },

@@ -91,6 +91,7 @@ pub(super) async fn plan(
     let ended = call
         .run(async {
             let guest = provider.pre.instantiate_async(&mut store).await?;
+            store.data_mut().has_instance();
             let provider = guest.agent_relay_plugin_provider();
             provider.call_plan(&mut store, &request, &place).await
         })
@@ -122,6 +123,7 @@ pub(super) async fn present(
     let ended = call
         .run(async {
             let guest = provider.pre.instantiate_async(&mut store).await?;
+            store.data_mut().has_instance();
             let provider = guest.agent_relay_plugin_provider();
             provider.call_present(&mut store, &message).await
         })
@@ -135,6 +137,7 @@ pub(super) async fn stop(plugin: &Plugin, provider: &Provider, reason: StopReaso
     let ended = call
         .run(async {
             let guest = provider.pre.instantiate_async(&mut store).await?;
+            store.data_mut().has_instance();
             let provider = guest.agent_relay_plugin_provider();
             provider.call_stop(&mut store, reason.into()).await
         })

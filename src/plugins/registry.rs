@@ -2,7 +2,12 @@
 //!
 //! The folder is the truth: every look compares what lies there with what was last made of it,
 //! and changes only what differs. Whoever looks holds the registry alone, so loads happen one
-//! after the other.
+//! after the other. What operators decide and what fails are the other two reasons for a change:
+//! `operator` and `trouble`. `earlier` takes back what was active before.
+
+mod earlier;
+mod operator;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,9 +20,10 @@ use crate::domain::control::PolicyMode;
 use crate::telemetry::metric;
 
 use super::candidate::{Source, Workshop};
+use super::choices::{Choices, Content};
 use super::folder::{self, Signature};
+use super::manifest::Terms;
 use super::plugin::{Fingerprint, Origin, Plugin, PluginState, PluginStatus, Rejection, Stage};
-use super::sandbox::Trouble;
 use super::set::{Missing, PluginSet};
 use super::{ChangeKind, Embedded, PluginChange};
 
@@ -30,6 +36,7 @@ const UNSETTLED_RECHECK: Duration = Duration::from_secs(3);
 /// What is loaded and what was tried.
 pub(super) struct Registry {
     workshop: Workshop,
+    choices: Choices,
     directory: Option<PathBuf>,
     required: Vec<String>,
     embedded: Vec<(String, Embedded)>,
@@ -38,6 +45,7 @@ pub(super) struct Registry {
     /// The latest generation of each id, which only ever rises.
     generations: BTreeMap<String, u64>,
     changes: Vec<PluginChange>,
+    warnings: Vec<String>,
     /// Whether the current set no longer is what [`Registry::set`] would give.
     dirty: bool,
 }
@@ -70,12 +78,14 @@ pub(super) enum Look {
 impl Registry {
     pub(super) fn new(
         workshop: Workshop,
+        choices: Choices,
         directory: Option<PathBuf>,
         required: Vec<String>,
         embedded: Vec<Embedded>,
     ) -> Self {
         Self {
             workshop,
+            choices,
             directory,
             required,
             embedded: embedded.into_iter().map(|embedded| (id_of(embedded.manifest), embedded)).collect(),
@@ -83,6 +93,7 @@ impl Registry {
             folders: BTreeMap::new(),
             generations: BTreeMap::new(),
             changes: Vec::new(),
+            warnings: Vec::new(),
             dirty: true,
         }
     }
@@ -93,6 +104,17 @@ impl Registry {
         for (id, embedded) in self.embedded.clone() {
             self.look_at_embedded(id, embedded, look).await;
         }
+        let again = self.look_at_folders(look).await;
+        if look == Look::Everything {
+            self.probe(|_| true).await;
+        }
+        let warnings = self.choices.warnings();
+        self.dirty |= warnings != self.warnings;
+        self.warnings = warnings;
+        again
+    }
+
+    async fn look_at_folders(&mut self, look: Look) -> Option<Duration> {
         let root = self.directory.clone()?;
         let listed = blocking({
             let root = root.clone();
@@ -115,7 +137,7 @@ impl Registry {
                 return None;
             }
         };
-        let mut again = self.remove_missing(&listed, look);
+        let mut again = self.remove_missing(&listed, look).await;
         for (name, signature, path) in listed {
             if !signature.is_settled() {
                 again = Some(again.map_or(UNSETTLED_RECHECK, |again: Duration| again.min(UNSETTLED_RECHECK)));
@@ -133,6 +155,7 @@ impl Registry {
                 name: id.clone(),
                 manifest: embedded.manifest.to_owned(),
                 wasm: Bytes::from_static(embedded.wasm),
+                minisig: None,
             };
             self.load(&mut place, source, look).await;
         }
@@ -142,16 +165,19 @@ impl Registry {
     async fn look_at_folder(&mut self, root: &Path, name: String, path: &Path, signature: Signature, look: Look) {
         let mut place = self.folders.remove(&name).unwrap_or_default();
         place.missing_since = None;
+        let is_new = place.signature.is_none();
         let unchanged = place.signature.as_ref().is_some_and(|earlier| signature.is_still(earlier));
         if look == Look::Everything || !unchanged || place.is_passing() {
             let (root, path) = (root.to_owned(), path.to_owned());
-            match blocking(move || folder::read(&root, &path)).await {
+            let signed = self.workshop.is_signed(&name);
+            match blocking(move || folder::read(&root, &path, signed)).await {
                 Ok(files) => {
                     let source = Source {
                         origin: Origin::Directory,
                         name: name.clone(),
                         manifest: files.manifest,
                         wasm: files.wasm.into(),
+                        minisig: files.minisig,
                     };
                     self.load(&mut place, source, look).await;
                 }
@@ -162,6 +188,9 @@ impl Registry {
                 }
             }
             place.signature = Some(signature);
+            if place.active.is_none() && (is_new || look == Look::Everything) {
+                self.restore(&mut place, &name).await;
+            }
         }
         self.folders.insert(name, place);
     }
@@ -169,9 +198,14 @@ impl Registry {
     /// Makes of a source what can be made of it, unless that has been done before.
     async fn load(&mut self, place: &mut Place, source: Source, look: Look) {
         let fingerprint = source.fingerprint();
+        let choice = self.choices.of(&source.name);
         if place.active.as_ref().is_some_and(|active| active.fingerprint == fingerprint) {
             self.dirty |= place.idle.take().is_some();
             place.tried = Some(fingerprint);
+            if source.origin == Origin::Directory && choice.rolled_back.is_some() {
+                // Somebody put into the folder what had been gone back to.
+                self.choices.note(&source.name, |choice| choice.rolled_back = None).await;
+            }
             return;
         }
         if place.tried.as_ref() == Some(&fingerprint) && look == Look::Changed && !place.is_passing() {
@@ -180,38 +214,79 @@ impl Registry {
         place.tried = Some(fingerprint.clone());
         let mut status = PluginStatus::unknown(&source.name, source.origin, PluginState::Rejected);
         status.digest = Some(fingerprint.wasm.clone());
-        let terms = match self.workshop.terms(&source, &fingerprint) {
+        let terms = match self.terms(&source, &fingerprint) {
             Ok(terms) => terms,
             Err(rejection) => return self.reject(place, status, rejection),
         };
-        place.required = terms.required && terms.enabled;
         status =
             PluginStatus { digest: status.digest, ..PluginStatus::of(&terms, source.origin, PluginState::Rejected) };
-        if let Some(kind) = self.kind_of_built_in(&source)
-            && kind != terms.kind
-        {
-            let reason = format!(
-                "plugin.toml: `kind` is {}, but the built-in plugin of this id is a {}",
-                terms.kind.as_str(),
-                kind.as_str()
-            );
-            return self.reject(place, status, Rejection::new(Stage::Manifest, reason));
+        if let Some(reason) = self.why_disabled(&terms, choice.disabled) {
+            return self.disable(place, status, reason);
         }
-        if !terms.enabled {
-            status.state = PluginState::Disabled;
-            return self.disable(place, status);
+        let content = Content::of(&fingerprint);
+        if source.origin == Origin::Directory && choice.is_aside(&content) {
+            return self.set_aside(place, status);
         }
-        let generation = self.generations.get(&terms.id).copied().unwrap_or(0) + 1;
-        let build = || self.workshop.build(&source, &terms, &fingerprint, generation);
-        let mut built = build().await;
-        // A machine that is busy starting everything at once is no fault of the plugin's.
-        if built.as_ref().is_err_and(|rejection| rejection.passing) {
-            built = build().await;
-        }
-        match built {
-            Ok(plugin) => self.activate(place, plugin),
+        place.required = terms.required;
+        match self.build(&source, &terms, &fingerprint).await {
+            Ok(plugin) => {
+                if source.origin == Origin::Directory {
+                    self.choices.keep(&content, &fingerprint, &source.wasm).await;
+                    let asks = &plugin.asks;
+                    let note = self.choices.note(&source.name, |choice| {
+                        choice.activated(content.clone());
+                        choice.rolled_back = None;
+                        choice.accepted = Some(asks.and(choice.accepted.as_ref()));
+                    });
+                    note.await;
+                }
+                self.activate(place, plugin, ChangeKind::Activated);
+            }
             Err(rejection) => self.reject(place, status, rejection),
         }
+    }
+
+    fn terms(&self, source: &Source, fingerprint: &Fingerprint) -> Result<Terms, Rejection> {
+        let terms = self.workshop.terms(source, fingerprint)?;
+        match self.kind_of_built_in(source) {
+            Some(kind) if kind != terms.kind => Err(Rejection::new(
+                Stage::Manifest,
+                format!(
+                    "plugin.toml: `kind` is {}, but the built-in plugin of this id is a {}",
+                    terms.kind.as_str(),
+                    kind.as_str()
+                ),
+            )),
+            _ => Ok(terms),
+        }
+    }
+
+    /// A plugin that may go live, as the next generation of its id.
+    async fn build(&self, source: &Source, terms: &Terms, fingerprint: &Fingerprint) -> Result<Plugin, Rejection> {
+        let generation = self.generations.get(&terms.id).copied().unwrap_or(0) + 1;
+        let accepted = self.choices.of(&terms.id).accepted.filter(|_| source.origin == Origin::Directory);
+        let build = || self.workshop.build(source, terms, fingerprint, generation, accepted.as_ref());
+        match build().await {
+            // A machine that is busy starting everything at once is no fault of the plugin's.
+            Err(rejection) if rejection.passing => build().await,
+            built => built,
+        }
+    }
+
+    /// Who says that a plugin is not to be loaded, if anybody does.
+    fn why_disabled(&self, terms: &Terms, by_operator: bool) -> Option<String> {
+        if by_operator {
+            return Some(disabled_by_operator(&terms.id));
+        }
+        if terms.enabled {
+            return None;
+        }
+        Some(match self.workshop.configs.get(&terms.id).and_then(|config| config.enabled) {
+            Some(_) => {
+                format!("it is disabled by `enabled` of [plugin.{}] in the relay's configuration", terms.id)
+            }
+            None => "it is disabled by `enabled` in its plugin.toml".to_owned(),
+        })
     }
 
     /// The kind of the built-in plugin whose id a folder takes. It may replace how something is
@@ -223,7 +298,7 @@ impl Registry {
         self.built_in.get(&source.name)?.active.as_ref().map(|plugin| plugin.terms.kind)
     }
 
-    fn activate(&mut self, place: &mut Place, plugin: Plugin) {
+    fn activate(&mut self, place: &mut Place, plugin: Plugin, kind: ChangeKind) {
         let (id, generation) = (plugin.terms.id.clone(), plugin.sandbox.generation);
         tracing::info!(
             plugin.id = id,
@@ -232,22 +307,31 @@ impl Registry {
             plugin.digest = plugin.fingerprint.wasm,
             "plugin is active"
         );
-        metrics::counter!(metric::PLUGIN_RELOADS, "result" => "activated", "stage" => "active").increment(1);
+        count(kind, "active");
         metrics::gauge!(metric::PLUGIN_GENERATION, "plugin" => id.clone()).set(generation as f64);
         self.generations.insert(id, generation);
-        self.changed(ChangeKind::Activated, plugin.status());
+        self.changed(kind, plugin.status());
         place.previous = place.active.replace(Arc::new(plugin));
         place.idle = None;
     }
 
-    fn disable(&mut self, place: &mut Place, status: PluginStatus) {
-        let before = place.idle.as_ref().map(|idle| idle.state);
-        if before != Some(PluginState::Disabled) {
+    fn disable(&mut self, place: &mut Place, mut status: PluginStatus, reason: String) {
+        let is_new = place.idle.as_ref().is_none_or(|idle| idle.state != PluginState::Disabled);
+        let rejection = Rejection { digest: status.digest.clone(), ..Rejection::new(Stage::Disabled, reason) };
+        status = PluginStatus { state: PluginState::Disabled, error: Some(rejection), ..status };
+        if is_new {
             tracing::info!(plugin.id = status.id, "plugin is disabled");
+            count(ChangeKind::Disabled, Stage::Disabled.as_str());
+            metrics::gauge!(metric::PLUGIN_GENERATION, "plugin" => status.id.clone()).set(0.0);
             self.changed(ChangeKind::Disabled, status.clone());
         }
         self.dirty = true;
-        *place = Place { idle: Some(status), tried: place.tried.take(), ..Place::default() };
+        *place = Place {
+            idle: Some(status),
+            tried: place.tried.take(),
+            signature: place.signature.take(),
+            ..Place::default()
+        };
     }
 
     fn reject(&mut self, place: &mut Place, mut status: PluginStatus, mut rejection: Rejection) {
@@ -258,14 +342,14 @@ impl Registry {
         }
         let stage = rejection.stage.as_str();
         tracing::warn!(plugin.id = status.id, stage, "plugin is rejected: {}", rejection.reason);
-        metrics::counter!(metric::PLUGIN_RELOADS, "result" => "rejected", "stage" => stage).increment(1);
+        count(ChangeKind::Rejected, stage);
         status.error = Some(rejection);
         self.changed(ChangeKind::Rejected, status.clone());
         place.idle = Some(status);
     }
 
     /// Takes out the folders that are gone for good.
-    fn remove_missing(&mut self, listed: &[(String, Signature, PathBuf)], look: Look) -> Option<Duration> {
+    async fn remove_missing(&mut self, listed: &[(String, Signature, PathBuf)], look: Look) -> Option<Duration> {
         let now = Instant::now();
         let mut again = None;
         let mut gone = Vec::new();
@@ -286,47 +370,19 @@ impl Registry {
                 continue;
             };
             tracing::info!(plugin.id = name, "plugin is removed");
+            metrics::gauge!(metric::PLUGIN_GENERATION, "plugin" => name.clone()).set(0.0);
+            // What was set aside was what lay there.
+            let note = self.choices.note(&name, |choice| {
+                choice.rolled_back = None;
+                choice.gone = true;
+            });
+            note.await;
             let status = place.active.map(|plugin| plugin.status()).or(place.idle);
             let status =
                 status.unwrap_or_else(|| PluginStatus::unknown(&name, Origin::Directory, PluginState::Disabled));
             self.changed(ChangeKind::Removed, status);
         }
         again
-    }
-
-    /// Puts a plugin that fails too often back to what was there before it, if anything was.
-    pub(super) fn put_back(&mut self, trouble: &Trouble) {
-        let id = &*trouble.plugin;
-        let built_in = self.built_in.get(id).and_then(|place| place.active.clone());
-        let Some(place) = self.folders.get_mut(id) else {
-            return;
-        };
-        let Some(failing) = place.active.clone().filter(|active| active.sandbox.generation == trouble.generation)
-        else {
-            return;
-        };
-        let before = place.previous.take();
-        let Some(restored) = before.as_ref().or(built_in.as_ref()) else {
-            return;
-        };
-        let rejection = Rejection {
-            digest: Some(failing.fingerprint.wasm.clone()),
-            ..Rejection::new(
-                Stage::Quarantine,
-                format!(
-                    "failed five times within a minute; generation {} is active again",
-                    restored.sandbox.generation
-                ),
-            )
-        };
-        tracing::warn!(plugin.id = id, plugin.generation = trouble.generation, "plugin {}", rejection.reason);
-        metrics::counter!(metric::PLUGIN_RELOADS, "result" => "rejected", "stage" => rejection.stage.as_str())
-            .increment(1);
-        metrics::gauge!(metric::PLUGIN_GENERATION, "plugin" => id.to_owned()).set(restored.sandbox.generation as f64);
-        let status = PluginStatus { state: PluginState::Rejected, error: Some(rejection), ..failing.status() };
-        place.active = before;
-        place.idle = Some(status.clone());
-        self.changed(ChangeKind::Rejected, status);
     }
 
     fn changed(&mut self, kind: ChangeKind, plugin: PluginStatus) {
@@ -360,7 +416,7 @@ impl Registry {
             }
         }
         let missing = self.missing(&active);
-        PluginSet::new(active, missing, idle)
+        PluginSet::new(active, missing, idle, self.warnings.clone())
     }
 
     fn missing(&self, active: &[Arc<Plugin>]) -> Vec<Missing> {
@@ -394,7 +450,12 @@ impl Registry {
 impl Place {
     /// Whether a built-in plugin of the same id has to give way.
     fn takes_its_id(&self) -> bool {
-        self.active.is_some() || self.idle.as_ref().is_some_and(|idle| idle.state == PluginState::Disabled)
+        self.active.is_some() || self.is_disabled()
+    }
+
+    /// Whether somebody said that it is not to be loaded.
+    fn is_disabled(&self) -> bool {
+        self.idle.as_ref().is_some_and(|idle| idle.state == PluginState::Disabled)
     }
 
     /// Whether the latest rejection may pass by itself.
@@ -402,6 +463,15 @@ impl Place {
         let error = self.idle.as_ref().and_then(|idle| idle.error.as_ref());
         error.is_some_and(|error| error.passing)
     }
+}
+
+/// What `GET /api/plugins` says of a plugin that an operator disabled.
+fn disabled_by_operator(id: &str) -> String {
+    format!("it is disabled by the operator; POST /api/plugins/{id}/enable ends that")
+}
+
+fn count(kind: ChangeKind, stage: &'static str) {
+    metrics::counter!(metric::PLUGIN_RELOADS, "result" => kind.as_str(), "stage" => stage).increment(1);
 }
 
 /// The id in a manifest that was compiled into the relay.

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use metrics::{Gauge, Histogram};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::engine::{Engine, Ticking};
@@ -13,6 +13,7 @@ use super::figures::Figures;
 use super::guest_log::clean;
 use super::host::Host;
 use super::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits};
+use super::quarantine::{Gate, Pauses};
 use crate::telemetry::metric;
 
 /// Calls of one plugin that may run at once, so that one cannot take the room of all.
@@ -44,6 +45,9 @@ pub enum CallError {
     /// There was no room for the call within 100 ms. Not the plugin's fault.
     #[error("is busy with as many calls as it may have; try again")]
     Overloaded,
+    /// It failed too often in too short a time and is not asked for a while.
+    #[error("is quarantined because it failed five times within a minute; GET /api/plugins tells why and until when")]
+    Quarantined,
 }
 
 impl CallError {
@@ -55,6 +59,7 @@ impl CallError {
             Self::Memory { .. } => "memory",
             Self::Output(_) => "output",
             Self::Overloaded => "overloaded",
+            Self::Quarantined => "quarantined",
         }
     }
 }
@@ -64,6 +69,8 @@ impl CallError {
 pub(super) struct Trouble {
     pub(super) plugin: Arc<str>,
     pub(super) generation: u64,
+    /// How the latest of these calls failed.
+    pub(super) latest: String,
 }
 
 /// Where the calls of one loaded plugin run.
@@ -75,8 +82,44 @@ pub(super) struct Sandbox {
     pub(super) limits: Limits,
     pub(super) wasi: bool,
     pub(super) figures: Figures,
+    pub(super) gate: Gate,
+    gauges: Gauges,
     slots: Semaphore,
     troubles: mpsc::Sender<Trouble>,
+}
+
+/// What is measured of each call, under names that are looked up once.
+struct Gauges {
+    running: Gauge,
+    instantiate: Histogram,
+    memory: Histogram,
+}
+
+impl Gauges {
+    fn new(plugin: &str) -> Self {
+        let plugin = plugin.to_owned();
+        Self {
+            running: metrics::gauge!(metric::PLUGIN_RUNNING, "plugin" => plugin.clone()),
+            instantiate: metrics::histogram!(metric::PLUGIN_INSTANTIATE_SECONDS, "plugin" => plugin.clone()),
+            memory: metrics::histogram!(metric::PLUGIN_MEMORY, "plugin" => plugin),
+        }
+    }
+}
+
+/// Counts a call for as long as it runs, however it ends.
+struct Running(Gauge);
+
+impl Running {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 impl Sandbox {
@@ -87,19 +130,26 @@ impl Sandbox {
         settings: Arc<str>,
         limits: Limits,
         wasi: bool,
-        troubles: mpsc::Sender<Trouble>,
+        (troubles, pauses): (mpsc::Sender<Trouble>, Pauses),
     ) -> Self {
         Self {
             engine,
+            gauges: Gauges::new(&plugin),
             plugin,
             generation,
             settings,
             limits,
             wasi,
             figures: Figures::new(),
+            gate: Gate::new(pauses),
             slots: Semaphore::new(CALLS_MAX),
             troubles,
         }
+    }
+
+    /// Whether this plugin may be asked at all.
+    pub(super) fn admit(&self, func: &'static str) -> Result<(), CallError> {
+        self.gate.admit().inspect_err(|error| self.count(func, error.code()))
     }
 
     /// Room for a call, and a store that no call has used before.
@@ -111,12 +161,27 @@ impl Sandbox {
             let own = self.slots.acquire().await.ok()?;
             Some((own, self.engine.calls().acquire().await.ok()?))
         };
-        let Ok(Some(permits)) = tokio::time::timeout(WAIT_MAX, room).await else {
-            self.count(func, "overloaded");
-            return Err(CallError::Overloaded);
+        // Room that is free is taken without a timer, which on a starved machine may have run out
+        // before anybody looks.
+        let at_once = || Some((self.slots.try_acquire().ok()?, self.engine.calls().try_acquire().ok()?));
+        let permits = match at_once() {
+            Some(permits) => permits,
+            None => match tokio::time::timeout(WAIT_MAX, room).await {
+                Ok(Some(permits)) => permits,
+                _ => {
+                    self.count(func, "overloaded");
+                    return Err(CallError::Overloaded);
+                }
+            },
         };
-        let call =
-            Call { sandbox: self, func, started: Instant::now(), _ticking: self.engine.ticking(), _permits: permits };
+        let call = Call {
+            sandbox: self,
+            func,
+            started: Instant::now(),
+            _running: Running::new(&self.gauges.running),
+            _ticking: self.engine.ticking(),
+            _permits: permits,
+        };
         let store = self.store(call.started);
         Ok((call, store))
     }
@@ -152,7 +217,11 @@ impl Sandbox {
         tracing::warn!(plugin.id = &*self.plugin, plugin.generation = self.generation, func, "plugin {error}");
         if self.figures.failed(Instant::now()) {
             // A full queue means that trouble is already being looked at.
-            let _ = self.troubles.try_send(Trouble { plugin: Arc::clone(&self.plugin), generation: self.generation });
+            let _ = self.troubles.try_send(Trouble {
+                plugin: Arc::clone(&self.plugin),
+                generation: self.generation,
+                latest: format!("{func} {error}"),
+            });
         }
     }
 
@@ -171,6 +240,7 @@ pub(super) struct Call<'a> {
     sandbox: &'a Sandbox,
     func: &'static str,
     started: Instant,
+    _running: Running,
     _ticking: Ticking<'a>,
     _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
 }
@@ -198,6 +268,10 @@ impl Call<'_> {
             Some(Err(error)) => Err(self.failure(&store, &error)),
             None => Err(CallError::Deadline(sandbox.limits.deadline_ms)),
         };
+        if let Some(instance_at) = store.data().instance_at {
+            sandbox.gauges.instantiate.record(instance_at.duration_since(self.started).as_secs_f64());
+        }
+        sandbox.gauges.memory.record(store.data().memory.peak as f64);
         let dropped = store.data().log.dropped();
         drop(store);
         if dropped > 0 {
@@ -207,8 +281,9 @@ impl Call<'_> {
         metrics::histogram!(metric::PLUGIN_SECONDS, "plugin" => sandbox.plugin.to_string(), "func" => self.func)
             .record(took.as_secs_f64());
         sandbox.count(self.func, result.as_ref().map_or_else(CallError::code, |_| "ok"));
-        if let Err(error) = &result {
-            sandbox.failed(self.func, error);
+        match &result {
+            Ok(_) => sandbox.gate.succeeded(),
+            Err(error) => sandbox.failed(self.func, error),
         }
         result
     }

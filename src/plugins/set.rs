@@ -23,6 +23,7 @@ pub struct PluginSet {
     missing: Vec<Missing>,
     /// Those that are not active: rejected or disabled.
     idle: Vec<PluginStatus>,
+    warnings: Vec<String>,
 }
 
 /// A policy without which nothing may happen, and which is not there.
@@ -33,7 +34,12 @@ pub(super) struct Missing {
 }
 
 impl PluginSet {
-    pub(super) fn new(active: Vec<Arc<Plugin>>, missing: Vec<Missing>, idle: Vec<PluginStatus>) -> Self {
+    pub(super) fn new(
+        active: Vec<Arc<Plugin>>,
+        missing: Vec<Missing>,
+        idle: Vec<PluginStatus>,
+        warnings: Vec<String>,
+    ) -> Self {
         let (mut policies, providers): (Vec<_>, Vec<_>) =
             active.into_iter().partition(|plugin| plugin.terms.kind == PluginKind::Policy);
         policies.sort_by(|a, b| (a.terms.order, &a.terms.id).cmp(&(b.terms.order, &b.terms.id)));
@@ -42,6 +48,7 @@ impl PluginSet {
             providers: providers.into_iter().map(|plugin| (plugin.terms.id.clone(), plugin)).collect(),
             missing,
             idle,
+            warnings,
         }
     }
 
@@ -81,6 +88,11 @@ impl PluginSet {
         self.missing.iter().map(|missing| (missing.id.as_str(), missing.reason.as_str()))
     }
 
+    /// What else the operator should know about plugins as a whole.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// What exactly would be run for this request, checked.
     pub async fn plan(
         &self,
@@ -88,7 +100,7 @@ impl PluginSet {
         request: &SpawnRequest,
         site: &LaunchSite,
     ) -> Result<CheckedPlan, PluginError> {
-        let (plugin, guest) = self.provider(provider)?;
+        let (plugin, guest) = self.provider(provider, "plan")?;
         match provider::plan(plugin, guest, request, site).await {
             Ok(Ok(plan)) => Ok(plan),
             Ok(Err(refusal)) => Err(PluginError::Refused { provider: provider.to_owned(), refusal }),
@@ -98,21 +110,24 @@ impl PluginSet {
 
     /// How a message is typed into a session that this provider's program runs in.
     pub async fn present(&self, provider: &str, message: &IncomingMessage) -> Result<Presentation, PluginError> {
-        let (plugin, guest) = self.provider(provider)?;
+        let (plugin, guest) = self.provider(provider, "present")?;
         provider::present(plugin, guest, message).await.map_err(|error| failed(provider, error))
     }
 
     /// How a session that this provider's program runs in is asked to end.
     pub async fn stop(&self, provider: &str, reason: StopReason) -> Result<StopPlan, PluginError> {
-        let (plugin, guest) = self.provider(provider)?;
+        let (plugin, guest) = self.provider(provider, "stop")?;
         provider::stop(plugin, guest, reason).await.map_err(|error| failed(provider, error))
     }
 
-    fn provider(&self, id: &str) -> Result<(&Plugin, &Provider), PluginError> {
-        self.providers
+    fn provider(&self, id: &str, func: &'static str) -> Result<(&Plugin, &Provider), PluginError> {
+        let (plugin, guest) = self
+            .providers
             .get(id)
             .and_then(|plugin| Some((&**plugin, plugin.provider()?)))
-            .ok_or_else(|| PluginError::NotLoaded { provider: id.to_owned(), loaded: self.provider_ids() })
+            .ok_or_else(|| PluginError::NotLoaded { provider: id.to_owned(), loaded: self.provider_ids() })?;
+        plugin.sandbox.admit(func).map_err(|error| failed(id, error))?;
+        Ok((plugin, guest))
     }
 }
 

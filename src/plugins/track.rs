@@ -125,6 +125,7 @@ impl PolicyTrack {
         match self {
             Self::Published(pre) => {
                 let guest = pre.instantiate_async(&mut *store).await?;
+                store.data_mut().has_instance();
                 let policy = guest.agent_relay_plugin_policy();
                 let answer = policy.call_decide(store, &question.published, &question.published_context).await?;
                 Ok(answer.map(Into::into))
@@ -143,6 +144,7 @@ impl PolicyTrack {
                     now_ms: u64::try_from(question.context.now).unwrap_or_default(),
                 };
                 let guest = pre.instantiate_async(&mut *store).await?;
+                store.data_mut().has_instance();
                 let answer = guest.agent_relay_plugin_policy().call_decide(store, &asked).await?;
                 Ok(Ok(match answer {
                     wit::Verdict::Allow => Verdict::Allow,

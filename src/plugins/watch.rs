@@ -35,6 +35,7 @@ pub(super) async fn keep(
     let (hint, mut hints) = mpsc::channel(1);
     let mut sight = directory.map(|directory| Sight::new(directory, hint));
     let mut next = Instant::now() + again.unwrap_or(RESCAN);
+    let mut probe: Option<Instant> = None;
     loop {
         if let Some(sight) = &mut sight {
             // What happened before the watch was there is only found by looking.
@@ -45,7 +46,11 @@ pub(super) async fn keep(
         tokio::select! {
             () = stop.cancelled() => return,
             Some(trouble) = troubles.recv() => {
-                shared.put_back(&trouble).await;
+                probe = shared.put_back(&trouble).await.map(|due| Instant::now() + due);
+                continue;
+            }
+            () = sleep_until(probe.unwrap_or(next)), if probe.is_some() => {
+                probe = shared.probe().await.map(|due| Instant::now() + due);
                 continue;
             }
             Some(()) = hints.recv() => quiet(&mut hints).await,

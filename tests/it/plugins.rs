@@ -5,11 +5,16 @@ mod candidates;
 mod decisions;
 mod dummies;
 mod examples;
+mod grants;
 mod hostile;
 mod limits;
+mod operating;
 mod plans;
+mod quarantine;
 mod replacing;
+mod sequences;
 mod shipped;
+mod signatures;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -20,7 +25,7 @@ use std::time::Duration;
 
 use agent_relay::domain::control::{ApprovalMode, CallerFacts, Context, Control, Decision, Outcome, Site, Spawn};
 use agent_relay::domain::path::PathFacts;
-use agent_relay::plugins::{ChangeKind, Limits, Options, PluginChange, PluginState, PluginStatus, Plugins};
+use agent_relay::plugins::{ChangeKind, Limits, Options, Pauses, PluginChange, PluginState, PluginStatus, Plugins};
 use tokio::sync::broadcast;
 
 /// Far longer than anything here takes, on however busy a machine.
@@ -46,6 +51,10 @@ impl Home {
         self.directory.path().join("cache")
     }
 
+    fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
     fn folder(&self, id: &str) -> PathBuf {
         self.plugins().join(id)
     }
@@ -59,7 +68,9 @@ impl Home {
         Options {
             directory: Some(self.plugins()),
             cache_directory: self.cache(),
+            state_directory: Some(self.state()),
             limits: Limits::default(),
+            pauses: Pauses::default(),
             plugins: BTreeMap::new(),
             required: Vec::new(),
             watch: false,

@@ -45,7 +45,9 @@ async fn policies_of_two_tracks_are_asked_about_the_same_request() {
     let plugins = Plugins::open(Options {
         directory: Some(directory),
         cache_directory: home.path().join("cache"),
+        state_directory: None,
         limits: Limits::default(),
+        pauses: Default::default(),
         plugins: BTreeMap::new(),
         required: Vec::new(),
         watch: false,

@@ -13,7 +13,7 @@ async fn opened() -> (Home, Plugins) {
     (home, plugins)
 }
 
-fn request(wish: &str) -> SpawnRequest {
+pub(super) fn request(wish: &str) -> SpawnRequest {
     SpawnRequest {
         agent_id: "sleeper-1".into(),
         approval_mode: ApprovalMode::Guarded,
@@ -22,7 +22,7 @@ fn request(wish: &str) -> SpawnRequest {
     }
 }
 
-fn site() -> LaunchSite {
+pub(super) fn site() -> LaunchSite {
     LaunchSite {
         cwd: "/base/work".into(),
         home: "/home/me".into(),
@@ -56,7 +56,7 @@ async fn a_good_plan_carries_who_made_it_and_its_hash() {
 
 #[tokio::test]
 async fn a_plan_beyond_the_grants_is_a_failure_that_names_the_field() {
-    let (_home, plugins) = opened().await;
+    let (home, _) = opened().await;
     let cases = [
         ("program", "plan: program: "),
         ("cwd", "plan: cwd: "),
@@ -69,6 +69,8 @@ async fn a_plan_beyond_the_grants_is_a_failure_that_names_the_field() {
         ("huge", ""),
     ];
     for (wish, field) in cases {
+        // Opened anew, because five failures are all that is suffered.
+        let plugins = home.open().await;
         let error = plugins.current().plan("misplan", &request(wish), &site()).await.expect_err(wish);
         let PluginError::Failed { error: CallError::Output(problem), .. } = &error else { panic!("{wish}: {error:?}") };
         assert!(problem.starts_with(field), "{wish}: {problem}");

@@ -1,0 +1,198 @@
+//! Plugins that fail too often and have nothing before them: refused at once, probed, let back.
+
+use std::time::Duration;
+
+use agent_relay::domain::control::Outcome;
+use agent_relay::plugins::{CallError, ChangeKind, Embedded, Pauses, PluginError, PluginState, Plugins};
+use serde_json::{Value, json};
+
+use super::plans::{request, site};
+use super::{Home, change, decide, denial, failure, guest, open, policy, provider, put, status, variant};
+use crate::server::{Client, Server, eventually};
+
+const REFUSED: &str = "policy guard is quarantined because it failed five times within a minute";
+
+/// Makes `guard` fail until it is quarantined.
+async fn wear_out(plugins: &Plugins) {
+    let mut changes = plugins.changes();
+    for _ in 0..5 {
+        failure(&decide(plugins, "trap").await);
+    }
+    change(&mut changes, ChangeKind::Quarantined, "guard").await;
+}
+
+#[tokio::test]
+async fn a_policy_with_nothing_before_it_is_refused_without_being_run() {
+    let home = Home::new();
+    home.put("guard", &policy("guard", ""), &guest("misbehave"));
+    let plugins = home.open().await;
+    wear_out(&plugins).await;
+
+    let now = status(&plugins, "guard", PluginState::Quarantined);
+    let error = now.error.expect("a reason");
+    assert_eq!((error.stage.as_str(), &error.digest), ("quarantine", &now.digest));
+    assert!(error.reason.contains("at last: decide trapped: "), "{}", error.reason);
+    assert!(error.reason.contains("it is probed after 30 s"), "{}", error.reason);
+    assert!(error.at > 0);
+    for _ in 0..20 {
+        let decision = decide(&plugins, "").await;
+        assert!(failure(&decision).starts_with(REFUSED), "{decision:?}");
+        assert_eq!(decision.verdicts[0].code.as_deref(), Some("quarantined"));
+    }
+    let after = status(&plugins, "guard", PluginState::Quarantined);
+    assert_eq!((after.calls, after.traps), (now.calls, now.traps), "nothing ran");
+
+    // The same files again are the same plugin.
+    home.put("guard", &policy("guard", ""), &guest("misbehave"));
+    // Whoever reloads wants it tried now.
+    let mut changes = plugins.changes();
+    plugins.reload().await;
+    change(&mut changes, ChangeKind::Activated, "guard").await;
+    assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
+    assert_eq!(status(&plugins, "guard", PluginState::Active).generation, Some(1));
+}
+
+#[tokio::test]
+async fn the_pause_over_a_probe_lets_it_back_by_itself() {
+    let home = Home::new();
+    home.put("guard", &policy("guard", ""), &guest("misbehave"));
+    let mut options = home.options();
+    options.pauses = Pauses { first: Duration::from_millis(20), longest: Duration::from_millis(50) };
+    let plugins = open(options).await;
+    for _ in 0..3 {
+        let mut changes = plugins.changes();
+        wear_out(&plugins).await;
+        change(&mut changes, ChangeKind::Quarantined, "guard").await;
+        change(&mut changes, ChangeKind::Activated, "guard").await;
+        assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
+    }
+    assert!(status(&plugins, "guard", PluginState::Active).error.is_none());
+}
+
+#[tokio::test]
+async fn a_better_folder_ends_the_quarantine() {
+    let home = Home::new();
+    home.put("guard", &policy("guard", "marker = 'old'"), &guest("misbehave"));
+    let plugins = home.open().await;
+    wear_out(&plugins).await;
+    home.put("guard", &policy("guard", "marker = 'new'"), &guest("misbehave"));
+    plugins.reload().await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "new");
+    assert_eq!(plugins.list().len(), 1);
+}
+
+#[tokio::test]
+async fn one_in_the_binary_is_quarantined_too() {
+    let home = Home::new();
+    let mut options = home.options();
+    let manifest: &'static str = policy("guard", "").leak();
+    options.embedded = vec![Embedded { manifest, wasm: guest("misbehave").leak() }];
+    let plugins = open(options).await;
+    wear_out(&plugins).await;
+    assert!(failure(&decide(&plugins, "").await).starts_with(REFUSED));
+    plugins.reload().await;
+    assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
+}
+
+#[tokio::test]
+async fn a_provider_is_refused_as_well_and_the_others_are_not() {
+    let home = Home::new();
+    home.put("misplan", &provider("misplan", ""), &guest("misplan"));
+    home.put("other", &provider("other", ""), &guest("misplan"));
+    let plugins = home.open().await;
+    let mut changes = plugins.changes();
+    let set = plugins.current();
+    for _ in 0..5 {
+        set.plan("misplan", &request("trap"), &site()).await.expect_err("it traps");
+    }
+    change(&mut changes, ChangeKind::Quarantined, "misplan").await;
+    let error = set.plan("misplan", &request(""), &site()).await.expect_err("refused");
+    assert_eq!(error, PluginError::Failed { provider: "misplan".into(), error: CallError::Quarantined });
+    let stop = set.stop("misplan", agent_relay::domain::plan::StopReason::Shutdown).await;
+    assert!(matches!(stop, Err(PluginError::Failed { error: CallError::Quarantined, .. })), "{stop:?}");
+    set.plan("other", &request(""), &site()).await.expect("a plan of the other");
+}
+
+/// What was active before is found on disk when the relay has been started again since.
+#[tokio::test]
+async fn what_was_active_before_the_start_is_gone_back_to() {
+    let home = Home::new();
+    home.put("guard", &policy("guard", "marker = 'old'"), &guest("misbehave"));
+    let plugins = home.open().await;
+    home.put("guard", &policy("guard", "marker = 'new'"), &variant(&guest("misbehave"), 1));
+    plugins.reload().await;
+    drop(plugins);
+
+    let plugins = home.open().await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "new");
+    let mut changes = plugins.changes();
+    for _ in 0..5 {
+        failure(&decide(&plugins, "trap").await);
+    }
+    change(&mut changes, ChangeKind::Rejected, "guard").await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "old");
+    wear_out(&plugins).await;
+    assert!(failure(&decide(&plugins, "").await).starts_with(REFUSED), "there is nothing before the old one");
+}
+
+async fn state_of(client: &Client, id: &str) -> Value {
+    client.get(&format!("/api/plugins/{id}")).await.expect::<Value>(200)["state"].clone()
+}
+
+#[tokio::test]
+async fn callers_are_told_and_everything_else_goes_on() {
+    let server = Server::start_with(|config| {
+        let directory = config.plugins.directory.clone().expect("a directory of plugins");
+        put(&directory.join("guard"), &policy("guard", "marker = 'no'"), &guest("misbehave"));
+        put(&directory.join("misplan"), &provider("misplan", ""), &guest("misplan"));
+    })
+    .await;
+    let client = &server.client;
+    client.register_all(&["ada"]).await;
+    let mut stream = client.follow("types=plugin.updated").await;
+    let spawn = |label: &str| json!({"provider": "claude", "label": label});
+    for _ in 0..5 {
+        client.post("/api/agents/spawn", spawn("trap")).await.problem(503, "policy_failed");
+        client.post("/api/plugins/misplan/plan", json!({"label": "trap"})).await.problem(502, "provider_failed");
+    }
+    for _ in 0..2 {
+        let told = stream.next_event("plugin.updated").await;
+        assert_eq!((told.text("change"), told.text("state")), ("quarantined", "quarantined"));
+        assert_eq!(told.data["error"]["stage"], "quarantine");
+    }
+    for id in ["guard", "misplan"] {
+        assert_eq!(state_of(client, id).await, "quarantined");
+    }
+    let problem = client.post("/api/agents/spawn", spawn("")).await.problem(503, "policy_failed");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("is quarantined")), "{problem}");
+    let problem = client.post("/api/plugins/misplan/plan", json!({})).await.problem(502, "provider_failed");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("is quarantined")), "{problem}");
+    // Neither is asked about these.
+    client.post("/api/agents/ada/actions", json!({"action": "restart"})).await.expect::<Value>(202);
+    client.post("/api/plugins/claude/plan", json!({})).await.expect::<Value>(200);
+    let health: Value = client.get("/api/health").await.expect(200);
+    assert_eq!(health["status"], "warn", "{health}");
+    assert!(health.to_string().contains("plugin guard is quarantined: failed five times"), "{health}");
+    let metrics = client.get("/metrics").await.text;
+    for line in [
+        "agent_relay_plugin_reloads_total{result=\"quarantined\",stage=\"quarantine\"}",
+        "outcome=\"quarantined\"",
+        "agent_relay_plugin_instantiate_seconds_bucket{plugin=\"guard\"",
+        "agent_relay_plugin_call_memory_bytes_bucket{plugin=\"guard\"",
+        "agent_relay_plugin_calls_running{plugin=\"guard\"} 0",
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+
+    let enabled: Value = client.post("/api/plugins/guard/enable", json!({})).await.expect(202);
+    assert_eq!(enabled["state"], "active");
+    client.post("/api/agents/spawn", spawn("deny")).await.problem(403, "policy_denied");
+    assert_eq!(state_of(client, "misplan").await, "quarantined");
+    eventually("both changes are in the activity log", async || {
+        let entries = client.activity("").await;
+        let of =
+            |title: &str| entries.iter().any(|entry| entry.title == title && entry.meta.as_deref() == Some("guard"));
+        (of("Plugin quarantined") && of("Plugin activated")).then_some(())
+    })
+    .await;
+}
