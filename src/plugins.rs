@@ -39,6 +39,7 @@ mod sandbox;
 mod set;
 mod track;
 mod watch;
+pub mod workbench;
 
 pub use embedded::EMBEDDED;
 pub use limits::{DEADLINE_MS_MAX, Limits, MEMORY_MB_MAX};

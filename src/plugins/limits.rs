@@ -29,10 +29,10 @@ impl Default for Limits {
 
 /// Table elements of one call together. Interpreters need some 20,000.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 100_000;
-/// Core instances of one call. A component of several languages has a handful.
-pub(super) const INSTANCES_MAX: usize = 32;
-/// Linear memories of one call: one, and one for an adapter.
-pub(super) const MEMORIES_MAX: usize = 2;
+/// Core instances of one call. Compiled languages have a handful, CPython with its libraries some forty.
+pub(super) const INSTANCES_MAX: usize = 64;
+/// Linear memories of one call: one, one for an adapter, and one for stubs of WASI, as QuickJS comes with.
+pub(super) const MEMORIES_MAX: usize = 3;
 /// Tables of one call: one for each core instance is generous.
 pub(super) const TABLES_MAX: usize = 8;
 /// Bytes a guest may hand to the host in one call or answer. The largest honest answer is the

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -75,6 +76,8 @@ pub(super) struct Sandbox {
     pub(super) limits: Limits,
     pub(super) wasi: bool,
     pub(super) figures: Figures,
+    /// The most memory a call used since somebody last asked, in bytes.
+    peak: AtomicUsize,
     slots: Semaphore,
     troubles: mpsc::Sender<Trouble>,
 }
@@ -97,6 +100,7 @@ impl Sandbox {
             limits,
             wasi,
             figures: Figures::new(),
+            peak: AtomicUsize::new(0),
             slots: Semaphore::new(CALLS_MAX),
             troubles,
         }
@@ -146,6 +150,11 @@ impl Sandbox {
         let error = CallError::Output(clean(problem));
         self.failed(func, &error);
         error
+    }
+
+    /// The most memory a call used since this was last asked, in bytes.
+    pub(super) fn take_peak(&self) -> usize {
+        self.peak.swap(0, Ordering::Relaxed)
     }
 
     fn failed(&self, func: &'static str, error: &CallError) {
@@ -199,6 +208,7 @@ impl Call<'_> {
             None => Err(CallError::Deadline(sandbox.limits.deadline_ms)),
         };
         let dropped = store.data().log.dropped();
+        sandbox.peak.fetch_max(store.data().memory.peak, Ordering::Relaxed);
         drop(store);
         if dropped > 0 {
             tracing::warn!(plugin.id = &*sandbox.plugin, func = self.func, dropped, "plugin wrote too many log lines");
