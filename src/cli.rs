@@ -31,8 +31,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
-    /// Look at the plugins of a running relay.
-    #[command(subcommand, arg_required_else_help = true, disable_help_subcommand = true)]
+    /// Write, build and test plugins, and see to those of a running relay.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        disable_help_subcommand = true,
+        after_help = "Exit codes: 0 done, 1 the plugin is not right, 2 wrong usage."
+    )]
     Plugin(plugin::Plugin),
     /// Print the OpenAPI 3.1 document of the HTTP interface, without a running relay.
     Openapi,
@@ -81,7 +86,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
     let env = Environment::of_process()?;
     match command {
         Command::Serve(args) => serve::run(args, &env)?,
-        Command::Plugin(plugin::Plugin::List(args)) => plugin::list(&args, &env)?,
+        Command::Plugin(command) => return plugin::run(command, &env),
         Command::Openapi => print(agent_relay::http::document_text())?,
         Command::SessionHost { dir } => return Ok(agent_relay::sessions::host_main(&dir)),
     }

@@ -8,6 +8,7 @@ mod agents;
 mod answer;
 mod commands;
 mod control;
+mod decisions;
 mod edge;
 mod error;
 mod events;
@@ -106,6 +107,7 @@ fn routes() -> (Router<Relay>, OpenApi) {
         .routes(routes!(plugins::list_plugins))
         .routes(routes!(plugins::reload_plugins))
         .routes(routes!(plugins::evaluate_control))
+        .routes(routes!(decisions::list_decisions))
         .routes(routes!(plugins::get_plugin))
         .routes(routes!(plugins::plan_spawn))
         .routes(routes!(plugins::rollback_plugin))

@@ -46,6 +46,7 @@ mod set;
 mod signed;
 mod track;
 mod watch;
+pub mod workbench;
 
 pub use embedded::EMBEDDED;
 pub use limits::{DEADLINE_MS_MAX, Limits, MEMORY_MB_MAX};

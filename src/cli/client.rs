@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_relay::config::{ConfigError, Environment, Secret, base_url};
-use reqwest::{StatusCode, redirect};
+use reqwest::{Method, StatusCode, redirect};
 use serde::Deserialize;
 
 use super::{Failure, chain};
@@ -37,6 +37,22 @@ struct Problem {
 
 /// Gets `path` from the relay that `args` name, and returns the body of its answer.
 pub(super) fn get(path: &str, args: &ClientArgs, env: &Environment) -> Result<String, Failure> {
+    ask(Method::GET, path, None, args, env)
+}
+
+/// Posts `body`, or nothing, to `path` of the relay that `args` name, and returns the body of its
+/// answer.
+pub(super) fn post(path: &str, body: Option<String>, args: &ClientArgs, env: &Environment) -> Result<String, Failure> {
+    ask(Method::POST, path, body, args, env)
+}
+
+fn ask(
+    method: Method,
+    path: &str,
+    body: Option<String>,
+    args: &ClientArgs,
+    env: &Environment,
+) -> Result<String, Failure> {
     let base = relay_url(args, env)?;
     let token = env.text("AGENT_RELAY_TOKEN")?.map(|text| Secret::parse("AGENT_RELAY_TOKEN", text));
     let token = token.transpose()?;
@@ -44,7 +60,7 @@ pub(super) fn get(path: &str, args: &ClientArgs, env: &Environment) -> Result<St
         .enable_all()
         .build()
         .map_err(|error| Failure::Other(format!("failed to start: {error}")))?;
-    runtime.block_on(fetch(&base, path, token.as_ref()))
+    runtime.block_on(fetch(method, &base, path, body, token.as_ref()))
 }
 
 fn relay_url(args: &ClientArgs, env: &Environment) -> Result<String, ConfigError> {
@@ -54,7 +70,13 @@ fn relay_url(args: &ClientArgs, env: &Environment) -> Result<String, ConfigError
     }
 }
 
-async fn fetch(base: &str, path: &str, token: Option<&Secret>) -> Result<String, Failure> {
+async fn fetch(
+    method: Method,
+    base: &str,
+    path: &str,
+    body: Option<String>,
+    token: Option<&Secret>,
+) -> Result<String, Failure> {
     // A redirect would carry the token to an address that nobody named.
     let client = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
@@ -63,7 +85,10 @@ async fn fetch(base: &str, path: &str, token: Option<&Secret>) -> Result<String,
         .user_agent(concat!("agent-relay/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| Failure::Other(chain(&error)))?;
-    let mut request = client.get(format!("{base}{path}"));
+    let mut request = client.request(method, format!("{base}{path}"));
+    if let Some(body) = body {
+        request = request.header("content-type", "application/json").body(body);
+    }
     if let Some(token) = token {
         request = request.bearer_auth(token.expose());
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::control::{ControlKind, VerdictRecord};
+use super::control::{ControlKind, Question, VerdictRecord};
 use super::refusal::Refusal;
 
 /// How far a command has come.
@@ -112,6 +112,26 @@ pub struct Command {
     pub expires_at: i64,
     /// When it last changed.
     pub updated_at: i64,
+}
+
+/// What the policies were asked about a command, and what they said: enough to ask another policy the
+/// same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedDecision {
+    /// The command.
+    pub command_id: i64,
+    /// When it was decided, in milliseconds since the epoch.
+    pub at: i64,
+    /// What was asked for.
+    pub kind: ControlKind,
+    /// The agent it is for.
+    pub target: String,
+    /// The control and the context, as the policies got them.
+    #[schema(value_type = Object)]
+    pub question: Question,
+    /// What each policy said.
+    pub decision: Vec<VerdictRecord>,
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ impl ControlKind {
 }
 
 /// Where a process would start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Site {
     /// The orchestrator that would start it; `None` is the relay's own host.
     pub orchestrator: Option<String>,
@@ -88,7 +89,8 @@ pub struct Site {
 }
 
 /// A request to start an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spawn {
     /// The id of the provider that plans it.
     pub provider: String,
@@ -105,7 +107,8 @@ pub struct Spawn {
 }
 
 /// What policies may know of an agent that is to be controlled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentFacts {
     /// The agent's id.
     pub id: String,
@@ -126,7 +129,8 @@ pub struct AgentFacts {
 }
 
 /// Who a restart or shutdown is aimed at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum ControlTarget {
     /// One agent.
     Agent(AgentFacts),
@@ -135,7 +139,8 @@ pub enum ControlTarget {
 }
 
 /// A control action somebody asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Control {
     /// Start an agent.
     Spawn(Spawn),
@@ -157,7 +162,8 @@ impl Control {
 }
 
 /// Who asks, as far as a policy may know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CallerFacts {
     /// The name recorded with the command.
     pub name: String,
@@ -172,7 +178,8 @@ pub struct CallerFacts {
 }
 
 /// An agent that the relay or an orchestrator runs now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunningAgent {
     /// The agent's id.
     pub agent_id: String,
@@ -187,15 +194,18 @@ pub struct RunningAgent {
     /// The orchestrator that runs it; `None` is the relay's own host.
     pub orchestrator: Option<String>,
     /// When it was started, in milliseconds since the epoch.
+    #[serde(rename = "startedAtMs")]
     pub started_at: i64,
 }
 
 /// What is known at the moment of a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Context {
     /// Who asks.
     pub caller: CallerFacts,
     /// Milliseconds since the epoch: the only clock a policy has.
+    #[serde(rename = "nowMs")]
     pub now: i64,
     /// At most [`RUNNING_MAX`], newest first.
     pub running: Vec<RunningAgent>,
@@ -286,8 +296,35 @@ pub enum VerdictKind {
 pub struct Decision {
     /// Each policy that was asked, in order, up to and including the first that refused.
     pub verdicts: Vec<VerdictRecord>,
+    /// What each amendment that was obeyed made of the control, in order: the policies after it
+    /// were asked about that.
+    pub narrowed: Vec<Narrowing>,
     /// What follows.
     pub outcome: Outcome,
+}
+
+/// A control after an amendment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Narrowing {
+    /// The policy that amended.
+    pub by: String,
+    /// What it left.
+    pub control: Control,
+}
+
+/// What policies were asked, as it is kept with the command: the same question put to the same
+/// component again has the same answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Question {
+    /// As the first policy got it.
+    pub control: Control,
+    /// What was known.
+    pub context: Context,
+    /// What amendments made of the control, for the policies after them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub narrowed: Vec<Narrowing>,
 }
 
 /// What follows from a decision.

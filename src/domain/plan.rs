@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 use super::control::ApprovalMode;
 
 /// What a provider is asked to plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SpawnRequest {
     /// The id the agent registers under.
     pub agent_id: String,
@@ -19,7 +20,8 @@ pub struct SpawnRequest {
 }
 
 /// The place a process starts in, as far as a plan needs to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LaunchSite {
     /// The approved working directory: absolute, resolved.
     pub cwd: String,

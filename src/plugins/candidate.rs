@@ -164,7 +164,7 @@ impl Workshop {
         })
     }
 
-    async fn compile(&self, wasm: Bytes, digest: &str) -> Result<Compiled, Rejection> {
+    pub(super) async fn compile(&self, wasm: Bytes, digest: &str) -> Result<Compiled, Rejection> {
         let (engine, cache, digest) = (self.engine.clone(), Arc::clone(&self.cache), digest.to_owned());
         tokio::task::spawn_blocking(move || cache.compile(&engine, &wasm, &digest))
             .await
@@ -172,6 +172,44 @@ impl Workshop {
             .map_err(|error| {
                 Rejection::new(Stage::Compile, format!("not a component this relay can compile: {}", chain(&error)))
             })
+    }
+
+    /// The id that a component gives itself, and the programs it names.
+    pub(super) async fn introduction(
+        &self,
+        compiled: &Compiled,
+        kind: PluginKind,
+    ) -> Result<(String, Vec<String>), Rejection> {
+        let sandbox = Sandbox::new(
+            self.engine.clone(),
+            "unnamed".into(),
+            0,
+            "{}".into(),
+            self.defaults,
+            compiled.wasi,
+            (self.troubles.clone(), self.pauses),
+        );
+        let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
+        let linked = self.engine.link(compiled).map_err(|error| not_linked(&error))?;
+        let introduced = match kind {
+            PluginKind::Policy => {
+                let interface = self.interface(compiled, kind)?;
+                let track = PolicyTrack::new(linked, &interface).map_err(|error| not_linked(&error))?;
+                let ended = call.run(track.describe(&mut store)).await;
+                call.end(store, ended, |description| Ok((description.id, Vec::new())))
+            }
+            PluginKind::Provider => {
+                let pre = provider::ProviderPluginPre::new(linked).map_err(|error| not_linked(&error))?;
+                let ended = call
+                    .run(async {
+                        let guest = pre.instantiate_async(&mut store).await?;
+                        guest.agent_relay_plugin_provider().call_describe(&mut store).await
+                    })
+                    .await;
+                call.end(store, ended, |description| Ok((description.id, description.executables)))
+            }
+        };
+        introduced.map_err(in_stage(Stage::Describe))
     }
 
     /// The exported interface that makes it a plugin of this kind.

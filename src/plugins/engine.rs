@@ -117,6 +117,14 @@ impl Engine {
             .collect()
     }
 
+    /// Everything a component imports, and everything it exports, by full names.
+    pub(super) fn surface(&self, compiled: &Compiled) -> (Vec<String>, Vec<String>) {
+        let shape = compiled.component.component_type();
+        let imports = shape.imports(&self.0.wasmtime).map(|(name, _)| name.to_owned()).collect();
+        let exports = shape.exports(&self.0.wasmtime).map(|(name, _)| name.to_owned()).collect();
+        (imports, exports)
+    }
+
     /// Changes with everything that makes machine code of one engine useless to another.
     pub(super) fn compatibility(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::domain::control::{
-    Context, Control, ControlKind, Decision, Outcome, PolicyMode, Spawn, Verdict, VerdictKind, VerdictRecord,
+    Context, Control, ControlKind, Decision, Narrowing, Outcome, PolicyMode, Spawn, Verdict, VerdictKind, VerdictRecord,
 };
 use crate::domain::path::{PathFacts, is_within, normalise};
 
@@ -37,6 +37,7 @@ pub(super) async fn decide<'a>(
     let kind = control.kind();
     let mut question = Question::new(control, context);
     let mut verdicts = Vec::new();
+    let mut narrowed = Vec::new();
     for plugin in policies {
         let Some(policy) = plugin.policy() else {
             continue;
@@ -56,15 +57,16 @@ pub(super) async fn decide<'a>(
         let outcome = match ruling {
             Ruling::Allowed => continue,
             Ruling::Narrowed { control: narrower, .. } => {
+                narrowed.push(Narrowing { by: id, control: (*narrower).clone() });
                 question.narrow(*narrower);
                 continue;
             }
             Ruling::Denied { code, reason } => Outcome::Denied { plugin: id, code, reason },
             Ruling::Failed { reason, .. } => Outcome::Failed { reason: format!("policy {id} {reason}"), plugin: id },
         };
-        return Decision { verdicts, outcome };
+        return Decision { verdicts, narrowed, outcome };
     }
-    Decision { verdicts, outcome: Outcome::Allowed(question.into_control()) }
+    Decision { verdicts, narrowed, outcome: Outcome::Allowed(question.into_control()) }
 }
 
 /// What a policy's answer comes to, once the host has looked at it.
@@ -127,13 +129,13 @@ fn accept(verdict: Verdict) -> Result<Verdict, String> {
     }
 }
 
-struct Amendment {
-    cwd: Option<String>,
-    approval_mode: Option<crate::domain::control::ApprovalMode>,
+pub(super) struct Amendment {
+    pub(super) cwd: Option<String>,
+    pub(super) approval_mode: Option<crate::domain::control::ApprovalMode>,
 }
 
 /// The control under an amendment, which may take away and never add.
-async fn narrow(control: &Control, amendment: Amendment) -> Result<Control, String> {
+pub(super) async fn narrow(control: &Control, amendment: Amendment) -> Result<Control, String> {
     let Control::Spawn(asked) = control else {
         return Err(format!("amendment: nothing of a {} can be amended", control.kind().as_str()));
     };

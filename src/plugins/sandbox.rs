@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, Histogram};
@@ -84,6 +85,8 @@ pub(super) struct Sandbox {
     pub(super) figures: Figures,
     pub(super) gate: Gate,
     gauges: Gauges,
+    /// The most memory a call used since somebody last asked, in bytes.
+    peak: AtomicUsize,
     slots: Semaphore,
     troubles: mpsc::Sender<Trouble>,
 }
@@ -142,6 +145,7 @@ impl Sandbox {
             wasi,
             figures: Figures::new(),
             gate: Gate::new(pauses),
+            peak: AtomicUsize::new(0),
             slots: Semaphore::new(CALLS_MAX),
             troubles,
         }
@@ -213,6 +217,11 @@ impl Sandbox {
         error
     }
 
+    /// The most memory a call used since this was last asked, in bytes.
+    pub(super) fn take_peak(&self) -> usize {
+        self.peak.swap(0, Ordering::Relaxed)
+    }
+
     fn failed(&self, func: &'static str, error: &CallError) {
         tracing::warn!(plugin.id = &*self.plugin, plugin.generation = self.generation, func, "plugin {error}");
         if self.figures.failed(Instant::now()) {
@@ -273,6 +282,7 @@ impl Call<'_> {
         }
         sandbox.gauges.memory.record(store.data().memory.peak as f64);
         let dropped = store.data().log.dropped();
+        sandbox.peak.fetch_max(store.data().memory.peak, Ordering::Relaxed);
         drop(store);
         if dropped > 0 {
             tracing::warn!(plugin.id = &*sandbox.plugin, func = self.func, dropped, "plugin wrote too many log lines");

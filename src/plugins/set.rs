@@ -73,6 +73,7 @@ impl PluginSet {
         if let Some(missing) = self.missing.first() {
             return Decision {
                 verdicts: Vec::new(),
+                narrowed: Vec::new(),
                 outcome: Outcome::Failed {
                     plugin: missing.id.clone(),
                     reason: format!("required policy {} is not loaded: {}", missing.id, missing.reason),

@@ -12,8 +12,8 @@ use crate::domain::agent::{Agent, SYSTEM};
 use crate::domain::caller::Caller;
 use crate::domain::command::{Command, CommandStatus};
 use crate::domain::control::{
-    AgentFacts, Context, Control, ControlKind, ControlTarget, Decision, Outcome, RUNNING_MAX, RunningAgent, Site,
-    Spawn, VerdictRecord,
+    AgentFacts, Context, Control, ControlKind, ControlTarget, Decision, Outcome, Question, RUNNING_MAX, RunningAgent,
+    Site, Spawn, VerdictRecord,
 };
 use crate::domain::message::{Message, MessageType, NewMessage};
 use crate::domain::orchestrator::{Orchestrator, OrchestratorStatus};
@@ -49,8 +49,18 @@ pub enum ManagedTarget {
 pub(super) struct Permit {
     /// The control as policies left it.
     pub(super) control: Control,
-    pub(super) verdicts: Vec<VerdictRecord>,
+    pub(super) decided: Decided,
 }
+
+/// What is recorded of a decision.
+pub(super) struct Decided {
+    verdicts: Vec<VerdictRecord>,
+    /// What the policies were asked, as JSON; left out above [`QUESTION_BYTES_MAX`].
+    question: Option<String>,
+}
+
+/// The largest question that is kept with its command: some thousand running agents.
+const QUESTION_BYTES_MAX: usize = 256 * 1024;
 
 impl Relay {
     /// Asks an agent to restart or shut down. One that runs on this host is seen to by the relay,
@@ -97,7 +107,7 @@ impl Relay {
             ControlKind::Restart => "Dashboard requested that this agent restart its relay-managed session now.",
             _ => "Dashboard requested that this agent shut down its relay-managed session now.",
         };
-        let new = self.new_command(caller, kind, &agent.id, request, permit.verdicts).with_message(system_message(
+        let new = self.new_command(caller, kind, &agent.id, request, permit.decided).with_message(system_message(
             &agent.id,
             &subject,
             body.to_owned(),
@@ -162,7 +172,7 @@ impl Relay {
             envelope("orchestratorControl", details),
         );
         let new = self
-            .new_command(caller, ControlKind::Spawn, &orchestrator.agent_id, request.clone(), permit.verdicts)
+            .new_command(caller, ControlKind::Spawn, &orchestrator.agent_id, request.clone(), permit.decided)
             .with_message(message);
         let announce = move |command: &Command, message: Option<&Message>| {
             let provider = request["provider"].as_str().unwrap_or_default();
@@ -235,8 +245,7 @@ impl Relay {
             request.to_string(),
             envelope("orchestratorControl", details),
         );
-        let new =
-            self.new_command(caller, kind, &orchestrator.agent_id, request, permit.verdicts).with_message(message);
+        let new = self.new_command(caller, kind, &orchestrator.agent_id, request, permit.decided).with_message(message);
         let announce = move |command: &Command, message: Option<&Message>| {
             let answer = json!({"ok": true, "action": kind.as_str(), "message": message, "command": command});
             let icon = if kind == ControlKind::Restart { "ti-refresh" } else { "ti-power" };
@@ -284,7 +293,10 @@ impl Relay {
         request: Value,
     ) -> Result<Permit, StoreError> {
         let kind = control.kind();
-        let Decision { verdicts, outcome } = self.ask_policies(caller, control).await?;
+        let context = self.context(caller).await?;
+        let Decision { verdicts, narrowed, outcome } = self.plugins.current().decide(control.clone(), &context).await;
+        let question = serde_json::to_string(&Question { control, context, narrowed }).ok();
+        let decided = Decided { verdicts, question: question.filter(|text| text.len() <= QUESTION_BYTES_MAX) };
         let label = match &outcome {
             Outcome::Allowed(_) => "allowed",
             Outcome::Denied { .. } => "denied",
@@ -292,11 +304,11 @@ impl Relay {
         };
         metrics::counter!(crate::telemetry::metric::CONTROLS, "kind" => kind.as_str(), "outcome" => label).increment(1);
         let (plugin, code, reason, failed) = match outcome {
-            Outcome::Allowed(control) => return Ok(Permit { control, verdicts }),
+            Outcome::Allowed(control) => return Ok(Permit { control, decided }),
             Outcome::Denied { plugin, code, reason } => (plugin, code, reason, false),
             Outcome::Failed { plugin, reason } => (plugin, "policy_failed".to_owned(), reason, true),
         };
-        let mut new = self.new_command(caller, kind, target, request, verdicts);
+        let mut new = self.new_command(caller, kind, target, request, decided);
         new.status = CommandStatus::Denied;
         new.error = Some(reason.clone());
         let title = format!("{} denied", capitalised(kind.as_str()));
@@ -336,13 +348,14 @@ impl Relay {
         kind: ControlKind,
         target: &str,
         request: Value,
-        decision: Vec<VerdictRecord>,
+        decided: Decided,
     ) -> NewCommand {
         NewCommand {
             kind,
             target: target.to_owned(),
             request,
-            decision,
+            decision: decided.verdicts,
+            question: decided.question,
             status: CommandStatus::Pending,
             error: None,
             requested_by: caller.agent_id.clone().unwrap_or_else(|| caller.name.clone()),

@@ -131,7 +131,7 @@ impl Relay {
             ControlKind::Spawn,
             &seed.agent_id,
             spawn_request(&permit.control),
-            permit.verdicts,
+            permit.decided,
         );
         new.status = CommandStatus::Accepted;
         let dry_run = self.host.dry_run;

@@ -4,6 +4,7 @@ pub(super) mod activity;
 pub(super) mod agents;
 mod claims;
 pub(super) mod commands;
+mod decisions;
 pub(super) mod events;
 pub(super) mod messages;
 mod migrations;

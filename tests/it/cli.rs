@@ -32,12 +32,22 @@ fn refused(home: &Path, args: &[&str], variables: &[(&str, &str)]) -> (Option<i3
 #[test]
 fn help() {
     let home = home();
-    let pages: [(&str, &[&str]); 6] = [
+    let pages: [(&str, &[&str]); 16] = [
         ("help", &["--help"]),
         ("help-serve", &["serve", "--help"]),
         ("help-serve-short", &["serve", "-h"]),
         ("help-plugin", &["plugin", "--help"]),
         ("help-plugin-list", &["plugin", "list", "--help"]),
+        ("help-plugin-new", &["plugin", "new", "--help"]),
+        ("help-plugin-build", &["plugin", "build", "--help"]),
+        ("help-plugin-inspect", &["plugin", "inspect", "--help"]),
+        ("help-plugin-check", &["plugin", "check", "--help"]),
+        ("help-plugin-run", &["plugin", "run", "--help"]),
+        ("help-plugin-test", &["plugin", "test", "--help"]),
+        ("help-plugin-bench", &["plugin", "bench", "--help"]),
+        ("help-plugin-replay", &["plugin", "replay", "--help"]),
+        ("help-plugin-evaluate", &["plugin", "evaluate", "--help"]),
+        ("help-plugin-allow", &["plugin", "allow", "--help"]),
         ("help-openapi", &["openapi", "--help"]),
     ];
     for (name, args) in pages {
@@ -229,7 +239,7 @@ fn plugin_list_shows_a_table_that_no_plugin_can_write_over() {
         r#"[{"id": "claude", "kind": "provider", "version": "0.1.0", "origin": "built-in", "state": "active",
              "generation": 2, "calls": 1204, "traps": 0, "p50Micros": 41, "p99Micros": 220, "digest": "ab"},
             {"id": "mine", "kind": "policy", "origin": "directory", "state": "rejected",
-             "error": "not a component\u001b[2J\nbuilt for another world"}]"#,
+             "error": {"stage": "compile", "reason": "not a component\u001b[2J\nbuilt for another world", "at": 1}}]"#,
     );
     let output = run(program(home.path()).args(["plugin", "list", "--url", &url]).env("AGENT_RELAY_TOKEN", "ar_test"));
     assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -25,3 +25,4 @@ mod spawn;
 mod system;
 mod tidy;
 mod upgrade;
+mod workbench;

@@ -24,6 +24,8 @@ pub struct NewCommand {
     pub request: Value,
     /// What each policy said.
     pub decision: Vec<VerdictRecord>,
+    /// What they were asked, as JSON; left out where it is too large to keep.
+    pub question: Option<String>,
     /// Where it begins: denied, pending or accepted.
     pub status: CommandStatus,
     /// Why it was denied.
@@ -184,8 +186,8 @@ fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>)
     };
     tx.sql(
         "INSERT INTO commands (kind, target, request, decision, status, error, requested_by, created_at, expires_at,
-                               updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                               updated_at, question)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         command.kind.as_str(),
@@ -197,7 +199,8 @@ fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>)
         command.requested_by,
         command.created_at,
         command.expires_at,
-        command.updated_at
+        command.updated_at,
+        new.question
     ])?;
     command.id = tx.connection.last_insert_rowid();
     let message = match new.message {

@@ -6,7 +6,11 @@ use super::super::{StoreError, now_ms};
 use crate::domain::agent::{SYSTEM, USER};
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 2] = [include_str!("../0001_initial.sql"), include_str!("../0002_messages_are_events.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../0001_initial.sql"),
+    include_str!("../0002_messages_are_events.sql"),
+    include_str!("../0003_questions.sql"),
+];
 
 /// Applies what is missing, each file in its own transaction.
 pub(super) fn apply(connection: &Connection) -> Result<(), StoreError> {

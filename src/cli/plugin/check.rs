@@ -1,0 +1,119 @@
+//! `agent-relay plugin inspect` and `check`: what a component is, and whether a relay would load it.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use agent_relay::config::Environment;
+use agent_relay::plugins::workbench::{Finding, Inspection, Level, Report};
+
+use super::super::{Failure, print};
+use super::{BenchArgs, code, memory, plain, print_json, wait};
+
+/// Say what a component is: its world, its imports and exports, its size. It is not called.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Inspect {
+    #[command(flatten)]
+    plugin: BenchArgs,
+}
+
+/// Check everything that a relay checks when it loads a plugin; 1 if it would be rejected.
+///
+/// The manifest, the world, imports and exports, what the plugin says of itself, its settings, a
+/// harmless question, its size and what it is granted.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Check {
+    #[command(flatten)]
+    plugin: BenchArgs,
+}
+
+pub(super) fn inspect(args: &Inspect, env: &Environment) -> Result<ExitCode, Failure> {
+    let project = args.plugin.project()?;
+    let workbench = args.plugin.workbench(env)?;
+    let inspection = wait(workbench.inspect(&project))?
+        .map_err(|rejection| Failure::Other(format!("{}: {}", args.plugin.path.display(), rejection.reason)))?;
+    if args.plugin.json {
+        print_json(&inspection)?;
+    } else {
+        print(&described(&inspection))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn check(args: &Check, env: &Environment) -> Result<ExitCode, Failure> {
+    let project = args.plugin.project()?;
+    let workbench = args.plugin.workbench(env)?;
+    let report = wait(workbench.check(&project))?;
+    if args.plugin.json {
+        print_json(&report)?;
+    } else {
+        print(&told(&report))?;
+    }
+    Ok(code(report.loads))
+}
+
+fn described(component: &Inspection) -> String {
+    let mut text = String::new();
+    let world = match (component.world(), &component.track) {
+        (Some(world), Some(track)) => {
+            format!("{world}, track {track}{}", if component.spoken { "" } else { " (not spoken by this relay)" })
+        }
+        _ => "none of agent-relay:plugin".to_owned(),
+    };
+    let _ = writeln!(text, "world    {}", plain(&world));
+    let _ = writeln!(text, "size     {}", memory(component.bytes));
+    let _ = writeln!(text, "sha256   {}", component.sha256);
+    let _ = writeln!(text, "wasi     {}", if component.wasi { "yes, and it finds nothing there" } else { "no" });
+    let lists = [("imports", &component.imports), ("exports", &component.exports)];
+    for (heading, names) in lists {
+        for (number, name) in names.iter().enumerate() {
+            let _ = writeln!(text, "{:8} {}", if number == 0 { heading } else { "" }, plain(name));
+        }
+    }
+    for (number, tool) in component.made_with.iter().enumerate() {
+        let heading = if number == 0 { "made by" } else { "" };
+        let _ = writeln!(text, "{heading:8} {} {} ({})", plain(&tool.name), plain(&tool.version), plain(&tool.role));
+    }
+    text
+}
+
+fn told(report: &Report) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        text.push_str(&line(finding));
+    }
+    if let (Some(plugin), Some(component)) = (&report.plugin, &report.component) {
+        let kind = plugin.kind.map_or("plugin", |kind| kind.as_str());
+        let _ = writeln!(
+            text,
+            "{kind} {} {}, {}, {} us for instance and call",
+            plugin.id,
+            plain(plugin.version.as_deref().unwrap_or_default()),
+            memory(component.bytes),
+            report.p50_micros.unwrap_or_default()
+        );
+        if let Some(abilities) = &report.abilities {
+            let _ = writeln!(text, "it says: {abilities}");
+        }
+        if let Some(limits) = plugin.limits {
+            let _ = writeln!(text, "limits: {} MiB, {} ms a call", limits.memory_mb, limits.deadline_ms);
+        }
+        for (what, names) in
+            [("executables", &plugin.grants.executables), ("env", &plugin.grants.env), ("files", &plugin.grants.files)]
+        {
+            if !names.is_empty() {
+                let _ = writeln!(text, "asks for {what}: {}", names.join(", "));
+            }
+        }
+    }
+    text.push_str(if report.loads { "a relay would load it" } else { "a relay would reject it" });
+    text
+}
+
+fn line(finding: &Finding) -> String {
+    let level = match finding.level {
+        Level::Error => "error",
+        Level::Warning => "warning",
+    };
+    let next = finding.next.as_ref().map_or_else(String::new, |next| format!("\n    next: {next}"));
+    format!("{level}: {}: {}{next}\n", finding.stage.as_str(), plain(&finding.problem))
+}

@@ -1,0 +1,154 @@
+//! `agent-relay plugin new`: a project that builds at once.
+
+mod languages;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use agent_relay::plugins::PluginKind;
+use agent_relay::plugins::workbench::check_id;
+use serde_json::json;
+
+use super::super::{Failure, print};
+use super::print_json;
+use languages::{File, Language};
+
+/// Begin a plugin: a folder with source, manifest, interface and tests, that builds at once.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct New {
+    /// The plugin's id, which is also the name of its folder; a path before it says where
+    #[arg(value_name = "NAME")]
+    path: PathBuf,
+    /// What it does: policies decide whether something may happen, providers plan how it is started
+    #[arg(long, value_parser = ["policy", "provider"])]
+    kind: String,
+    /// The language it is written in
+    #[arg(long, value_enum)]
+    lang: Language,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The interface, as this relay speaks it.
+const WIT: [(&str, &str); 5] = [
+    ("wit/host.wit", include_str!("../../../wit/host.wit")),
+    ("wit/policy.wit", include_str!("../../../wit/policy.wit")),
+    ("wit/provider.wit", include_str!("../../../wit/provider.wit")),
+    ("wit/types.wit", include_str!("../../../wit/types.wit")),
+    ("wit/worlds.wit", include_str!("../../../wit/worlds.wit")),
+];
+
+const POLICY_CASES: [(&str, &str); 2] = [
+    ("tests/allows-guarded.json", r#"{"control": {"spawn": {"approvalMode": "guarded"}}, "expect": "allow"}"#),
+    (
+        "tests/denies-open.json",
+        r#"{"control": {"spawn": {"approvalMode": "open"}}, "expect": {"deny": {"code": "open_mode"}}}"#,
+    ),
+];
+
+const PROVIDER_CASES: [(&str, &str); 2] = [
+    (
+        "tests/plans-guarded.json",
+        r#"{"request": {"prompt": "Say hello."}, "site": {"cwd": "/work/a"},
+ "expect": {"plan": {"program": "PLUGIN_ID", "args": [], "cwd": "/work/a", "prompt": "typed"}}}"#,
+    ),
+    (
+        "tests/refuses-open.json",
+        r#"{"request": {"approvalMode": "open"}, "expect": {"error": "approval mode open is not supported"}}"#,
+    ),
+];
+
+pub(super) fn run(args: &New) -> Result<ExitCode, Failure> {
+    let kind = if args.kind == "policy" { PluginKind::Policy } else { PluginKind::Provider };
+    let id = args.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    check_id(&id).map_err(|problem| Failure::Usage(format!("{id:?} is no plugin id: it {problem}")))?;
+    if args.lang == Language::Rust && !id.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return Err(Failure::Usage(format!("{id:?} is no name of a crate: for Rust it must begin with a letter")));
+    }
+    if fs::read_dir(&args.path).is_ok_and(|mut entries| entries.next().is_some()) || args.path.is_file() {
+        return Err(Failure::Usage(format!("{} is there and not empty; choose another name", args.path.display())));
+    }
+    let files = files(&id, kind, args.lang);
+    for (name, text) in &files {
+        write(&args.path.join(name), text)?;
+    }
+    let folder = args.path.display();
+    if args.json {
+        let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
+        print_json(
+            &json!({"id": id, "kind": kind, "language": args.lang.as_str(), "folder": args.path, "files": names}),
+        )?;
+    } else {
+        let prepare = args.lang.prepare().map(|command| format!("  cd {folder} && {command}\n")).unwrap_or_default();
+        print(&format!(
+            "{folder} holds a {} in {}. Next:\n{prepare}  agent-relay plugin build {folder}\n  agent-relay plugin test {folder}",
+            kind.as_str(),
+            args.lang.as_str()
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every file of a project, by its path in it.
+fn files(id: &str, kind: PluginKind, language: Language) -> Vec<(String, String)> {
+    let cases = if kind == PluginKind::Policy { POLICY_CASES } else { PROVIDER_CASES };
+    let mut files: Vec<File> = language.files(kind);
+    files.extend(WIT);
+    files.extend(cases);
+    let mut files: Vec<(String, String)> =
+        files.into_iter().map(|(name, text)| (name.to_owned(), fill(text, id, kind))).collect();
+    for (_, text) in &mut files {
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    files.push(("plugin.toml".to_owned(), manifest(id, kind, language)));
+    files.push(("README.md".to_owned(), readme(id, kind, language, cases[0].0)));
+    files.push((".gitignore".to_owned(), "target\nnode_modules\n.venv\n__pycache__\n".to_owned()));
+    files.sort();
+    files
+}
+
+/// Puts the names of this project in. The SDK's own sources say where the interface lies from there.
+fn fill(text: &str, id: &str, kind: PluginKind) -> String {
+    text.replace("PLUGIN_ID", id)
+        .replace("force_link_WORLD", &format!("force_link_{}_plugin", kind.as_str()))
+        .replace("path: \"../../wit\"", "path: \"../wit\"")
+}
+
+fn manifest(id: &str, kind: PluginKind, language: Language) -> String {
+    let grants = match kind {
+        PluginKind::Policy => String::new(),
+        PluginKind::Provider => format!(
+            "\n[grants]\n# What a plan may run.\nexecutables = [\"{id}\"]\n# What a plan may set or pass on from the host, by name.\nenv = []\n"
+        ),
+    };
+    let (memory_mb, deadline_ms) = language.limits();
+    format!(
+        "id = \"{id}\"\nkind = \"{}\"\n{grants}\n# What one call may use.\n[limits]\nmemory_mb = {memory_mb}\ndeadline_ms = {deadline_ms}\n",
+        kind.as_str()
+    )
+}
+
+fn readme(id: &str, kind: PluginKind, language: Language, case: &str) -> String {
+    let replay = match kind {
+        PluginKind::Policy => {
+            "What it would have decided about everything that a running relay was asked so far:\n\n    agent-relay plugin replay .\n\n"
+        }
+        PluginKind::Provider => "",
+    };
+    include_str!("new/README.md.in")
+        .replace("PREPARE", &language.prepare().map_or_else(String::new, |command| format!("    {command}")))
+        .replace("tests/CASE.json", case)
+        .replace("REPLAY", replay)
+        .replace("KIND", kind.as_str())
+        .replace("PLUGIN_ID", id)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| fs::write(path, text))
+        .map_err(|error| Failure::Other(format!("failed to write {}: {error}", path.display())))
+}

@@ -1,0 +1,102 @@
+//! What a project of each language begins with.
+
+use agent_relay::plugins::PluginKind;
+
+/// A file of a project: its path, and its text with `PLUGIN_ID` for the id.
+pub(super) type File = (&'static str, &'static str);
+
+/// The languages a project can begin in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Language {
+    /// With the traits of the SDK, which is copied into the project
+    Rust,
+    /// On QuickJS, by componentize-qjs
+    Js,
+    /// By componentize-py
+    Python,
+    /// By clang or zig, without a C library
+    C,
+}
+
+/// The SDK, as the project gets it: `sdk/` is a crate of its own there, beside `wit/`.
+const SDK: [File; 9] = [
+    ("sdk/Cargo.toml", include_str!("rust/sdk.toml.in")),
+    ("sdk/src/lib.rs", include_str!("../../../../plugins/sdk/src/lib.rs")),
+    ("sdk/src/bindings.rs", include_str!("../../../../plugins/sdk/src/bindings.rs")),
+    ("sdk/src/memory.rs", include_str!("../../../../plugins/sdk/src/memory.rs")),
+    ("sdk/src/policy.rs", include_str!("../../../../plugins/sdk/src/policy.rs")),
+    ("sdk/src/provider.rs", include_str!("../../../../plugins/sdk/src/provider.rs")),
+    ("sdk/src/provider/environment.rs", include_str!("../../../../plugins/sdk/src/provider/environment.rs")),
+    ("sdk/src/provider/words.rs", include_str!("../../../../plugins/sdk/src/provider/words.rs")),
+    ("sdk/src/settings.rs", include_str!("../../../../plugins/sdk/src/settings.rs")),
+];
+
+impl Language {
+    /// The name on the command line.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Js => "js",
+            Self::Python => "python",
+            Self::C => "c",
+        }
+    }
+
+    /// What has to be run once in a new project.
+    pub(super) fn prepare(self) -> Option<&'static str> {
+        match self {
+            Self::Rust | Self::C => None,
+            Self::Js => Some("npm install"),
+            Self::Python => Some("python3 -m venv .venv && .venv/bin/pip install componentize-py==0.25.1"),
+        }
+    }
+
+    /// MiB and milliseconds of a call: an interpreter needs more of both.
+    pub(super) fn limits(self) -> (u32, u32) {
+        match self {
+            Self::Rust | Self::C => (16, 100),
+            Self::Js => (32, 250),
+            Self::Python => (64, 500),
+        }
+    }
+
+    /// The files of a project, beside those that every project has.
+    pub(super) fn files(self, kind: PluginKind) -> Vec<File> {
+        let policy = kind == PluginKind::Policy;
+        let pick = |one: &'static str, other: &'static str| if policy { one } else { other };
+        match self {
+            Self::Rust => {
+                let mut files = SDK.to_vec();
+                files.push(("Cargo.toml", include_str!("rust/Cargo.toml.in")));
+                files.push(("src/lib.rs", pick(include_str!("rust/policy.rs"), include_str!("rust/provider.rs"))));
+                files
+            }
+            Self::Js => vec![
+                ("package.json", include_str!("js/package.json.in")),
+                ("plugin.js", pick(include_str!("js/policy.js"), include_str!("js/provider.js"))),
+            ],
+            Self::Python => {
+                vec![("app.py", pick(include_str!("python/policy.py"), include_str!("python/provider.py")))]
+            }
+            Self::C => {
+                let bindings: [File; 2] = if policy {
+                    [
+                        ("bindings/policy_plugin.c", include_str!("c/policy_plugin.c")),
+                        ("bindings/policy_plugin.h", include_str!("c/policy_plugin.h")),
+                    ]
+                } else {
+                    [
+                        ("bindings/provider_plugin.c", include_str!("c/provider_plugin.c")),
+                        ("bindings/provider_plugin.h", include_str!("c/provider_plugin.h")),
+                    ]
+                };
+                let mut files = bindings.to_vec();
+                files.push(("plugin.c", pick(include_str!("c/policy.c"), include_str!("c/provider.c"))));
+                files.push(("libc/libc.c", include_str!("c/libc.c")));
+                files.push(("libc/stdlib.h", include_str!("c/stdlib.h")));
+                files.push(("libc/string.h", include_str!("c/string.h")));
+                files
+            }
+        }
+    }
+}

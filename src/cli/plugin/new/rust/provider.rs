@@ -1,0 +1,41 @@
+//! PLUGIN_ID: starts the program of that name.
+
+use agent_relay_plugin::provider::{
+    Abilities, LaunchPlan, LaunchSite, PlanError, PromptDelivery, Provider, Readiness, SpawnRequest,
+};
+use agent_relay_plugin::{ApprovalMode, NoSettings};
+
+struct Plugin;
+
+impl Provider for Plugin {
+    type Settings = NoSettings;
+
+    fn abilities(_: &NoSettings) -> Abilities {
+        Abilities {
+            executables: vec!["PLUGIN_ID".to_owned()],
+            approval_modes: vec![ApprovalMode::Guarded],
+            takes_prompt: true,
+        }
+    }
+
+    fn plan(_: &NoSettings, request: &SpawnRequest, site: &LaunchSite) -> Result<LaunchPlan, PlanError> {
+        if request.approval_mode != ApprovalMode::Guarded {
+            return Err(PlanError::UnsupportedApprovalMode(request.approval_mode));
+        }
+        Ok(LaunchPlan {
+            program: "PLUGIN_ID".to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: site.cwd.clone(),
+            files: Vec::new(),
+            prompt: match &request.prompt {
+                Some(_) => PromptDelivery::Typed,
+                None => PromptDelivery::InArguments,
+            },
+            ready: Readiness { screen_texts: Vec::new(), settle_ms: 1_000 },
+            extensions: Vec::new(),
+        })
+    }
+}
+
+agent_relay_plugin::export_provider!(Plugin);

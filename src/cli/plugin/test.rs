@@ -1,0 +1,129 @@
+//! `agent-relay plugin test`: every case of a plugin, in the real host.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use agent_relay::config::Environment;
+use agent_relay::plugins::workbench::{Called, Case, Difference, Loaded, Project, Workbench, differences};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::super::{Failure, print};
+use super::{BenchArgs, code, cost, diff, load, print_json, read_case, wait};
+
+/// Put every case in tests/*.json to the plugin, under the real limits; 1 if one comes out otherwise.
+///
+/// A case is a question and the answer it should have, such as
+/// `{"control": {"spawn": {"cwd": {"given": "/etc"}}}, "expect": {"deny": {"code": "outside"}}}`.
+/// What a question leaves out is taken from a sample; of the answer only what is written is compared.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Test {
+    #[command(flatten)]
+    plugin: BenchArgs,
+}
+
+/// Cases of one plugin.
+const CASES_MAX: usize = 10_000;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tested {
+    case: String,
+    passed: bool,
+    /// Why it could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    differences: Vec<Difference>,
+    #[serde(flatten)]
+    called: Option<Called>,
+}
+
+pub(super) fn run(args: &Test, env: &Environment) -> Result<ExitCode, Failure> {
+    let project = args.plugin.project()?;
+    let cases = cases(project.folder())?;
+    let workbench = args.plugin.workbench(env)?;
+    let tested = wait(ask_all(&workbench, &project, &cases))??;
+    let failed = tested.iter().filter(|tested| !tested.passed).count();
+    let passed = tested.len() - failed;
+    if args.plugin.json {
+        print_json(&json!({"cases": tested, "passed": passed, "failed": failed}))?;
+    } else {
+        let lines: String = tested.iter().map(line).collect();
+        print(&format!("{lines}{} cases: {passed} passed, {failed} failed", tested.len()))?;
+    }
+    Ok(code(failed == 0))
+}
+
+/// The cases in `tests/` of a folder, by name.
+pub(super) fn cases(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let tests = folder.join("tests");
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(&tests)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    cases.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    cases.sort();
+    match cases.len() {
+        0 => Err(Failure::Other(format!(
+            "no case in {}: write one, such as {}",
+            tests.display(),
+            r#"{"control": {"spawn": {}}, "expect": "allow"}"#
+        ))),
+        count if count > CASES_MAX => {
+            Err(Failure::Other(format!("{count} cases in {} are more than {CASES_MAX}", tests.display())))
+        }
+        _ => Ok(cases),
+    }
+}
+
+async fn ask_all(workbench: &Workbench, project: &Project, cases: &[PathBuf]) -> Result<Vec<Tested>, Failure> {
+    let plain = load(workbench, project, &Map::new()).await?;
+    // Cases with the same settings share one load.
+    let mut others: BTreeMap<String, Result<Loaded, String>> = BTreeMap::new();
+    let mut tested = Vec::with_capacity(cases.len());
+    for path in cases {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let case = read_case(path).and_then(|text| Case::parse(plain.kind(), plain.grants(), &text));
+        let (case, expect) = match case.map(|mut case| (case.expect.take(), case)) {
+            Ok((Some(expect), case)) => (case, expect),
+            Ok((None, _)) => {
+                tested.push(unasked(name, "expect: is missing".into()));
+                continue;
+            }
+            Err(problem) => {
+                tested.push(unasked(name, problem));
+                continue;
+            }
+        };
+        let loaded = if case.settings.is_empty() {
+            Ok(&plain)
+        } else {
+            let key = Value::Object(case.settings.clone()).to_string();
+            if !others.contains_key(&key) {
+                let loaded = workbench.load(project, &case.settings).await;
+                others.insert(key.clone(), loaded.map_err(|rejection| rejection.reason));
+            }
+            others[&key].as_ref()
+        };
+        let called = match loaded {
+            Ok(loaded) => loaded.call(&case.question).await,
+            // That settings are refused is an answer, which a case may expect.
+            Err(reason) => Called { answer: json!({"error": reason}), asked: false, micros: 0, peak_bytes: 0 },
+        };
+        let differences = differences(&expect, &called.answer);
+        let passed = differences.is_empty();
+        tested.push(Tested { case: name, passed, problem: None, differences, called: Some(called) });
+    }
+    Ok(tested)
+}
+
+fn unasked(case: String, problem: String) -> Tested {
+    Tested { case, passed: false, problem: Some(problem), differences: Vec::new(), called: None }
+}
+
+fn line(tested: &Tested) -> String {
+    let cost = tested.called.as_ref().map(cost).unwrap_or_default();
+    let word = if tested.passed { "ok  " } else { "FAIL" };
+    let problem = tested.problem.as_ref().map(|problem| format!("    {problem}\n")).unwrap_or_default();
+    format!("{word}  {}  {cost}\n{problem}{}", tested.case, diff(&tested.differences))
+}
