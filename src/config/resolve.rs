@@ -230,6 +230,8 @@ pub(super) fn plugins(
         for (name, typed, max) in [
             ("memory_mb", plugin.limits.memory_mb, plugins::MEMORY_MB_MAX),
             ("deadline_ms", plugin.limits.deadline_ms, plugins::DEADLINE_MS_MAX),
+            ("log_lines", plugin.limits.log_lines, plugins::LOG_LINES_MAX),
+            ("calls", plugin.limits.calls, plugins::CALLS_MAX),
         ] {
             let key = format!("{key}.limits.{name}");
             file.number(&key, typed.map(i64::from), 1, 1..=max)?;

@@ -19,7 +19,7 @@ use super::limits::{INSTANCES_MAX, MEMORIES_MAX, MEMORY_MB_MAX, TABLE_ELEMENTS_M
 
 /// Calls of all plugins that may run at once. Each needs a stack and memory; more would only wait
 /// for a processor.
-pub(super) const CALLS_MAX: usize = 64;
+pub(super) const CALLS_MAX: usize = super::limits::CALLS_MAX as usize;
 
 /// How often a running guest is interrupted to see whether its time is up, and to let other tasks
 /// of the same thread run.

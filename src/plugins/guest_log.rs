@@ -4,8 +4,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 
-/// Lines a call may write.
-pub(super) const LINES_MAX: u32 = 64;
 /// Bytes a line may have; the rest of it is cut off.
 pub(super) const LINE_BYTES_MAX: usize = 2 * 1024;
 
@@ -24,16 +22,18 @@ pub(super) enum Level {
 pub(super) struct GuestLog {
     plugin: Arc<str>,
     lines: Arc<AtomicU32>,
+    /// Lines the call may write.
+    lines_max: u32,
 }
 
 impl GuestLog {
-    pub(super) fn new(plugin: Arc<str>) -> Self {
-        Self { plugin, lines: Arc::new(AtomicU32::new(0)) }
+    pub(super) fn new(plugin: Arc<str>, lines_max: u32) -> Self {
+        Self { plugin, lines: Arc::new(AtomicU32::new(0)), lines_max }
     }
 
     /// Writes one line, or drops it when the call has used up its allowance.
     pub(super) fn line(&self, level: Level, text: &str) {
-        if self.lines.fetch_add(1, Ordering::Relaxed) >= LINES_MAX {
+        if self.lines.fetch_add(1, Ordering::Relaxed) >= self.lines_max {
             return;
         }
         let (plugin, text) = (&*self.plugin, clean(text));
@@ -48,7 +48,7 @@ impl GuestLog {
 
     /// Lines that were dropped so far.
     pub(super) fn dropped(&self) -> u32 {
-        self.lines.load(Ordering::Relaxed).saturating_sub(LINES_MAX)
+        self.lines.load(Ordering::Relaxed).saturating_sub(self.lines_max)
     }
 }
 
@@ -108,8 +108,8 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_allowance_are_counted() {
-        let log = GuestLog::new("noisy".into());
-        for _ in 0..LINES_MAX + 5 {
+        let log = GuestLog::new("noisy".into(), 10);
+        for _ in 0..15 {
             log.line(Level::Trace, "hello");
         }
         assert_eq!(log.dropped(), 5);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn output_is_cut_into_lines() {
-        let log = GuestLog::new("printer".into());
+        let log = GuestLog::new("printer".into(), 10);
         let writer = LineWriter::new(log.clone(), Level::Trace);
         writer.write(b"one\ntwo\nthr");
         writer.write(b"ee");

@@ -34,7 +34,7 @@ struct Wasi {
 
 impl Host {
     pub(super) fn new(plugin: Arc<str>, settings: Arc<str>, limits: Limits, wasi: bool) -> Self {
-        let log = GuestLog::new(plugin);
+        let log = GuestLog::new(plugin, limits.log_lines);
         Self {
             settings,
             memory: Memory::new(limits),

@@ -9,6 +9,11 @@ pub const MEMORY_MB_MAX: u32 = 512;
 /// The longest a manifest or the operator may let a call take, in milliseconds.
 pub const DEADLINE_MS_MAX: u32 = 10_000;
 
+/// The most lines a manifest or the operator may let a call write to the log.
+pub const LOG_LINES_MAX: u32 = 1_000;
+/// The most calls of one plugin at once: all that the relay runs of all plugins.
+pub const CALLS_MAX: u32 = 64;
+
 /// What one call may use. A call includes making the fresh instance it runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -17,13 +22,17 @@ pub struct Limits {
     pub memory_mb: u32,
     /// Time, in milliseconds: 1 to [`DEADLINE_MS_MAX`].
     pub deadline_ms: u32,
+    /// Lines in the relay's log: 1 to [`LOG_LINES_MAX`].
+    pub log_lines: u32,
+    /// Calls of the plugin at once, so that one cannot take the room of all: 1 to [`CALLS_MAX`].
+    pub calls: u32,
 }
 
 impl Default for Limits {
     /// 64 MiB hold an interpreter (Python needs 12), 100 ms are a thousand times what a compiled
     /// policy takes.
     fn default() -> Self {
-        Self { memory_mb: 64, deadline_ms: 100 }
+        Self { memory_mb: 64, deadline_ms: 100, log_lines: 64, calls: 16 }
     }
 }
 
@@ -102,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_on_all_memories_together() {
-        let mut memory = Memory::new(Limits { memory_mb: 2, deadline_ms: 1 });
+        let mut memory = Memory::new(Limits { memory_mb: 2, ..Limits::default() });
         let mib = 1 << 20;
         assert!(memory.memory_growing(0, mib, None).expect("no trap"));
         assert!(memory.memory_growing(0, mib, None).expect("no trap"));

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::domain::control::PolicyMode;
 
-use super::limits::{DEADLINE_MS_MAX, Limits, MEMORY_MB_MAX};
+use super::limits::{CALLS_MAX, DEADLINE_MS_MAX, LOG_LINES_MAX, Limits, MEMORY_MB_MAX};
 use super::plan_check;
 
 /// Names in each list of grants.
@@ -86,6 +86,10 @@ pub struct LimitsWanted {
     pub memory_mb: Option<u32>,
     /// 1 to [`DEADLINE_MS_MAX`].
     pub deadline_ms: Option<u32>,
+    /// 1 to [`LOG_LINES_MAX`].
+    pub log_lines: Option<u32>,
+    /// 1 to [`CALLS_MAX`].
+    pub calls: Option<u32>,
 }
 
 /// The manifest as it is written.
@@ -181,6 +185,8 @@ impl Manifest {
             limits: Limits {
                 memory_mb: pick(config.limits.memory_mb, self.limits.memory_mb, defaults.memory_mb),
                 deadline_ms: pick(config.limits.deadline_ms, self.limits.deadline_ms, defaults.deadline_ms),
+                log_lines: pick(config.limits.log_lines, self.limits.log_lines, defaults.log_lines),
+                calls: pick(config.limits.calls, self.limits.calls, defaults.calls),
             },
             settings: settings_json(&self.settings, &config.settings)?,
         })
@@ -210,7 +216,9 @@ fn check_limits(limits: LimitsWanted) -> Result<(), String> {
         _ => Ok(()),
     };
     check("memory_mb", limits.memory_mb, MEMORY_MB_MAX)?;
-    check("deadline_ms", limits.deadline_ms, DEADLINE_MS_MAX)
+    check("deadline_ms", limits.deadline_ms, DEADLINE_MS_MAX)?;
+    check("log_lines", limits.log_lines, LOG_LINES_MAX)?;
+    check("calls", limits.calls, CALLS_MAX)
 }
 
 fn check_grants(grants: &Grants) -> Result<(), String> {
@@ -326,7 +334,7 @@ mod tests {
             ("id = 'p'\nkind = 'policy'\ngrant = 1", "unknown field `grant`, expected one of"),
             (
                 "id = 'p'\nkind = 'policy'\n[limits]\nmemory = 1",
-                "unknown field `memory`, expected `memory_mb` or `deadline_ms`",
+                "unknown field `memory`, expected one of `memory_mb`, `deadline_ms`, `log_lines`, `calls`",
             ),
             ("id = 'p'\nkind = 'policy'\n[limits]\nmemory_mb = 0", "`memory_mb` must be 1 to 512, not 0"),
             ("id = 'P'\nkind = 'policy'", "`id`: must be 1 to 64 of a-z"),
@@ -351,6 +359,7 @@ mod tests {
             enabled = false
             [limits]
             deadline_ms = 250
+            calls = 2
             [grants]
             executables = ["/opt/bin/claude", "/bin/sh", "bash"]
             env = ["TERM", "HOME"]
@@ -361,7 +370,7 @@ mod tests {
         .expect("a good configuration");
         let terms = parse(PROVIDER).under(&config, Limits::default()).expect("good terms");
         assert!(!terms.enabled);
-        assert_eq!(terms.limits, Limits { memory_mb: 64, deadline_ms: 250 });
+        assert_eq!(terms.limits, Limits { deadline_ms: 250, calls: 2, ..Limits::default() });
         assert_eq!(terms.grants.executables, ["/opt/bin/claude"]);
         assert_eq!(terms.grants.env, ["TERM"]);
         assert_eq!(terms.grants.files, ["mcp.json"]);

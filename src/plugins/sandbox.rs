@@ -17,8 +17,6 @@ use super::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits};
 use super::quarantine::{Gate, Pauses};
 use crate::telemetry::metric;
 
-/// Calls of one plugin that may run at once, so that one cannot take the room of all.
-const CALLS_MAX: usize = 16;
 /// How long a call waits for room.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// A guest that waits inside the host is not interrupted by the epoch; this much after its
@@ -146,7 +144,7 @@ impl Sandbox {
             figures: Figures::new(),
             gate: Gate::new(pauses),
             peak: AtomicUsize::new(0),
-            slots: Semaphore::new(CALLS_MAX),
+            slots: Semaphore::new(limits.calls as usize),
             troubles,
         }
     }

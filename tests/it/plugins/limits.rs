@@ -131,3 +131,16 @@ async fn a_manifest_may_ask_for_less_memory() {
     let decision = decide(&plugins, "hog").await;
     assert_eq!(failure(&decision), "policy misbehave wanted more than 4 MiB of memory");
 }
+
+/// The manifest says how many calls at once, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_may_ask_for_one_call_at_once() {
+    let home = Home::new();
+    let manifest = policy("misbehave", "").replace("deadline_ms = 5000", "deadline_ms = 1500\ncalls = 1");
+    home.put("misbehave", &manifest, &guest("misbehave"));
+    let plugins = home.open().await;
+    let (one, other) = tokio::join!(decide(&plugins, "loop"), decide(&plugins, "loop"));
+    let mut codes: Vec<_> = [one, other].iter().filter_map(|decision| decision.verdicts[0].code.clone()).collect();
+    codes.sort();
+    assert_eq!(codes, ["deadline", "overloaded"]);
+}
