@@ -81,8 +81,14 @@ impl Language {
             Self::C => {
                 let bindings: [File; 2] = if policy {
                     [
-                        ("bindings/policy_plugin.c", include_str!("c/policy_plugin.c")),
-                        ("bindings/policy_plugin.h", include_str!("c/policy_plugin.h")),
+                        (
+                            "bindings/policy_plugin.c",
+                            include_str!("../../../../plugins/sdk-c/bindings/policy_plugin.c"),
+                        ),
+                        (
+                            "bindings/policy_plugin.h",
+                            include_str!("../../../../plugins/sdk-c/bindings/policy_plugin.h"),
+                        ),
                     ]
                 } else {
                     [
