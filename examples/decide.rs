@@ -70,10 +70,10 @@ fn question() -> (Control, Context) {
     let control = Control::Spawn(Spawn {
         provider: "claude".into(),
         approval_mode: ApprovalMode::Guarded,
-        cwd: path("/srv/work/project"),
+        cwd: path("/srv/code/project"),
         label: Some("measured".into()),
         prompt: Some("Say hello.".into()),
-        site: Site { orchestrator: None, hostname: "here".into(), base_dir: path("/srv/work") },
+        site: Site { orchestrator: None, hostname: "here".into(), base_dir: path("/srv/code") },
     });
     let context = Context {
         caller: CallerFacts {

@@ -17,11 +17,14 @@
 //!   verb is one transaction. Knows nothing of HTTP or plugins.
 //! - [`stream`]: replay, then live. The hub indexes open streams by what they listen to; a feed is one
 //!   reader's position.
-//! - [`plugins`]: WebAssembly components in fresh instances with limits, watched and replaced whole.
-//!   Knows nothing of the store. The contract is in `wit/`.
+//! - [`plugins`]: WebAssembly components in fresh instances with limits, watched and replaced whole, and
+//!   put back when they fail. What operators decide about them is kept in files of its own: it knows
+//!   nothing of the store. [`plugins::workbench`] runs the same code for authors, without a relay. The
+//!   contract is in `wit/`.
 //! - [`sessions`]: agent processes on this host. They outlive the relay.
 //! - [`relay`]: the state of every handler and job, and the operations that touch several parts:
-//!   [`relay::control`] decides and records, [`relay::spawn`] starts and ends.
+//!   [`relay::control`] decides and records, [`relay::spawn`] starts and watches, `ending` ends and
+//!   restarts, one request at a time for each agent.
 //! - [`jobs`]: what time does, what a crash left, and telling about plugins.
 //! - [`http`]: every route, the edge in front of them, and the connections. The only place that knows
 //!   status codes.

@@ -74,6 +74,11 @@ impl ControlKind {
             Self::Shutdown => "shutdown",
         }
     }
+
+    /// The kind of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Spawn, Self::Restart, Self::Shutdown].into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// Where a process would start.

@@ -125,14 +125,13 @@ pub(super) async fn evaluate_control(
     let fields = Fields::of(body);
     let kind = text::required("kind", fields.string("kind")?, text::WORD_MAX)?;
     let target = text::optional("target", fields.string("target")?, text::ID_MAX)?;
-    let control = match kind.as_str() {
-        "spawn" => {
+    let control = match ControlKind::parse(&kind) {
+        Some(ControlKind::Spawn) => {
             fields.only(&["kind", "target", "action", "provider", "approvalMode", "cwd", "label", "prompt"])?;
             spawn_control(&relay, &fields, target).await?
         }
-        "restart" => target_control(&relay, ControlKind::Restart, &fields, target).await?,
-        "shutdown" => target_control(&relay, ControlKind::Shutdown, &fields, target).await?,
-        _ => return Err(ApiError::invalid("kind must be one of: spawn, restart, shutdown")),
+        Some(kind) => target_control(&relay, kind, &fields, target).await?,
+        None => return Err(ApiError::invalid("kind must be one of: spawn, restart, shutdown")),
     };
     let decision = relay.ask_policies(&who, control).await?;
     let (outcome, reason) = match &decision.outcome {

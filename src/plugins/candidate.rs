@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::bindings::{self, provider};
+use super::bindings::{self, provider, provider_wit};
 use super::cache::Cache;
 use super::engine::{Compiled, Engine};
 use super::grants::Asks;
 use super::guest_log::clean;
+use super::host::Host;
 use super::limits::Limits;
 use super::manifest::{Manifest, PluginConfig, PluginKind, Terms, check_version};
 use super::plan_check::check_executable;
@@ -21,7 +21,7 @@ use super::policy::Policy;
 use super::provider::Provider;
 use super::quarantine::Pauses;
 use super::sandbox::{CallError, Sandbox, Trouble};
-use super::track::{PolicyTrack, Question};
+use super::track::{Description, PolicyTrack, Question};
 use super::{policy as policies, provider as providers, samples, signed};
 
 /// Programs a provider may describe.
@@ -41,7 +41,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn fingerprint(&self) -> Fingerprint {
         Fingerprint {
-            wasm: super::hex(&Sha256::digest(&self.wasm)),
+            wasm: super::digest_of(&self.wasm),
             manifest: self.manifest.clone(),
             minisig: self.minisig.clone(),
         }
@@ -189,27 +189,19 @@ impl Workshop {
             compiled.wasi,
             (self.troubles.clone(), self.pauses),
         );
-        let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
         let linked = self.engine.link(compiled).map_err(|error| not_linked(&error))?;
-        let introduced = match kind {
+        match kind {
             PluginKind::Policy => {
                 let interface = self.interface(compiled, kind)?;
                 let track = PolicyTrack::new(linked, &interface).map_err(|error| not_linked(&error))?;
-                let ended = call.run(track.describe(&mut store)).await;
-                call.end(store, ended, |description| Ok((description.id, Vec::new())))
+                Ok((describe_policy(&track, &sandbox).await?.id, Vec::new()))
             }
             PluginKind::Provider => {
                 let pre = provider::ProviderPluginPre::new(linked).map_err(|error| not_linked(&error))?;
-                let ended = call
-                    .run(async {
-                        let guest = pre.instantiate_async(&mut store).await?;
-                        guest.agent_relay_plugin_provider().call_describe(&mut store).await
-                    })
-                    .await;
-                call.end(store, ended, |description| Ok((description.id, description.executables)))
+                let description = describe_provider(&pre, &sandbox).await?;
+                Ok((description.id, description.executables))
             }
-        };
-        introduced.map_err(in_stage(Stage::Describe))
+        }
     }
 
     /// The exported interface that makes it a plugin of this kind.
@@ -239,9 +231,7 @@ impl Workshop {
         let ended = call.run(track.instantiate(&mut store)).await;
         call.end(store, ended, |_| Ok(())).map_err(in_stage(Stage::World))?;
 
-        let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
-        let ended = call.run(track.describe(&mut store)).await;
-        let description = call.end(store, ended, Ok).map_err(in_stage(Stage::Describe))?;
+        let description = describe_policy(&track, sandbox).await?;
         check_description(&description.id, &description.version, terms)?;
 
         let (call, mut store) = sandbox.enter("check-settings").await.map_err(in_stage(Stage::Settings))?;
@@ -265,14 +255,7 @@ impl Workshop {
         let ended = call.run(pre.instantiate_async(&mut store)).await;
         call.end(store, ended, |_| Ok(())).map_err(in_stage(Stage::World))?;
 
-        let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
-        let ended = call
-            .run(async {
-                let guest = pre.instantiate_async(&mut store).await?;
-                guest.agent_relay_plugin_provider().call_describe(&mut store).await
-            })
-            .await;
-        let description = call.end(store, ended, Ok).map_err(in_stage(Stage::Describe))?;
+        let description = describe_provider(&pre, sandbox).await?;
         check_description(&description.id, &description.version, terms)?;
         check_executables(&description.executables)?;
 
@@ -292,6 +275,26 @@ impl Workshop {
         };
         Ok((description.version, Guest::Provider(provider)))
     }
+}
+
+async fn describe_policy(track: &PolicyTrack, sandbox: &Sandbox) -> Result<Description, Rejection> {
+    let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
+    let ended = call.run(track.describe(&mut store)).await;
+    call.end(store, ended, Ok).map_err(in_stage(Stage::Describe))
+}
+
+async fn describe_provider(
+    pre: &provider::ProviderPluginPre<Host>,
+    sandbox: &Sandbox,
+) -> Result<provider_wit::Description, Rejection> {
+    let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
+    let ended = call
+        .run(async {
+            let guest = pre.instantiate_async(&mut store).await?;
+            guest.agent_relay_plugin_provider().call_describe(&mut store).await
+        })
+        .await;
+    call.end(store, ended, Ok).map_err(in_stage(Stage::Describe))
 }
 
 /// Asks something harmless. A policy may answer as it likes; a provider must make an acceptable

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::generations::{Generations, digest_of};
+use super::generations::Generations;
 use super::grants::Asks;
 use super::manifest::check_id;
 use super::plugin::Fingerprint;
 use super::private;
 use super::signed::MINISIG_BYTES_MAX;
+use super::{blocking, digest_of};
 
 /// Plugins that are remembered; the longest unheard of go first.
 const PLUGINS_MAX: usize = 512;
@@ -301,10 +302,6 @@ fn read(path: &Path) -> Result<BTreeMap<String, Choice>, String> {
         check_id(id).and_then(|()| choice.check()).map_err(|problem| format!("{id:?}: {problem}"))?;
     }
     Ok(file.plugins)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 #[cfg(test)]

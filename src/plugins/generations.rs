@@ -5,10 +5,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::folder::{MANIFEST_BYTES_MAX, WASM_BYTES_MAX};
-use super::private;
+use super::{digest_of, private};
 
 /// A private directory of files named by what is in them.
 #[derive(Clone)]
@@ -53,11 +51,6 @@ impl Generations {
         }
         Ok(())
     }
-}
-
-/// SHA-256 in hexadecimal.
-pub(super) fn digest_of(bytes: &[u8]) -> String {
-    super::hex(&Sha256::digest(bytes))
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -3,8 +3,6 @@
 
 use std::path::{Component, Path};
 
-use sha2::{Digest, Sha256};
-
 use crate::domain::plan::{EnvValue, LaunchSite, Plan, PromptDelivery, SETTLE_MS_MAX};
 
 use super::manifest::Grants;
@@ -215,7 +213,7 @@ fn files(plan: &Plan, grants: &Grants) -> Result<(), String> {
 
 fn hash(plan: &Plan) -> String {
     let json = serde_json::to_vec(plan).expect("a plan has only strings, lists and numbers");
-    super::hex(&Sha256::digest(json))
+    super::digest_of(&json)
 }
 
 /// A program is a plain name or an absolute path without detours.

@@ -25,7 +25,7 @@ use super::folder::{self, Signature};
 use super::manifest::Terms;
 use super::plugin::{Fingerprint, Origin, Plugin, PluginState, PluginStatus, Rejection, Stage};
 use super::set::{Missing, PluginSet};
-use super::{ChangeKind, Embedded, PluginChange};
+use super::{ChangeKind, Embedded, PluginChange, blocking};
 
 /// A folder that disappears may be coming back: editors and copies replace by deleting and
 /// creating.
@@ -478,8 +478,4 @@ fn count(kind: ChangeKind, stage: &'static str) {
 fn id_of(manifest: &str) -> String {
     let table: toml::Table = manifest.parse().unwrap_or_default();
     table.get("id").and_then(toml::Value::as_str).unwrap_or("built-in").to_owned()
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

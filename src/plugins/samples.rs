@@ -16,7 +16,7 @@ pub(super) fn controls(kinds: &[ControlKind]) -> Vec<Control> {
             ControlKind::Spawn => Control::Spawn(Spawn {
                 provider: "claude".into(),
                 approval_mode: ApprovalMode::Guarded,
-                cwd: path("/srv/work/project"),
+                cwd: path("/srv/code/project"),
                 label: None,
                 prompt: None,
                 site: place(),
@@ -56,7 +56,7 @@ pub(super) fn request(approval_mode: ApprovalMode, prompt: bool) -> SpawnRequest
 /// a plan which passes one on is acceptable.
 pub(super) fn site(grants: &Grants) -> LaunchSite {
     LaunchSite {
-        cwd: "/srv/work/project".into(),
+        cwd: "/srv/code/project".into(),
         home: "/home/probe".into(),
         hostname: "probe".into(),
         session_dir: "/srv/sessions/probe".into(),
@@ -69,7 +69,7 @@ pub(super) fn site(grants: &Grants) -> LaunchSite {
 }
 
 fn place() -> Site {
-    Site { orchestrator: None, hostname: "probe".into(), base_dir: path("/srv/work") }
+    Site { orchestrator: None, hostname: "probe".into(), base_dir: path("/srv/code") }
 }
 
 fn path(path: &str) -> PathFacts {

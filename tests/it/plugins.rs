@@ -138,7 +138,7 @@ fn spawn(label: &str) -> Control {
     Control::Spawn(Spawn {
         provider: "claude".into(),
         approval_mode: ApprovalMode::Guarded,
-        cwd: facts("/base/work"),
+        cwd: facts("/base/code"),
         label: Some(label.into()),
         prompt: None,
         site: Site { orchestrator: Some("far".into()), hostname: "far".into(), base_dir: facts("/base") },
@@ -161,6 +161,13 @@ fn context() -> Context {
 
 async fn decide(plugins: &Plugins, label: &str) -> Decision {
     plugins.current().decide(spawn(label), &context()).await
+}
+
+/// Has the policy under test fail as often as is too often.
+async fn fail_too_often(plugins: &Plugins) {
+    for _ in 0..5 {
+        failure(&decide(plugins, "trap").await);
+    }
 }
 
 /// What a failed decision says.

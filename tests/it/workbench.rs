@@ -148,7 +148,7 @@ fn one_call_answers_with_its_time_and_memory() {
     let folder = shipped(&home, "codex");
     let said = plugin_with(home.path(), &["run", &folder, "--json"], r#"{"request": {"prompt": "hi"}}"#);
     let plan = &said.exits(0).json()["answer"]["plan"];
-    assert_eq!((&plan["program"], &plan["cwd"]), (&json!("codex"), &json!("/srv/work/project")));
+    assert_eq!((&plan["program"], &plan["cwd"]), (&json!("codex"), &json!("/srv/code/project")));
     let settings = r#"{"model": "gpt-9"}"#;
     let said = plugin_with(home.path(), &["run", &folder, "--json", "--settings", settings], "{}");
     assert!(said.exits(0).json()["answer"]["plan"]["args"].to_string().contains("gpt-9"), "{}", said.out);

@@ -119,7 +119,7 @@ mod tests {
 
     fn site() -> LaunchSite {
         LaunchSite {
-            cwd: "/work/project".to_owned(),
+            cwd: "/code/project".to_owned(),
             home: "/home/me".to_owned(),
             hostname: "here".to_owned(),
             session_dir: "/data/sessions/a 1".to_owned(),
@@ -231,7 +231,7 @@ mod tests {
         };
         let plan = plan(&settings, &request(ApprovalMode::Guarded), &site());
         assert_eq!(plan.program, "/opt/claude");
-        assert_eq!(plan.cwd, "/work/project");
+        assert_eq!(plan.cwd, "/code/project");
         assert_eq!(plan.args[..2], ["--effort", "high"]);
         assert!(plan.args.contains(&"--model=opus".to_owned()));
         let names: Vec<&str> = plan.env.iter().map(|variable| variable.name.as_str()).collect();

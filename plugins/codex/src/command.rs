@@ -107,7 +107,7 @@ mod tests {
 
     fn site() -> LaunchSite {
         LaunchSite {
-            cwd: "/work/my \"project\"".to_owned(),
+            cwd: "/code/my \"project\"".to_owned(),
             home: "/home/me".to_owned(),
             hostname: "here".to_owned(),
             session_dir: "/data/sessions/a1".to_owned(),
@@ -191,7 +191,7 @@ mod tests {
         let args = arguments(&settings, ApprovalMode::Guarded, &site());
         assert_eq!(args[..2], ["--search", "--no-daemon"]);
         assert!(args.contains(&"--model=m".to_owned()));
-        let trusted = r#"projects={"/work/my \"project\""={trust_level="trusted"}}"#.to_owned();
+        let trusted = r#"projects={"/code/my \"project\""={trust_level="trusted"}}"#.to_owned();
         assert!(args.contains(&trusted), "{args:?}");
 
         let plan = plan(&settings, &request(ApprovalMode::Guarded), &site()).expect("a plan");

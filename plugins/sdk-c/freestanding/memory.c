@@ -67,6 +67,14 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size) {
     return to;
 }
 
+void *memset(void *to, int byte, size_t size) {
+    unsigned char *target = to;
+    while (size--) {
+        *target++ = (unsigned char)byte;
+    }
+    return to;
+}
+
 int memcmp(const void *left, const void *right, size_t size) {
     const unsigned char *a = left, *b = right;
     for (; size; size--, a++, b++) {

@@ -51,8 +51,8 @@ const POLICY_CASES: [(&str, &str); 2] = [
 const PROVIDER_CASES: [(&str, &str); 2] = [
     (
         "tests/plans-guarded.json",
-        r#"{"request": {"prompt": "Say hello."}, "site": {"cwd": "/work/a"},
- "expect": {"plan": {"program": "PLUGIN_ID", "args": [], "cwd": "/work/a", "prompt": "typed"}}}"#,
+        r#"{"request": {"prompt": "Say hello."}, "site": {"cwd": "/code/a"},
+ "expect": {"plan": {"program": "PLUGIN_ID", "args": [], "cwd": "/code/a", "prompt": "typed"}}}"#,
     ),
     (
         "tests/refuses-open.json",

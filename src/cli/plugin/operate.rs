@@ -35,7 +35,7 @@ pub(in crate::cli) struct Allow {
 /// Ask the policies of a running relay about a control. Nothing is done; 1 if it would be refused.
 ///
 /// The control is a JSON object on standard input, such as `{"kind": "spawn", "provider": "claude",
-/// "cwd": "/work/a"}`, or said by flags.
+/// "cwd": "/code/a"}`, or said by flags.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Evaluate {
     /// `spawn`, `restart` or `shutdown`

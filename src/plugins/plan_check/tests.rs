@@ -15,7 +15,7 @@ fn grants() -> Grants {
 
 fn site() -> LaunchSite {
     LaunchSite {
-        cwd: "/srv/work".into(),
+        cwd: "/srv/code".into(),
         home: "/home/me".into(),
         hostname: "here".into(),
         session_dir: "/run/session".into(),
@@ -35,7 +35,7 @@ fn good() -> Plan {
             EnvVar { name: "TERM".into(), value: EnvValue::Literal("xterm".into()) },
             EnvVar { name: "API_KEY".into(), value: EnvValue::FromHost("API_KEY".into()) },
         ],
-        cwd: "/srv/work".into(),
+        cwd: "/srv/code".into(),
         files: vec![
             SessionFile { name: "mcp.json".into(), contents: "{}".into() },
             SessionFile { name: "prompt.txt".into(), contents: "x".repeat(STRING_BYTES_MAX + 1) },
@@ -110,7 +110,7 @@ fn the_program_must_be_described_and_granted() {
 
 #[test]
 fn the_directory_is_the_approved_one_to_the_letter() {
-    for cwd in ["/srv/work/", "/srv", "/srv/work/../work", "", "/srv/work/sub"] {
+    for cwd in ["/srv/code/", "/srv", "/srv/code/../code", "", "/srv/code/sub"] {
         refused("cwd: ", |plan| plan.cwd = cwd.into());
     }
 }
@@ -180,7 +180,7 @@ fn texts() -> impl Strategy<Value = String> {
             "TERM",
             "API_KEY",
             "SECRET",
-            "/srv/work",
+            "/srv/code",
             "AGENT_RELAY_TOKEN",
             "LD_AUDIT",
             "sh"
@@ -234,7 +234,7 @@ proptest! {
         let Ok(checked) = verdict(plan) else { return Ok(()) };
         let plan = checked.plan();
         prop_assert!(["claude", "/opt/bin/claude"].contains(&plan.program.as_str()));
-        prop_assert_eq!(&plan.cwd, "/srv/work");
+        prop_assert_eq!(&plan.cwd, "/srv/code");
         for variable in &plan.env {
             prop_assert!(["TERM", "API_KEY"].contains(&variable.name.as_str()));
             if let EnvValue::FromHost(name) = &variable.value {

@@ -31,7 +31,7 @@ async fn narrowed(control: &Control, amendment: Amendment) -> Result<Spawn, Stri
 
 #[tokio::test]
 async fn a_mode_can_only_become_narrower() {
-    let control = spawn(facts("/work", None));
+    let control = spawn(facts("/code", None));
     let mode = |mode| Amendment { cwd: None, approval_mode: Some(mode) };
     let narrower = narrowed(&control, mode(ApprovalMode::ReadOnly)).await.expect("narrower");
     assert_eq!(narrower.approval_mode, ApprovalMode::ReadOnly);
@@ -42,11 +42,11 @@ async fn a_mode_can_only_become_narrower() {
 
 #[tokio::test]
 async fn on_another_host_components_decide() {
-    let control = spawn(facts("/work", None));
-    let narrower = narrowed(&control, cwd("/work/a/../b")).await.expect("inside");
-    assert_eq!(narrower.cwd.normalised, "/work/b");
+    let control = spawn(facts("/code", None));
+    let narrower = narrowed(&control, cwd("/code/a/../b")).await.expect("inside");
+    assert_eq!(narrower.cwd.normalised, "/code/b");
     assert_eq!(narrower.cwd.resolved, None);
-    for outside in ["/work-evil", "/work/../etc", "/"] {
+    for outside in ["/code-evil", "/code/../etc", "/"] {
         assert!(narrowed(&control, cwd(outside)).await.is_err(), "{outside}");
     }
 }
@@ -71,9 +71,9 @@ async fn on_this_host_symlinks_are_followed() {
 
 #[tokio::test]
 async fn only_a_spawn_has_something_to_amend() {
-    let Control::Spawn(Spawn { site, .. }) = spawn(facts("/work", None)) else { unreachable!("made above") };
+    let Control::Spawn(Spawn { site, .. }) = spawn(facts("/code", None)) else { unreachable!("made above") };
     let control = Control::Shutdown(ControlTarget::EveryAgentOf(site));
-    assert!(narrow(&control, cwd("/work")).await.is_err());
+    assert!(narrow(&control, cwd("/code")).await.is_err());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Cases: a question in JSON, as far as it matters, and the answer it should have.
 //!
 //! What a case leaves out is taken from a sample: the administrator, over loopback, has the relay's own
-//! host start `claude` in guarded mode in `/work/a`, below the base directory `/work`; a restart or
+//! host start `claude` in guarded mode in `/code/a`, below the base directory `/code`; a restart or
 //! shutdown is aimed at the agent `a1`, which runs there. Nothing else is running. Where a path says no
 //! `normalised`, it is made of `given`; where it says no `resolved`, it is the normalised path on the
 //! relay's own host, and not known on an orchestrator's.
@@ -99,7 +99,7 @@ fn control(given: Option<Value>) -> Result<Control, String> {
     let (Some((kind, mut body)), None) = (parts.next(), parts.next()) else { return Err(wrong()) };
     let sample = if kind == "spawn" {
         let local = is_local(&body["site"]);
-        let base = complete(&mut body["site"], "baseDir", "/", local).unwrap_or_else(|| "/work".into());
+        let base = complete(&mut body["site"], "baseDir", "/", local).unwrap_or_else(|| "/code".into());
         complete(&mut body, "cwd", &base, local);
         discard_null(&mut body, "site");
         spawn(local)
@@ -142,7 +142,7 @@ fn context(given: Option<Value>) -> Result<Context, String> {
     let mut given = given.unwrap_or_else(|| json!({}));
     if let Some(Value::Array(running)) = given.get_mut("running") {
         let one = json!({
-            "agentId": "a1", "provider": "claude", "cwd": "/work/a", "label": null, "approvalMode": "guarded",
+            "agentId": "a1", "provider": "claude", "cwd": "/code/a", "label": null, "approvalMode": "guarded",
             "orchestrator": null, "startedAtMs": 1_700_000_000_000_i64,
         });
         for agent in running {
@@ -155,7 +155,7 @@ fn context(given: Option<Value>) -> Result<Context, String> {
 
 fn spawn(local: bool) -> Value {
     json!({
-        "provider": "claude", "approvalMode": "guarded", "cwd": path("/work/a", local), "label": null, "prompt": null,
+        "provider": "claude", "approvalMode": "guarded", "cwd": path("/code/a", local), "label": null, "prompt": null,
         "site": site(local),
     })
 }
@@ -163,7 +163,7 @@ fn spawn(local: bool) -> Value {
 fn site(local: bool) -> Value {
     json!({
         "orchestrator": if local { Value::Null } else { "builder".into() }, "hostname": "host",
-        "baseDir": path("/work", local),
+        "baseDir": path("/code", local),
     })
 }
 

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
+use super::super::digest_of;
 use super::super::folder::{self, MANIFEST_BYTES_MAX, WASM_BYTES_MAX};
-use super::super::hex;
 use super::super::manifest::{self, Manifest, PluginKind};
 
 /// A component, and the manifest beside it where there is one.
@@ -48,7 +47,7 @@ impl Project {
             None
         };
         let wasm = bounded(&wasm, WASM_BYTES_MAX)?;
-        Ok(Self { folder, manifest, digest: hex(&Sha256::digest(&wasm)), wasm: wasm.into() })
+        Ok(Self { folder, manifest, digest: digest_of(&wasm), wasm: wasm.into() })
     }
 
     /// The folder it lies in.

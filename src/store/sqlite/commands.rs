@@ -83,20 +83,7 @@ impl Store {
 
     /// The first answer given under this key, if there was one.
     pub async fn earlier_answer(&self, idempotency: Idempotency) -> Result<Option<Answer>, StoreError> {
-        self.read(move |connection| {
-            let earlier: Option<(Vec<u8>, String)> = connection
-                .prepare_cached("SELECT fingerprint, answer FROM idempotency WHERE scope = ?1 AND key = ?2")?
-                .query_row([&idempotency.scope, &idempotency.key], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            match earlier {
-                None => Ok(None),
-                Some((fingerprint, _)) if fingerprint != idempotency.fingerprint => {
-                    Err(Refusal::KeyReused(idempotency.key).into())
-                }
-                Some((_, json)) => Ok(Some(Answer { json, replayed: true, created: false })),
-            }
-        })
-        .await
+        self.read(move |connection| tx::earlier_answer(connection, &idempotency)).await
     }
 
     /// Replaces the answer kept under a key by one that says more, and answers it.
@@ -301,11 +288,7 @@ fn from_row(row: &Row<'_>) -> Result<Command, rusqlite::Error> {
     let result: Option<String> = row.get(6)?;
     Ok(Command {
         id: row.get(0)?,
-        kind: match kind.as_str() {
-            "restart" => ControlKind::Restart,
-            "shutdown" => ControlKind::Shutdown,
-            _ => ControlKind::Spawn,
-        },
+        kind: ControlKind::parse(&kind).unwrap_or(ControlKind::Spawn),
         target: row.get(2)?,
         request: from_json(&request)?,
         decision: from_json::<Vec<VerdictRecord>>(&decision)?,

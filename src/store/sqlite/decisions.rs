@@ -32,11 +32,7 @@ impl Store {
                 page.push(RecordedDecision {
                     command_id: row.get(0)?,
                     at: row.get(1)?,
-                    kind: match kind.as_str() {
-                        "restart" => ControlKind::Restart,
-                        "shutdown" => ControlKind::Shutdown,
-                        _ => ControlKind::Spawn,
-                    },
+                    kind: ControlKind::parse(&kind).unwrap_or(ControlKind::Spawn),
                     target: row.get(3)?,
                     question: from_json(&question)?,
                     decision: from_json(&decision)?,

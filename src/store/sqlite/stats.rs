@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::StoreError;
-use super::Store;
+use super::{Store, events};
 
 /// How much there is of everything.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
@@ -50,8 +50,10 @@ impl Store {
                 claims: one("SELECT count(*) FROM messages WHERE claim_expires_at IS NOT NULL")?,
                 commands_open: one("SELECT count(*) FROM commands WHERE status IN ('pending', 'accepted', 'running')")?,
                 sessions: one("SELECT count(*) FROM sessions WHERE ended_at IS NULL")?,
-                events: one("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM messages
-                     WHERE id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'event_floor'), 0))")?,
+                events: one("SELECT count(*) FROM events")?
+                    + snapshot
+                        .prepare_cached("SELECT count(*) FROM messages WHERE id > ?1")?
+                        .query_row([events::range(&snapshot)?.floor], |row| row.get::<_, i64>(0))?,
                 database_bytes: one("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
             })
         })

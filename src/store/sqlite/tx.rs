@@ -99,15 +99,8 @@ impl<'a> Tx<'a> {
         work: impl FnOnce(&mut Self) -> Result<Answer, StoreError>,
     ) -> Result<Answer, StoreError> {
         let Some(idempotency) = idempotency else { return work(self) };
-        let earlier: Option<(Vec<u8>, String)> = self
-            .sql("SELECT fingerprint, answer FROM idempotency WHERE scope = ?1 AND key = ?2")?
-            .query_row([&idempotency.scope, &idempotency.key], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        if let Some((fingerprint, json)) = earlier {
-            if fingerprint != idempotency.fingerprint {
-                return Err(Refusal::KeyReused(idempotency.key.clone()).into());
-            }
-            return Ok(Answer { json, replayed: true, created: false });
+        if let Some(answer) = earlier_answer(self.connection, idempotency)? {
+            return Ok(answer);
         }
         let answer = work(self)?;
         self.sql("INSERT INTO idempotency (scope, key, fingerprint, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -119,6 +112,21 @@ impl<'a> Tx<'a> {
                 self.now
             ])?;
         Ok(answer)
+    }
+}
+
+/// The first answer given under this key, if there was one. Refuses the key for another request.
+pub(super) fn earlier_answer(connection: &Connection, idempotency: &Idempotency) -> Result<Option<Answer>, StoreError> {
+    let earlier: Option<(Vec<u8>, String)> = connection
+        .prepare_cached("SELECT fingerprint, answer FROM idempotency WHERE scope = ?1 AND key = ?2")?
+        .query_row([&idempotency.scope, &idempotency.key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match earlier {
+        None => Ok(None),
+        Some((fingerprint, _)) if fingerprint != idempotency.fingerprint => {
+            Err(Refusal::KeyReused(idempotency.key.clone()).into())
+        }
+        Some((_, json)) => Ok(Some(Answer { json, replayed: true, created: false })),
     }
 }
 

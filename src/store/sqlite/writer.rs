@@ -40,12 +40,10 @@ struct Shared {
     /// Held while committing.
     connection: Mutex<Committer>,
     open: AtomicBool,
-    /// How many jobs the last commit had. More than one: callers come together, so the thread
-    /// gathers more of them than a caller would.
-    last_batch: AtomicUsize,
     /// How many jobs the next commit can have if everybody comes back: those that were answered and
-    /// those that waited meanwhile. Without waiting for the former, the callers fall into two halves of
-    /// which each waits for the sync of the other.
+    /// those that waited meanwhile; 0 after a lone one. Callers that come together are gathered by the
+    /// thread. Without waiting for those just answered, they fall into two halves of which each waits for
+    /// the sync of the other.
     expected: AtomicUsize,
     /// How long the last commit took, in microseconds. A slow disk is waited for by the thread.
     last_commit_us: AtomicU64,
@@ -74,7 +72,6 @@ impl Writer {
             work: Condvar::new(),
             connection: Mutex::new(Committer { connection, numbers, epoch, on_commit }),
             open: AtomicBool::new(true),
-            last_batch: AtomicUsize::new(0),
             expected: AtomicUsize::new(0),
             last_commit_us: AtomicU64::new(0),
         });
@@ -187,7 +184,7 @@ impl Shared {
 
     /// Commits on the calling thread when the store is quiet. False: the thread must do it.
     fn commit_here(&self) -> bool {
-        let quiet = self.last_batch.load(Ordering::Relaxed) <= 1;
+        let quiet = self.expected.load(Ordering::Relaxed) == 0;
         let quick = self.last_commit_us.load(Ordering::Relaxed) <= INLINE_COMMIT_US_MAX;
         if !quiet || !quick || !may_block_here() {
             return false;
@@ -214,7 +211,6 @@ impl Shared {
         if jobs.is_empty() {
             return;
         }
-        self.last_batch.store(jobs.len(), Ordering::Relaxed);
         metrics::histogram!(metric::COMMIT_WRITES).record(jobs.len() as f64);
         let started = Instant::now();
         let committed = committer.commit(&mut jobs);

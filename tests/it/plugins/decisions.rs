@@ -66,7 +66,7 @@ async fn what_one_policy_takes_away_the_next_cannot_give_back() {
     let decision = decide(&plugins, "").await;
     let spawn = allowed(&decision.outcome);
     assert_eq!(spawn.approval_mode, ApprovalMode::ReadOnly);
-    assert_eq!(spawn.cwd.normalised, "/base/work/inner");
+    assert_eq!(spawn.cwd.normalised, "/base/code/inner");
 
     home.put("third", &ordered("third", 3, "decide = 'widen'"), &wasm);
     plugins.reload().await;
@@ -81,7 +81,7 @@ async fn an_amendment_cannot_leave_the_directory() {
     home.put("liar", &policy("liar", ""), &guest("misbehave"));
     let plugins = home.open().await;
     let decision = decide(&plugins, "climb").await;
-    assert!(failure(&decision).contains("amendment.cwd: /etc is not in /base/work"), "{decision:?}");
+    assert!(failure(&decision).contains("amendment.cwd: /etc is not in /base/code"), "{decision:?}");
     let decision = decide(&plugins, "widen").await;
     assert!(failure(&decision).contains("open allows more than guarded"), "{decision:?}");
 }

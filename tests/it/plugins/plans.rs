@@ -24,7 +24,7 @@ pub(super) fn request(wish: &str) -> SpawnRequest {
 
 pub(super) fn site() -> LaunchSite {
     LaunchSite {
-        cwd: "/base/work".into(),
+        cwd: "/base/code".into(),
         home: "/home/me".into(),
         hostname: "here".into(),
         session_dir: "/run/session".into(),

@@ -7,7 +7,9 @@ use agent_relay::plugins::{CallError, ChangeKind, Embedded, Pauses, PluginError,
 use serde_json::{Value, json};
 
 use super::plans::{request, site};
-use super::{Home, change, decide, denial, failure, guest, open, policy, provider, put, status, variant};
+use super::{
+    Home, change, decide, denial, fail_too_often, failure, guest, open, policy, provider, put, status, variant,
+};
 use crate::server::{Client, Server, eventually};
 
 const REFUSED: &str = "policy guard is quarantined because it failed five times within a minute";
@@ -15,9 +17,7 @@ const REFUSED: &str = "policy guard is quarantined because it failed five times 
 /// Makes `guard` fail until it is quarantined.
 async fn wear_out(plugins: &Plugins) {
     let mut changes = plugins.changes();
-    for _ in 0..5 {
-        failure(&decide(plugins, "trap").await);
-    }
+    fail_too_often(plugins).await;
     change(&mut changes, ChangeKind::Quarantined, "guard").await;
 }
 
@@ -126,9 +126,7 @@ async fn what_was_active_before_the_start_is_gone_back_to() {
     let plugins = home.open().await;
     assert_eq!(denial(&decide(&plugins, "deny").await).1, "new");
     let mut changes = plugins.changes();
-    for _ in 0..5 {
-        failure(&decide(&plugins, "trap").await);
-    }
+    fail_too_often(&plugins).await;
     change(&mut changes, ChangeKind::Rejected, "guard").await;
     assert_eq!(denial(&decide(&plugins, "deny").await).1, "old");
     wear_out(&plugins).await;

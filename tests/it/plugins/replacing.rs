@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use agent_relay::domain::control::Outcome;
 use agent_relay::plugins::{ChangeKind, PluginState};
 
-use super::{Home, change, context, decide, denial, failure, guest, policy, put, spawn, status, variant};
+use super::{
+    Home, change, context, decide, denial, fail_too_often, failure, guest, policy, put, spawn, status, variant,
+};
 
 /// 300 replacements, each by renaming a whole folder into place, every third of them a bad one, under
 /// calls that never pause.
@@ -107,9 +109,7 @@ async fn a_plugin_that_fails_too_often_is_put_back() {
     assert_eq!(denial(&decide(&plugins, "deny").await).1, "new");
 
     let mut changes = plugins.changes();
-    for _ in 0..5 {
-        failure(&decide(&plugins, "trap").await);
-    }
+    fail_too_often(&plugins).await;
     change(&mut changes, ChangeKind::Rejected, "guard").await;
     assert_eq!(denial(&decide(&plugins, "deny").await).1, "old");
     let now = status(&plugins, "guard", PluginState::Active);

@@ -91,7 +91,7 @@ fn request(approval_mode: ApprovalMode) -> SpawnRequest {
 
 fn site(root: bool) -> LaunchSite {
     LaunchSite {
-        cwd: "/base/work".into(),
+        cwd: "/base/code".into(),
         home: "/home/me".into(),
         hostname: "here".into(),
         session_dir: "/run/session".into(),

@@ -27,7 +27,7 @@ async fn the_same_component_decides_the_same_and_a_changed_one_shows_what_it_cha
         client.post("/api/orchestrators/far/spawn", body).await
     };
     for mode in ["open", "guarded", "read-only", "open"] {
-        assert!(spawn(mode, "/base/work").await.status < 300);
+        assert!(spawn(mode, "/base/code").await.status < 300);
     }
     spawn("open", "/elsewhere").await.problem(403, "policy_denied");
     let act = json!({"action": "shutdown", "all": true});
@@ -80,7 +80,7 @@ async fn what_an_earlier_policy_narrowed_is_asked_as_it_was() {
     let client = &server.client;
     let far = json!({"id": "far", "hostname": "far", "baseDir": "/base"});
     client.post("/api/orchestrators", far).await.expect::<Value>(201);
-    let body = json!({"provider": "claude", "approvalMode": "open", "cwd": "/base/work"});
+    let body = json!({"provider": "claude", "approvalMode": "open", "cwd": "/base/code"});
     assert!(client.post("/api/orchestrators/far/spawn", body).await.status < 300);
     let decisions: Vec<Value> = client.get("/api/plugins/decisions").await.expect(200);
     let question = &decisions[0]["question"];

@@ -68,7 +68,7 @@ pub(crate) mod tests {
 
     pub(crate) fn site() -> LaunchSite {
         LaunchSite {
-            cwd: "/work/project".to_owned(),
+            cwd: "/code/project".to_owned(),
             home: "/home/me".to_owned(),
             hostname: "here".to_owned(),
             session_dir: "/data/sessions/a1".to_owned(),

@@ -98,9 +98,10 @@ impl Language {
                 };
                 let mut files = bindings.to_vec();
                 files.push(("plugin.c", pick(include_str!("c/policy.c"), include_str!("c/provider.c"))));
-                files.push(("libc/libc.c", include_str!("c/libc.c")));
-                files.push(("libc/stdlib.h", include_str!("c/stdlib.h")));
-                files.push(("libc/string.h", include_str!("c/string.h")));
+                files.push(("bindings/world.c", include_str!("c/world.c")));
+                files.push(("libc/memory.c", include_str!("../../../../plugins/sdk-c/freestanding/memory.c")));
+                files.push(("libc/stdlib.h", include_str!("../../../../plugins/sdk-c/freestanding/stdlib.h")));
+                files.push(("libc/string.h", include_str!("../../../../plugins/sdk-c/freestanding/string.h")));
                 files
             }
         }

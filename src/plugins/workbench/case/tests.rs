@@ -19,8 +19,8 @@ fn what_is_left_out_comes_from_the_sample() {
     let (control, context) = asked(r#"{"control": {"spawn": {}}}"#);
     let Control::Spawn(spawn) = control else { panic!("a spawn") };
     assert_eq!((spawn.provider.as_str(), spawn.approval_mode), ("claude", ApprovalMode::Guarded));
-    assert_eq!(spawn.cwd.resolved.as_deref(), Some("/work/a"));
-    assert_eq!(spawn.site.base_dir.normalised, "/work");
+    assert_eq!(spawn.cwd.resolved.as_deref(), Some("/code/a"));
+    assert_eq!(spawn.site.base_dir.normalised, "/code");
     assert!(context.caller.administrator && context.running.is_empty());
 }
 
