@@ -7,8 +7,9 @@
 //!
 //! The way of a candidate: `folder` reads it, `manifest` says what it wants, `candidate` takes it
 //! through the stages, `registry` decides what it replaces, and `set` is what a request works
-//! with. `engine` and `sandbox` are the runtime; `watch` notices changes. `choices` and
-//! `generations` outlive the relay: what was decided about plugins, and what they were before.
+//! with. `engine` and `sandbox` are the runtime; `watch` notices changes; `history` is what happened.
+//! `choices` and `generations` outlive the relay: what was decided about plugins, and what they were
+//! before.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, broadcast, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, broadcast, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod bindings;
@@ -31,6 +32,7 @@ mod folder;
 mod generations;
 mod grants;
 mod guest_log;
+mod history;
 mod host;
 mod limits;
 mod manifest;
@@ -50,6 +52,7 @@ mod watch;
 pub mod workbench;
 
 pub use embedded::EMBEDDED;
+pub use history::Step;
 pub use limits::{CALLS_MAX, DEADLINE_MS_MAX, LOG_LINES_MAX, Limits, MEMORY_MB_MAX};
 pub use manifest::{AllowedGrants, Grants, LimitsWanted, PluginConfig, PluginKind};
 pub use plan_check::CheckedPlan;
@@ -64,13 +67,17 @@ use cache::Cache;
 use candidate::Workshop;
 use choices::Choices;
 use engine::Engine;
-use registry::{Look, Registry};
+use history::History;
+use registry::{Candidate, Look, Registry};
 use sandbox::Trouble;
 
 /// Changes that a slow listener may be behind before it misses some.
 const CHANGES_MAX: usize = 256;
 /// Plugins in trouble at once that are remembered; more of them report again.
 const TROUBLES_MAX: usize = 16;
+
+/// Plugins loaded at once: with a full directory, more would be in the way of requests.
+const LOADS_MAX: usize = 8;
 
 /// What [`Plugins::open`] needs to know.
 #[derive(Clone, Debug)]
@@ -116,9 +123,15 @@ struct Handle {
 }
 
 struct Shared {
+    workshop: Arc<Workshop>,
     registry: Mutex<Registry>,
     current: ArcSwap<PluginSet>,
+    history: History,
+    /// Loads at once.
+    turns: Semaphore,
     changes: broadcast::Sender<PluginChange>,
+    /// Told when the last request that uses some earlier set has ended.
+    unused: Arc<Notify>,
 }
 
 /// Why there are no plugins at all. A single broken plugin is never the reason.
@@ -136,6 +149,10 @@ pub struct PluginChange {
     pub kind: ChangeKind,
     /// The plugin it happened to, as it is shown from now on.
     pub plugin: PluginStatus,
+    /// What led to it, since the change before it.
+    pub steps: Vec<Step>,
+    /// Who asked for it, if somebody did.
+    pub by: Option<String>,
 }
 
 /// What can happen to a plugin.
@@ -154,6 +171,8 @@ pub enum ChangeKind {
     RolledBack,
     /// It failed too often, and nothing was there before it: its calls are refused.
     Quarantined,
+    /// The last request that used this generation has ended, some time after it was replaced.
+    Retired,
 }
 
 /// What an operator does to one plugin.
@@ -198,6 +217,7 @@ impl ChangeKind {
             Self::Removed => "removed",
             Self::RolledBack => "rolled-back",
             Self::Quarantined => "quarantined",
+            Self::Retired => "retired",
         }
     }
 }
@@ -213,22 +233,37 @@ impl Plugins {
         let (troubles, troubles_seen) = mpsc::channel(TROUBLES_MAX);
         // A relative path has no parent to watch while the directory is not there.
         let directory = options.directory.map(|path| std::path::absolute(&path).unwrap_or(path));
-        let workshop = Workshop {
+        let workshop = Arc::new(Workshop {
             cache: Arc::new(Cache::open(&options.cache_directory, &engine)),
             engine,
             defaults: options.limits,
             configs: options.plugins,
             troubles,
             pauses: options.pauses,
-        };
+            compilers: candidate::compilers(),
+        });
         let choices = Choices::open(options.state_directory.as_deref());
-        let registry = Registry::new(workshop, choices, directory.clone(), options.required, options.embedded);
+        let history = History::default();
+        let registry = Registry::new(
+            Arc::clone(&workshop),
+            choices,
+            history.clone(),
+            directory.clone(),
+            options.required,
+            options.embedded,
+        );
         let shared = Arc::new(Shared {
+            workshop,
             registry: Mutex::new(registry),
             current: ArcSwap::default(),
+            history,
+            turns: Semaphore::new(LOADS_MAX),
             changes: broadcast::channel(CHANGES_MAX).0,
+            unused: Arc::default(),
         });
-        let again = shared.look(Look::Changed).await;
+        shared.look_at_embedded().await;
+        let again = shared.look(Look::Changed, None).await;
+        shared.settled(None).await;
         let stop = CancellationToken::new();
         let watched = directory.filter(|_| options.watch);
         tokio::spawn(watch::keep(Arc::clone(&shared), watched, again, troubles_seen, stop.clone()));
@@ -243,23 +278,26 @@ impl Plugins {
     /// Looks at every plugin now, those that were rejected included, and answers how things are
     /// then. What an operator disabled or set aside stays that. A caller that goes away does not
     /// stop it.
-    pub async fn reload(&self) -> Vec<PluginStatus> {
+    pub async fn reload(&self, by: Option<String>) -> Vec<PluginStatus> {
         let shared = Arc::clone(&self.0.shared);
-        let look = tokio::spawn(async move { shared.look(Look::Everything).await });
+        let look = tokio::spawn(async move {
+            shared.look(Look::Everything, by).await;
+            shared.settled(None).await;
+        });
         if let Err(error) = look.await {
             tracing::error!("failed to reload plugins: {error}");
         }
         self.list()
     }
 
-    /// Does something to one plugin, and answers how it is then. A caller that goes away does not
-    /// stop it.
+    /// Does something to one plugin for somebody, and answers how it is then. A caller that goes away
+    /// does not stop it.
     ///
     /// # Errors
     /// When there is no such plugin, its state does not allow it, or it cannot be kept on disk.
-    pub async fn act(&self, id: &str, action: Action) -> Result<PluginStatus, ActionError> {
+    pub async fn act(&self, id: &str, action: Action, by: Option<String>) -> Result<PluginStatus, ActionError> {
         let (shared, of_task) = (Arc::clone(&self.0.shared), id.to_owned());
-        let acted = tokio::spawn(async move { shared.act(&of_task, action).await });
+        let acted = tokio::spawn(async move { shared.act(&of_task, action, by).await });
         acted.await.map_err(|error| ActionError::NotKept(format!("the action failed: {error}")))??;
         self.list().into_iter().find(|status| status.id == id).ok_or(ActionError::Unknown)
     }
@@ -269,6 +307,11 @@ impl Plugins {
         self.current().statuses()
     }
 
+    /// The latest steps in the life of a plugin, the oldest first.
+    pub fn history(&self, id: &str) -> Vec<Step> {
+        self.0.shared.history.of(id)
+    }
+
     /// What happens to plugins from now on.
     pub fn changes(&self) -> broadcast::Receiver<PluginChange> {
         self.0.shared.changes.subscribe()
@@ -276,22 +319,52 @@ impl Plugins {
 }
 
 impl Shared {
-    async fn look(&self, look: Look) -> Option<Duration> {
+    /// Loads what is in the binary, to its end: what lies in the directory may take its place.
+    async fn look_at_embedded(self: &Arc<Self>) {
         let mut registry = self.registry.lock().await;
+        registry.look_at_all_embedded(Look::Changed).await;
+        self.publish(&mut registry);
+        drop(registry);
+        self.settled(None).await;
+    }
+
+    /// Looks at everything, and begins to load what is new. Answers when to look again, if anything is
+    /// still in motion.
+    async fn look(self: &Arc<Self>, look: Look, by: Option<String>) -> Option<Duration> {
+        let mut registry = self.registry.lock().await;
+        registry.on_behalf_of(by);
         let again = registry.look(look).await;
         self.publish(&mut registry);
+        registry.on_behalf_of(None);
         again
     }
 
-    async fn act(&self, id: &str, action: Action) -> Result<(), ActionError> {
+    async fn act(self: &Arc<Self>, id: &str, action: Action, by: Option<String>) -> Result<(), ActionError> {
         let mut registry = self.registry.lock().await;
+        registry.on_behalf_of(by);
         let done = registry.act(id, action).await;
         self.publish(&mut registry);
+        registry.on_behalf_of(None);
+        drop(registry);
+        self.settled(Some(id)).await;
         done
     }
 
+    /// Waits until nothing is being loaded, of one plugin or at all.
+    async fn settled(&self, only: Option<&str>) {
+        loop {
+            let under_way = self.registry.lock().await.under_way(only);
+            if under_way.is_empty() {
+                return;
+            }
+            for candidate in under_way {
+                candidate.cancelled().await;
+            }
+        }
+    }
+
     /// Answers when a plugin in quarantine is to be probed, if any is in it.
-    async fn put_back(&self, trouble: &Trouble) -> Option<Duration> {
+    async fn put_back(self: &Arc<Self>, trouble: &Trouble) -> Option<Duration> {
         let mut registry = self.registry.lock().await;
         let due = registry.put_back(trouble).await;
         self.publish(&mut registry);
@@ -299,19 +372,45 @@ impl Shared {
     }
 
     /// As [`Self::put_back`], for those whose pause is over.
-    async fn probe(&self) -> Option<Duration> {
+    async fn probe(self: &Arc<Self>) -> Option<Duration> {
         let mut registry = self.registry.lock().await;
         let due = registry.probe_due().await;
         self.publish(&mut registry);
         due
     }
 
-    /// Makes what changed the current set, all at once, and then tells everybody.
-    fn publish(&self, registry: &mut Registry) {
-        let Some(changes) = registry.take_changes() else {
-            return;
-        };
-        self.current.store(Arc::new(registry.set()));
+    /// Lets go of the generations that nobody uses any more.
+    async fn retire(&self) {
+        let mut registry = self.registry.lock().await;
+        registry.retire();
+        self.tell(registry.take_changes());
+    }
+
+    /// Makes what changed the current set, all at once, and then tells everybody. What was begun is
+    /// loaded from now on.
+    fn publish(self: &Arc<Self>, registry: &mut Registry) {
+        if let Some(set) = registry.next_set(&self.unused) {
+            let before = self.current.swap(Arc::new(set));
+            registry.leave(before);
+        }
+        self.tell(registry.take_changes());
+        for candidate in registry.take_begun() {
+            tokio::spawn(Arc::clone(self).load(candidate));
+        }
+    }
+
+    async fn load(self: Arc<Self>, candidate: Candidate) {
+        let turn = self.turns.acquire().await;
+        let built = candidate.build(&self.workshop).await;
+        drop(turn);
+        if let Some(built) = built {
+            let mut registry = self.registry.lock().await;
+            registry.settle(candidate, built).await;
+            self.publish(&mut registry);
+        }
+    }
+
+    fn tell(&self, changes: Vec<PluginChange>) {
         for change in changes {
             // Nobody listening is fine.
             let _ = self.changes.send(change);

@@ -182,14 +182,15 @@ impl Relay {
             let what = match plugin.state {
                 PluginState::Rejected => "was rejected",
                 PluginState::Quarantined => "is quarantined",
-                PluginState::Active | PluginState::Disabled => return None,
+                _ => return None,
             };
             Some(("warn", format!("plugin {} {what}: {}", plugin.id, plugin.error?.reason)))
         });
         let warnings = plugins.warnings().iter().map(|warning| ("warn", warning.clone()));
         let mut checks: Vec<_> = missing.chain(rejected).chain(warnings).collect();
         if checks.is_empty() {
-            checks.push(("ok", format!("{} active", plugins.statuses().len())));
+            let active = plugins.statuses().iter().filter(|plugin| plugin.state == PluginState::Active).count();
+            checks.push(("ok", format!("{active} active")));
         }
         checks
     }

@@ -169,6 +169,8 @@ pub mod metric {
     pub const PLUGIN_RUNNING: &str = "agent_relay_plugin_calls_running";
     /// The generation of each active plugin; 0 when it is gone: `plugin`.
     pub const PLUGIN_GENERATION: &str = "agent_relay_plugin_generation";
+    /// Times that a plugin came into a state: `plugin`, `state`.
+    pub const PLUGIN_TRANSITIONS: &str = "agent_relay_plugin_transitions_total";
     /// What became of candidates and active plugins: `result`, `stage`.
     pub const PLUGIN_RELOADS: &str = "agent_relay_plugin_reloads_total";
 
@@ -188,6 +190,7 @@ pub mod metric {
         describe_histogram!(PLUGIN_MEMORY, Unit::Bytes, "the most memory of a plugin call");
         describe_gauge!(PLUGIN_RUNNING, "plugin calls running now");
         describe_gauge!(PLUGIN_GENERATION, "generation of each active plugin");
+        describe_counter!(PLUGIN_TRANSITIONS, "plugins that came into a state");
         describe_counter!(PLUGIN_RELOADS, "plugin candidates taken up or turned away");
     }
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
@@ -15,11 +15,20 @@ use crate::domain::caller::Scope;
 use crate::domain::control::{Control, ControlKind, ControlTarget, Outcome};
 use crate::domain::path::PathFacts;
 use crate::domain::text;
-use crate::plugins::{Action, PluginStatus};
+use crate::plugins::{Action, PluginStatus, Step};
 use crate::relay::Relay;
 use crate::relay::control::{as_control, site_of};
 
-/// List plugins: active, rejected and disabled ones.
+/// A plugin and what happened to it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PluginWithHistory {
+    #[serde(flatten)]
+    plugin: PluginStatus,
+    /// The latest steps in its life since the relay started, the oldest first.
+    history: Vec<Step>,
+}
+
+/// List plugins: those in use, those that are not, and those on their way.
 #[utoipa::path(get, path = "/api/plugins", tag = "plugins",
     responses((status = 200, description = "By id; the active one of an id comes first", body = Vec<PluginStatus>)))]
 pub(super) async fn list_plugins(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
@@ -27,9 +36,9 @@ pub(super) async fn list_plugins(State(relay): State<Relay>, who: Who) -> Result
     Ok(answer::json(StatusCode::OK, &relay.plugins.list()))
 }
 
-/// One plugin.
+/// One plugin, and what happened to it.
 #[utoipa::path(get, path = "/api/plugins/{id}", tag = "plugins", params(("id" = String, Path)),
-    responses((status = 200, description = "The active one of this id, or else the other", body = PluginStatus)))]
+    responses((status = 200, description = "The active one of this id, or else the other", body = PluginWithHistory)))]
 pub(super) async fn get_plugin(
     State(relay): State<Relay>,
     who: Who,
@@ -37,7 +46,9 @@ pub(super) async fn get_plugin(
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Read, Scope::Control])?;
     let plugin = relay.plugins.list().into_iter().find(|plugin| plugin.id == id);
-    Ok(answer::json(StatusCode::OK, &plugin.ok_or_else(|| ApiError::not_found("plugin"))?))
+    let plugin = plugin.ok_or_else(|| ApiError::not_found("plugin"))?;
+    let history = relay.plugins.history(&id);
+    Ok(answer::json(StatusCode::OK, &PluginWithHistory { plugin, history }))
 }
 
 /// Look at every plugin again, now.
@@ -45,7 +56,7 @@ pub(super) async fn get_plugin(
     responses((status = 202, description = "How things are then", body = Vec<PluginStatus>)))]
 pub(super) async fn reload_plugins(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
     who.require(&[])?;
-    Ok(answer::json(StatusCode::ACCEPTED, &relay.plugins.reload().await))
+    Ok(answer::json(StatusCode::ACCEPTED, &relay.plugins.reload(Some(who.name.clone())).await))
 }
 
 /// Go back to the generation before the active one.
@@ -109,7 +120,7 @@ pub(super) async fn allow_plugin(
 async fn act(relay: &Relay, who: &Who, id: &str, action: Action) -> Result<Response, ApiError> {
     who.require(&[])?;
     tracing::info!(plugin.id = id, caller = who.name, ?action, "an operator acts on a plugin");
-    Ok(answer::json(StatusCode::ACCEPTED, &relay.plugins.act(id, action).await?))
+    Ok(answer::json(StatusCode::ACCEPTED, &relay.plugins.act(id, action, Some(who.name.clone())).await?))
 }
 
 /// Ask each policy about a control request. Nothing is done.

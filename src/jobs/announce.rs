@@ -27,6 +27,10 @@ async fn announce(relay: &Relay, change: PluginChange) {
     let (what, plugin) = (change.kind.as_str(), change.plugin);
     let Ok(mut data) = serde_json::to_value(&plugin) else { return };
     data["change"] = what.into();
+    data["steps"] = serde_json::json!(change.steps);
+    if let Some(by) = &change.by {
+        data["by"] = by.as_str().into();
+    }
     let reason = plugin.error.as_ref().map(|rejection| rejection.reason.clone());
     let generation = plugin.generation.unwrap_or(0);
     let entry = NewActivity {
@@ -36,6 +40,7 @@ async fn announce(relay: &Relay, change: PluginChange) {
         view: Some("plugins".to_owned()),
         metadata: serde_json::json!({
             "plugin": plugin.id, "digest": plugin.digest, "generation": plugin.generation,
+            "stage": plugin.error.as_ref().map(|rejection| rejection.stage), "by": change.by,
         })
         .as_object()
         .cloned(),

@@ -5,24 +5,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::bindings::{self, provider, provider_wit};
 use super::cache::Cache;
 use super::engine::{Compiled, Engine};
 use super::grants::Asks;
 use super::guest_log::clean;
+use super::history::Progress;
 use super::host::Host;
 use super::limits::Limits;
 use super::manifest::{Manifest, PluginConfig, PluginKind, Terms, check_version};
 use super::plan_check::check_executable;
-use super::plugin::{Fingerprint, Guest, Origin, Plugin, Rejection, Stage};
+use super::plugin::{Fingerprint, Guest, Origin, Plugin, PluginState, Rejection, Stage};
 use super::policy::Policy;
 use super::provider::Provider;
 use super::quarantine::Pauses;
 use super::sandbox::{CallError, Sandbox, Trouble};
 use super::track::{Description, PolicyTrack, Question};
 use super::{policy as policies, provider as providers, samples, signed};
+
+/// One for each processor: a compilation uses what it gets.
+pub(super) fn compilers() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)))
+}
 
 /// Programs a provider may describe.
 const EXECUTABLES_MAX: usize = 32;
@@ -56,6 +62,8 @@ pub(super) struct Workshop {
     pub(super) configs: BTreeMap<String, PluginConfig>,
     pub(super) troubles: mpsc::Sender<Trouble>,
     pub(super) pauses: Pauses,
+    /// Compilations at once.
+    pub(super) compilers: Arc<Semaphore>,
 }
 
 impl Workshop {
@@ -85,17 +93,36 @@ impl Workshop {
     }
 
     /// Takes a candidate through every further stage. What it asks for must be among what was
-    /// accepted, if anything was.
+    /// accepted, if anything was. Dropping the future abandons it. Its generation is still to be given.
     pub(super) async fn build(
         &self,
         source: &Source,
         terms: &Terms,
         fingerprint: &Fingerprint,
-        generation: u64,
         accepted: Option<&Asks>,
+        progress: &Progress,
+    ) -> Result<Plugin, Rejection> {
+        match self.try_to_build(source, terms, fingerprint, accepted, progress).await {
+            // A machine that is busy starting everything at once is no fault of the plugin's.
+            Err(rejection) if rejection.passing => {
+                self.try_to_build(source, terms, fingerprint, accepted, progress).await
+            }
+            built => built,
+        }
+    }
+
+    async fn try_to_build(
+        &self,
+        source: &Source,
+        terms: &Terms,
+        fingerprint: &Fingerprint,
+        accepted: Option<&Asks>,
+        progress: &Progress,
     ) -> Result<Plugin, Rejection> {
         self.check_signature(source).await?;
+        progress.reach(PluginState::Inspected);
         let compiled = self.compile(source.wasm.clone(), &fingerprint.wasm).await?;
+        progress.reach(PluginState::Compiled);
         let asks = Asks::of(fingerprint, &terms.grants, compiled.wasi);
         if let Some(accepted) = accepted {
             self.check_grants(&terms.id, &asks, accepted)?;
@@ -104,7 +131,7 @@ impl Workshop {
         let sandbox = Sandbox::new(
             self.engine.clone(),
             terms.id.as_str().into(),
-            generation,
+            0,
             terms.settings.as_str().into(),
             terms.limits,
             compiled.wasi,
@@ -126,6 +153,7 @@ impl Workshop {
             guest,
         };
         probe(&plugin).await?;
+        progress.reach(PluginState::Probed);
         Ok(plugin)
     }
 
@@ -166,7 +194,14 @@ impl Workshop {
 
     pub(super) async fn compile(&self, wasm: Bytes, digest: &str) -> Result<Compiled, Rejection> {
         let (engine, cache, digest) = (self.engine.clone(), Arc::clone(&self.cache), digest.to_owned());
-        tokio::task::spawn_blocking(move || cache.compile(&engine, &wasm, &digest))
+        // Kept to the end of the compilation, which goes on when its candidate is abandoned.
+        let slot = Arc::clone(&self.compilers).acquire_owned().await.ok();
+        let compile = move || {
+            let compiled = cache.compile(&engine, &wasm, &digest);
+            drop(slot);
+            compiled
+        };
+        tokio::task::spawn_blocking(compile)
             .await
             .map_err(|error| Rejection::new(Stage::Compile, format!("the compiler failed: {error}")))?
             .map_err(|error| {

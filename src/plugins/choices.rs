@@ -47,13 +47,16 @@ impl Content {
     }
 }
 
-/// An operator went back to an earlier generation.
+/// An operator, or the relay because of too many failures, went back to an earlier generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RolledBack {
     /// What is in the folder and is not to be loaded.
     pub(super) aside: Option<Content>,
     /// What is active instead; nothing when it is the built-in plugin of this id.
     pub(super) to: Option<Content>,
+    /// How it failed, when it was the relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) because: Option<String>,
 }
 
 /// What is remembered of one plugin.

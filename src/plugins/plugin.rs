@@ -53,18 +53,49 @@ pub enum Origin {
     Directory,
 }
 
-/// Whether a plugin is in use.
+/// What a plugin is at the moment. A candidate is staged, inspected, compiled, probed and then active; what
+/// was active before it drains and retires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginState {
+    /// Its files have been read, and it is being loaded. An earlier one of its id may be active meanwhile.
+    Staged,
+    /// Its manifest is understood, and its signature holds where it has to have one.
+    Inspected,
+    /// Its component has been compiled.
+    Compiled,
+    /// It fits its world, took its settings and answered what it was asked.
+    Probed,
     /// It is asked.
     Active,
+    /// Another took its place, or none; requests that began with it still use it.
+    Draining,
+    /// The last request that used it has ended. It can be gone back to while it is kept.
+    Retired,
     /// It was not loaded; an earlier one of its id may still be active.
     Rejected,
     /// The manifest or the operator says that it is not to be loaded.
     Disabled,
     /// It failed too often. Calls are refused until a probe of it succeeds.
     Quarantined,
+}
+
+impl PluginState {
+    /// The name in answers, metrics and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Staged => "staged",
+            Self::Inspected => "inspected",
+            Self::Compiled => "compiled",
+            Self::Probed => "probed",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Retired => "retired",
+            Self::Rejected => "rejected",
+            Self::Disabled => "disabled",
+            Self::Quarantined => "quarantined",
+        }
+    }
 }
 
 /// How far a plugin got before it was rejected.
@@ -170,8 +201,11 @@ pub struct PluginStatus {
     /// SHA-256 of the component, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Whether it is in use.
+    /// What it is at the moment.
     pub state: PluginState,
+    /// Since when, in milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
     /// Why it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Rejection>,
@@ -212,6 +246,7 @@ impl Plugin {
             p99_micros,
             loaded_at: Some(self.loaded_at),
             generation: Some(self.sandbox.generation),
+            since: Some(error.as_ref().map_or(self.loaded_at, |error| error.at)),
             error,
             ..PluginStatus::of(&self.terms, self.origin, state)
         }
@@ -254,6 +289,7 @@ impl PluginStatus {
             origin,
             digest: None,
             state,
+            since: None,
             error: None,
             grants: Grants::default(),
             limits: None,

@@ -1,31 +1,40 @@
 //! What is loaded, what was tried, and what follows from a look at the plugin directory.
 //!
 //! The folder is the truth: every look compares what lies there with what was last made of it,
-//! and changes only what differs. Whoever looks holds the registry alone, so loads happen one
-//! after the other. What operators decide and what fails are the other two reasons for a change:
-//! `operator` and `trouble`. `earlier` takes back what was active before.
+//! and begins to load only what differs. Whoever looks holds the registry alone; what it begins is
+//! loaded beside it (`loading`), so that nobody waits for a compiler who need not, and a newer change
+//! overtakes it. What operators decide and what fails are the other two reasons for a change:
+//! `operator` and `trouble`. `earlier` takes back what was active before, and `draining` follows what
+//! no longer is until nobody uses it.
 
+mod draining;
 mod earlier;
+mod loading;
 mod operator;
 mod trouble;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::domain::control::PolicyMode;
 use crate::telemetry::metric;
 
 use super::candidate::{Source, Workshop};
-use super::choices::{Choices, Content};
+use super::choices::Choices;
 use super::folder::{self, Signature};
-use super::manifest::Terms;
+use super::history::{History, Step};
+use super::manifest::{Manifest, Terms};
 use super::plugin::{Fingerprint, Origin, Plugin, PluginState, PluginStatus, Rejection, Stage};
-use super::set::{Missing, PluginSet};
-use super::{ChangeKind, Embedded, PluginChange, blocking};
+use super::set::{Missing, Others, PluginSet};
+use super::{ChangeKind, Embedded, PluginChange, PluginKind, blocking};
+
+use draining::Draining;
+pub(super) use loading::Candidate;
+use loading::Coming;
 
 /// A folder that disappears may be coming back: editors and copies replace by deleting and
 /// creating.
@@ -35,24 +44,39 @@ const UNSETTLED_RECHECK: Duration = Duration::from_secs(3);
 
 /// What is loaded and what was tried.
 pub(super) struct Registry {
-    workshop: Workshop,
+    workshop: Arc<Workshop>,
     choices: Choices,
+    history: History,
     directory: Option<PathBuf>,
     required: Vec<String>,
-    embedded: Vec<(String, Embedded)>,
+    embedded: BTreeMap<String, BuiltIn>,
     built_in: BTreeMap<String, Place>,
     folders: BTreeMap<String, Place>,
     /// The latest generation of each id, which only ever rises.
     generations: BTreeMap<String, u64>,
+    draining: Draining,
+    /// What was begun and nobody loads yet.
+    begun: Vec<Candidate>,
     changes: Vec<PluginChange>,
     warnings: Vec<String>,
+    /// Who asked for what is being done, if somebody did.
+    by: Option<String>,
     /// Whether the current set no longer is what [`Registry::set`] would give.
     dirty: bool,
+}
+
+/// A plugin in the relay's binary.
+#[derive(Clone, Copy)]
+struct BuiltIn {
+    files: Embedded,
+    kind: Option<PluginKind>,
 }
 
 /// Where one plugin comes from, and what was made of it.
 #[derive(Default)]
 struct Place {
+    /// What is being loaded. Dropping it abandons that.
+    coming: Option<Coming>,
     active: Option<Arc<Plugin>>,
     /// What was active before, for when `active` fails.
     previous: Option<Arc<Plugin>>,
@@ -77,33 +101,40 @@ pub(super) enum Look {
 
 impl Registry {
     pub(super) fn new(
-        workshop: Workshop,
+        workshop: Arc<Workshop>,
         choices: Choices,
+        history: History,
         directory: Option<PathBuf>,
         required: Vec<String>,
         embedded: Vec<Embedded>,
     ) -> Self {
+        let built_in = |files: Embedded| {
+            let (id, kind) = identity_of(files.manifest);
+            (id, BuiltIn { files, kind })
+        };
         Self {
             workshop,
             choices,
+            history,
             directory,
             required,
-            embedded: embedded.into_iter().map(|embedded| (id_of(embedded.manifest), embedded)).collect(),
+            embedded: embedded.into_iter().map(built_in).collect(),
             built_in: BTreeMap::new(),
             folders: BTreeMap::new(),
             generations: BTreeMap::new(),
+            draining: Draining::default(),
+            begun: Vec::new(),
             changes: Vec::new(),
             warnings: Vec::new(),
+            by: None,
             dirty: true,
         }
     }
 
-    /// Looks at everything and loads what is new. Answers when to look again, if anything is
-    /// still in motion.
+    /// Looks at everything and begins to load what is new. Answers when to look again, if anything
+    /// is still in motion.
     pub(super) async fn look(&mut self, look: Look) -> Option<Duration> {
-        for (id, embedded) in self.embedded.clone() {
-            self.look_at_embedded(id, embedded, look).await;
-        }
+        self.look_at_all_embedded(look).await;
         let again = self.look_at_folders(look).await;
         if look == Look::Everything {
             self.probe(|_| true).await;
@@ -112,6 +143,13 @@ impl Registry {
         self.dirty |= warnings != self.warnings;
         self.warnings = warnings;
         again
+    }
+
+    /// As [`Self::look`], at what is in the binary only.
+    pub(super) async fn look_at_all_embedded(&mut self, look: Look) {
+        for (id, built_in) in self.embedded.clone() {
+            self.look_at_embedded(id, built_in.files, look).await;
+        }
     }
 
     async fn look_at_folders(&mut self, look: Look) -> Option<Duration> {
@@ -147,207 +185,6 @@ impl Registry {
         again
     }
 
-    async fn look_at_embedded(&mut self, id: String, embedded: Embedded, look: Look) {
-        let mut place = self.built_in.remove(&id).unwrap_or_default();
-        if place.active.is_none() && (place.tried.is_none() || look == Look::Everything || place.is_passing()) {
-            let source = Source {
-                origin: Origin::BuiltIn,
-                name: id.clone(),
-                manifest: embedded.manifest.to_owned(),
-                wasm: Bytes::from_static(embedded.wasm),
-                minisig: None,
-            };
-            self.load(&mut place, source, look).await;
-        }
-        self.built_in.insert(id, place);
-    }
-
-    async fn look_at_folder(&mut self, root: &Path, name: String, path: &Path, signature: Signature, look: Look) {
-        let mut place = self.folders.remove(&name).unwrap_or_default();
-        place.missing_since = None;
-        let is_new = place.signature.is_none();
-        let unchanged = place.signature.as_ref().is_some_and(|earlier| signature.is_still(earlier));
-        if look == Look::Everything || !unchanged || place.is_passing() {
-            let (root, path) = (root.to_owned(), path.to_owned());
-            let signed = self.workshop.is_signed(&name);
-            match blocking(move || folder::read(&root, &path, signed)).await {
-                Ok(files) => {
-                    let source = Source {
-                        origin: Origin::Directory,
-                        name: name.clone(),
-                        manifest: files.manifest,
-                        wasm: files.wasm.into(),
-                        minisig: files.minisig,
-                    };
-                    self.load(&mut place, source, look).await;
-                }
-                Err(reason) => {
-                    place.tried = None;
-                    let status = PluginStatus::unknown(&name, Origin::Directory, PluginState::Rejected);
-                    self.reject(&mut place, status, Rejection::new(Stage::Read, reason));
-                }
-            }
-            place.signature = Some(signature);
-            if place.active.is_none() && (is_new || look == Look::Everything) {
-                self.restore(&mut place, &name).await;
-            }
-        }
-        self.folders.insert(name, place);
-    }
-
-    /// Makes of a source what can be made of it, unless that has been done before.
-    async fn load(&mut self, place: &mut Place, source: Source, look: Look) {
-        let fingerprint = source.fingerprint();
-        let choice = self.choices.of(&source.name);
-        if place.active.as_ref().is_some_and(|active| active.fingerprint == fingerprint) {
-            self.dirty |= place.idle.take().is_some();
-            place.tried = Some(fingerprint);
-            if source.origin == Origin::Directory && choice.rolled_back.is_some() {
-                // Somebody put into the folder what had been gone back to.
-                self.choices.note(&source.name, |choice| choice.rolled_back = None).await;
-            }
-            return;
-        }
-        if place.tried.as_ref() == Some(&fingerprint) && look == Look::Changed && !place.is_passing() {
-            return;
-        }
-        place.tried = Some(fingerprint.clone());
-        let mut status = PluginStatus::unknown(&source.name, source.origin, PluginState::Rejected);
-        status.digest = Some(fingerprint.wasm.clone());
-        let terms = match self.terms(&source, &fingerprint) {
-            Ok(terms) => terms,
-            Err(rejection) => return self.reject(place, status, rejection),
-        };
-        status =
-            PluginStatus { digest: status.digest, ..PluginStatus::of(&terms, source.origin, PluginState::Rejected) };
-        if let Some(reason) = self.why_disabled(&terms, choice.disabled) {
-            return self.disable(place, status, reason);
-        }
-        let content = Content::of(&fingerprint);
-        if source.origin == Origin::Directory && choice.is_aside(&content) {
-            return self.set_aside(place, status);
-        }
-        place.required = terms.required;
-        match self.build(&source, &terms, &fingerprint).await {
-            Ok(plugin) => {
-                if source.origin == Origin::Directory {
-                    self.choices.keep(&content, &fingerprint, &source.wasm).await;
-                    let asks = &plugin.asks;
-                    let note = self.choices.note(&source.name, |choice| {
-                        choice.activated(content.clone());
-                        choice.rolled_back = None;
-                        choice.accepted = Some(asks.and(choice.accepted.as_ref()));
-                    });
-                    note.await;
-                }
-                self.activate(place, plugin, ChangeKind::Activated);
-            }
-            Err(rejection) => self.reject(place, status, rejection),
-        }
-    }
-
-    fn terms(&self, source: &Source, fingerprint: &Fingerprint) -> Result<Terms, Rejection> {
-        let terms = self.workshop.terms(source, fingerprint)?;
-        match self.kind_of_built_in(source) {
-            Some(kind) if kind != terms.kind => Err(Rejection::new(
-                Stage::Manifest,
-                format!(
-                    "plugin.toml: `kind` is {}, but the built-in plugin of this id is a {}",
-                    terms.kind.as_str(),
-                    kind.as_str()
-                ),
-            )),
-            _ => Ok(terms),
-        }
-    }
-
-    /// A plugin that may go live, as the next generation of its id.
-    async fn build(&self, source: &Source, terms: &Terms, fingerprint: &Fingerprint) -> Result<Plugin, Rejection> {
-        let generation = self.generations.get(&terms.id).copied().unwrap_or(0) + 1;
-        let accepted = self.choices.of(&terms.id).accepted.filter(|_| source.origin == Origin::Directory);
-        let build = || self.workshop.build(source, terms, fingerprint, generation, accepted.as_ref());
-        match build().await {
-            // A machine that is busy starting everything at once is no fault of the plugin's.
-            Err(rejection) if rejection.passing => build().await,
-            built => built,
-        }
-    }
-
-    /// Who says that a plugin is not to be loaded, if anybody does.
-    fn why_disabled(&self, terms: &Terms, by_operator: bool) -> Option<String> {
-        if by_operator {
-            return Some(disabled_by_operator(&terms.id));
-        }
-        if terms.enabled {
-            return None;
-        }
-        Some(match self.workshop.configs.get(&terms.id).and_then(|config| config.enabled) {
-            Some(_) => {
-                format!("it is disabled by `enabled` of [plugin.{}] in the relay's configuration", terms.id)
-            }
-            None => "it is disabled by `enabled` in its plugin.toml".to_owned(),
-        })
-    }
-
-    /// The kind of the built-in plugin whose id a folder takes. It may replace how something is
-    /// done, not what it is.
-    fn kind_of_built_in(&self, source: &Source) -> Option<super::PluginKind> {
-        if source.origin == Origin::BuiltIn {
-            return None;
-        }
-        self.built_in.get(&source.name)?.active.as_ref().map(|plugin| plugin.terms.kind)
-    }
-
-    fn activate(&mut self, place: &mut Place, plugin: Plugin, kind: ChangeKind) {
-        let (id, generation) = (plugin.terms.id.clone(), plugin.sandbox.generation);
-        tracing::info!(
-            plugin.id = id,
-            plugin.version = plugin.version,
-            plugin.generation = generation,
-            plugin.digest = plugin.fingerprint.wasm,
-            "plugin is active"
-        );
-        count(kind, "active");
-        metrics::gauge!(metric::PLUGIN_GENERATION, "plugin" => id.clone()).set(generation as f64);
-        self.generations.insert(id, generation);
-        self.changed(kind, plugin.status());
-        place.previous = place.active.replace(Arc::new(plugin));
-        place.idle = None;
-    }
-
-    fn disable(&mut self, place: &mut Place, mut status: PluginStatus, reason: String) {
-        let is_new = place.idle.as_ref().is_none_or(|idle| idle.state != PluginState::Disabled);
-        let rejection = Rejection { digest: status.digest.clone(), ..Rejection::new(Stage::Disabled, reason) };
-        status = PluginStatus { state: PluginState::Disabled, error: Some(rejection), ..status };
-        if is_new {
-            tracing::info!(plugin.id = status.id, "plugin is disabled");
-            count(ChangeKind::Disabled, Stage::Disabled.as_str());
-            metrics::gauge!(metric::PLUGIN_GENERATION, "plugin" => status.id.clone()).set(0.0);
-            self.changed(ChangeKind::Disabled, status.clone());
-        }
-        self.dirty = true;
-        *place = Place {
-            idle: Some(status),
-            tried: place.tried.take(),
-            signature: place.signature.take(),
-            ..Place::default()
-        };
-    }
-
-    fn reject(&mut self, place: &mut Place, mut status: PluginStatus, mut rejection: Rejection) {
-        rejection.digest = rejection.digest.or_else(|| status.digest.clone());
-        let known = place.idle.as_ref().and_then(|idle| idle.error.as_ref());
-        if known.is_some_and(|known| known.says_the_same_as(&rejection)) {
-            return;
-        }
-        let stage = rejection.stage.as_str();
-        tracing::warn!(plugin.id = status.id, stage, "plugin is rejected: {}", rejection.reason);
-        count(ChangeKind::Rejected, stage);
-        status.error = Some(rejection);
-        self.changed(ChangeKind::Rejected, status.clone());
-        place.idle = Some(status);
-    }
-
     /// Takes out the folders that are gone for good.
     async fn remove_missing(&mut self, listed: &[(String, Signature, PathBuf)], look: Look) -> Option<Duration> {
         let now = Instant::now();
@@ -366,11 +203,11 @@ impl Registry {
             }
         }
         for name in gone {
-            let Some(place) = self.folders.remove(&name) else {
+            let Some(mut place) = self.folders.remove(&name) else {
                 continue;
             };
+            self.overtake(&mut place, "its folder is gone");
             tracing::info!(plugin.id = name, "plugin is removed");
-            metrics::gauge!(metric::PLUGIN_GENERATION, "plugin" => name.clone()).set(0.0);
             // What was set aside was what lay there.
             let note = self.choices.note(&name, |choice| {
                 choice.rolled_back = None;
@@ -387,36 +224,64 @@ impl Registry {
 
     fn changed(&mut self, kind: ChangeKind, plugin: PluginStatus) {
         self.dirty = true;
-        self.changes.push(PluginChange { kind, plugin });
+        self.changes.push(PluginChange { kind, plugin, steps: Vec::new(), by: self.by.clone() });
     }
 
-    /// What changed since this was last asked; nothing when the set is as it was.
-    pub(super) fn take_changes(&mut self) -> Option<Vec<PluginChange>> {
-        std::mem::take(&mut self.dirty).then(|| std::mem::take(&mut self.changes))
+    /// Writes down that a plugin came to be as this shows it.
+    fn note(&self, status: &PluginStatus) {
+        self.history.note(&status.id, Step { by: self.by.clone(), ..Step::to(status) });
     }
 
-    /// The set that follows from all this.
-    pub(super) fn set(&self) -> PluginSet {
+    /// Who asks for what is done from now on, if somebody does.
+    pub(super) fn on_behalf_of(&mut self, by: Option<String>) {
+        self.by = by;
+    }
+
+    /// What changed since this was last asked, and the steps that led to it.
+    pub(super) fn take_changes(&mut self) -> Vec<PluginChange> {
+        let mut changes = std::mem::take(&mut self.changes);
+        for change in &mut changes {
+            change.steps = self.history.take_untold(&change.plugin.id);
+        }
+        changes
+    }
+
+    /// The set that follows from all this; nothing when it would be as it was.
+    pub(super) fn next_set(&mut self, unused: &Arc<Notify>) -> Option<PluginSet> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
         let mut active = Vec::new();
-        let mut idle = Vec::new();
+        let mut others = Others::default();
+        let mut show = |place: &Place| {
+            active.extend(place.active.clone());
+            others.idle.extend(place.idle.clone());
+            others.coming.extend(place.coming.as_ref().map(Coming::progress));
+        };
         for (id, folder) in &self.folders {
-            active.extend(folder.active.clone());
-            idle.extend(folder.idle.clone());
-            if !folder.takes_its_id()
-                && let Some(built_in) = self.built_in.get(id)
-            {
-                active.extend(built_in.active.clone());
-                idle.extend(built_in.idle.clone());
+            show(folder);
+            if let Some(built_in) = self.built_in.get(id).filter(|_| !folder.takes_its_id()) {
+                show(built_in);
             }
         }
-        for (id, built_in) in &self.built_in {
-            if !self.folders.contains_key(id) {
-                active.extend(built_in.active.clone());
-                idle.extend(built_in.idle.clone());
-            }
-        }
+        self.built_in.iter().filter(|(id, _)| !self.folders.contains_key(*id)).for_each(|(_, built_in)| show(built_in));
         let missing = self.missing(&active);
-        PluginSet::new(active, missing, idle, self.warnings.clone())
+        others.leaving = self.draining.follow(&active, &self.history, self.by.as_deref());
+        Some(PluginSet::new(active, missing, others, self.warnings.clone(), Arc::clone(unused)))
+    }
+
+    /// Follows the set that another took the place of.
+    pub(super) fn leave(&mut self, set: Arc<PluginSet>) {
+        self.draining.leave(set);
+        // Told with what took its place.
+        self.draining.retire(&self.history);
+    }
+
+    /// Tells of the generations whose last request has ended.
+    pub(super) fn retire(&mut self) {
+        for status in self.draining.retire(&self.history) {
+            self.changes.push(PluginChange { kind: ChangeKind::Retired, plugin: status, steps: Vec::new(), by: None });
+        }
     }
 
     fn missing(&self, active: &[Arc<Plugin>]) -> Vec<Missing> {
@@ -474,8 +339,10 @@ fn count(kind: ChangeKind, stage: &'static str) {
     metrics::counter!(metric::PLUGIN_RELOADS, "result" => kind.as_str(), "stage" => stage).increment(1);
 }
 
-/// The id in a manifest that was compiled into the relay.
-fn id_of(manifest: &str) -> String {
-    let table: toml::Table = manifest.parse().unwrap_or_default();
-    table.get("id").and_then(toml::Value::as_str).unwrap_or("built-in").to_owned()
+/// The id and the kind in a manifest that was compiled into the relay.
+fn identity_of(manifest: &str) -> (String, Option<PluginKind>) {
+    match Manifest::parse(manifest) {
+        Ok(manifest) => (manifest.id, Some(manifest.kind)),
+        Err(_) => ("built-in".to_owned(), None),
+    }
 }

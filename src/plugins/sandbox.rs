@@ -18,7 +18,7 @@ use super::quarantine::{Gate, Pauses};
 use crate::telemetry::metric;
 
 /// How long a call waits for room.
-const WAIT_MAX: Duration = Duration::from_millis(100);
+const WAIT_MAX: Duration = Duration::from_secs(1);
 /// A guest that waits inside the host is not interrupted by the epoch; this much after its
 /// deadline the call is dropped from outside.
 const SLACK: Duration = Duration::from_millis(50);
@@ -41,7 +41,7 @@ pub enum CallError {
     /// The answer is malformed, too large, or not allowed.
     #[error("gave an unusable answer: {0}")]
     Output(String),
-    /// There was no room for the call within 100 ms. Not the plugin's fault.
+    /// There was no room for the call within a second. Not the plugin's fault.
     #[error("is busy with as many calls as it may have; try again")]
     Overloaded,
     /// It failed too often in too short a time and is not asked for a while.

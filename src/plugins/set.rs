@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
 
 use crate::domain::control::{Context, Control, Decision, Outcome};
 use crate::domain::plan::{IncomingMessage, LaunchSite, Presentation, SpawnRequest, StopPlan, StopReason};
 
+use super::history::Progress;
 use super::manifest::PluginKind;
 use super::plan_check::CheckedPlan;
-use super::plugin::{Plugin, PluginStatus};
+use super::plugin::{Plugin, PluginState, PluginStatus};
 use super::policy;
 use super::provider::{self, PluginError, Provider};
 use super::sandbox::CallError;
@@ -21,9 +25,49 @@ pub struct PluginSet {
     policies: Vec<Arc<Plugin>>,
     providers: BTreeMap<String, Arc<Plugin>>,
     missing: Vec<Missing>,
-    /// Those that are not active: rejected or disabled.
-    idle: Vec<PluginStatus>,
+    others: Others,
     warnings: Vec<String>,
+    /// Told when the last request that uses this set has ended.
+    unused: Arc<Notify>,
+}
+
+/// What a set has to show beside what it asks.
+#[derive(Default)]
+pub(super) struct Others {
+    /// Rejected or disabled.
+    pub(super) idle: Vec<PluginStatus>,
+    /// Those being loaded.
+    pub(super) coming: Vec<Arc<Progress>>,
+    /// Those that earlier sets asked, and requests may still use.
+    pub(super) leaving: Vec<Arc<Leaving>>,
+}
+
+/// A generation that is no longer asked.
+pub(super) struct Leaving {
+    status: PluginStatus,
+    retired: AtomicBool,
+}
+
+impl Leaving {
+    pub(super) fn new(plugin: &Plugin) -> Self {
+        let since = Some(super::now());
+        let status = PluginStatus { state: PluginState::Draining, since, error: None, ..plugin.status() };
+        Self { status, retired: AtomicBool::new(false) }
+    }
+
+    /// The last request that used it has ended.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// How it is shown until then, and how from then on.
+    pub(super) fn status(&self) -> PluginStatus {
+        if self.retired.load(Ordering::Relaxed) {
+            PluginStatus { state: PluginState::Retired, since: Some(super::now()), ..self.status.clone() }
+        } else {
+            self.status.clone()
+        }
+    }
 }
 
 /// A policy without which nothing may happen, and which is not there.
@@ -37,8 +81,9 @@ impl PluginSet {
     pub(super) fn new(
         active: Vec<Arc<Plugin>>,
         missing: Vec<Missing>,
-        idle: Vec<PluginStatus>,
+        others: Others,
         warnings: Vec<String>,
+        unused: Arc<Notify>,
     ) -> Self {
         let (mut policies, providers): (Vec<_>, Vec<_>) =
             active.into_iter().partition(|plugin| plugin.terms.kind == PluginKind::Policy);
@@ -47,8 +92,9 @@ impl PluginSet {
             policies,
             providers: providers.into_iter().map(|plugin| (plugin.terms.id.clone(), plugin)).collect(),
             missing,
-            idle,
+            others,
             warnings,
+            unused,
         }
     }
 
@@ -57,11 +103,23 @@ impl PluginSet {
         self.providers.keys().cloned().collect()
     }
 
-    /// Every plugin of this set, and those that are not in use, by id.
+    /// The plugins that are asked.
+    pub(super) fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        self.policies.iter().chain(self.providers.values())
+    }
+
+    /// Whether this very generation is asked.
+    pub(super) fn holds(&self, plugin: &Arc<Plugin>) -> bool {
+        self.plugins().any(|held| Arc::ptr_eq(held, plugin))
+    }
+
+    /// Every plugin of this set, those that are not in use, that are on their way, and that drain, by id.
     pub fn statuses(&self) -> Vec<PluginStatus> {
-        let active = self.policies.iter().chain(self.providers.values());
-        let mut statuses: Vec<PluginStatus> = active.map(|plugin| plugin.status()).collect();
-        statuses.extend(self.idle.iter().cloned());
+        let mut statuses: Vec<PluginStatus> = self.plugins().map(|plugin| plugin.status()).collect();
+        statuses.extend(self.others.idle.iter().cloned());
+        statuses.extend(self.others.coming.iter().map(|progress| progress.status()));
+        let leaving = self.others.leaving.iter().map(|leaving| leaving.status());
+        statuses.extend(leaving.filter(|status| status.state == PluginState::Draining));
         // Stable: where an id is there twice, the active one stays first.
         statuses.sort_by(|a, b| a.id.cmp(&b.id));
         statuses
@@ -129,6 +187,12 @@ impl PluginSet {
             .ok_or_else(|| PluginError::NotLoaded { provider: id.to_owned(), loaded: self.provider_ids() })?;
         plugin.sandbox.admit(func).map_err(|error| failed(id, error))?;
         Ok((plugin, guest))
+    }
+}
+
+impl Drop for PluginSet {
+    fn drop(&mut self) {
+        self.unused.notify_one();
     }
 }
 

@@ -53,10 +53,14 @@ pub(super) async fn keep(
                 probe = shared.probe().await.map(|due| Instant::now() + due);
                 continue;
             }
+            () = shared.unused.notified() => {
+                shared.retire().await;
+                continue;
+            }
             Some(()) = hints.recv() => quiet(&mut hints).await,
             () = sleep_until(next), if sight.is_some() => {}
         }
-        let again = shared.look(Look::Changed).await;
+        let again = shared.look(Look::Changed, None).await;
         let patience = sight.as_ref().map_or(RESCAN, Sight::patience);
         next = Instant::now() + again.unwrap_or(patience).min(patience);
     }

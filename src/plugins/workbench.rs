@@ -23,11 +23,12 @@ use crate::domain::control::{Context, Control, PolicyMode, Verdict};
 
 use super::bindings;
 use super::cache::Cache;
-use super::candidate::{Source, Workshop};
+use super::candidate::{self, Source, Workshop};
 use super::engine::{Compiled, Engine};
+use super::history::Progress;
 use super::limits::Limits;
 use super::manifest::{Grants, PluginConfig, PluginKind};
-use super::plugin::{Guest, Origin, Plugin, PluginStatus, Rejection, Stage};
+use super::plugin::{Guest, Origin, Plugin, PluginState, PluginStatus, Rejection, Stage};
 use super::policy::Amendment;
 use super::quarantine::Pauses;
 use super::sandbox::CallError;
@@ -76,7 +77,10 @@ impl Workbench {
         let source = Source { origin: Origin::Directory, name: id, manifest, wasm: project.wasm(), minisig: None };
         let fingerprint = source.fingerprint();
         let terms = workshop.terms(&source, &fingerprint)?;
-        let plugin = workshop.build(&source, &terms, &fingerprint, 1, None).await?;
+        let candidate = PluginStatus::of(&terms, source.origin, PluginState::Staged);
+        let progress = Progress::new(candidate, None, None);
+        let mut plugin = workshop.build(&source, &terms, &fingerprint, None, &progress).await?;
+        plugin.sandbox.generation = 1;
         // What loading used is not what the next call uses.
         plugin.sandbox.take_peak();
         Ok(Loaded { plugin })
@@ -96,6 +100,7 @@ impl Workbench {
             configs,
             troubles,
             pauses: Pauses::default(),
+            compilers: candidate::compilers(),
         }
     }
 

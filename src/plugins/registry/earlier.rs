@@ -18,7 +18,9 @@ impl Registry {
         if let Some(reason) = self.why_disabled(&terms, false) {
             return Err(Rejection::new(Stage::Disabled, reason));
         }
-        self.build(&source, &terms, &fingerprint).await
+        let accepted = self.choices.of(id).accepted;
+        let progress = self.progress(&source, &terms, &fingerprint);
+        self.workshop.build(&source, &terms, &fingerprint, accepted.as_ref(), &progress).await
     }
 
     /// The latest of these generations that can be taken back.
@@ -62,13 +64,15 @@ impl Registry {
         place.idle = idle;
     }
 
-    /// Lists what is in the folder as what an operator went back from.
+    /// Lists what is in the folder as what was gone back from.
     pub(super) fn set_aside(&mut self, place: &mut Place, status: PluginStatus) {
-        let reason = format!(
-            "set aside by going back to an earlier generation; POST /api/plugins/{}/enable, or a change of the folder, \
-             loads what is in it",
-            status.id
-        );
-        self.reject(place, status, Rejection::new(Stage::Rollback, reason));
+        let because = self.choices.of(&status.id).rolled_back.and_then(|rolled_back| rolled_back.because);
+        let (stage, why) = match because {
+            Some(because) => (Stage::Quarantine, because),
+            None => (Stage::Rollback, "set aside by going back to an earlier generation".to_owned()),
+        };
+        let reason =
+            format!("{why}; POST /api/plugins/{}/enable, or a change of the folder, loads what is in it", status.id);
+        self.reject(place, status, Rejection::new(stage, reason));
     }
 }

@@ -69,13 +69,14 @@ impl Registry {
         to: Option<(Content, Plugin)>,
     ) -> Result<(), ActionError> {
         let (to, plugin) = to.unzip();
-        let rolled_back = RolledBack { aside, to };
+        let rolled_back = RolledBack { aside, to, because: None };
         let rolled_back = |choice: &mut Choice| {
             choice.rolled_back = Some(rolled_back);
             choice.gone = false;
         };
         self.decide(id, rolled_back).await?;
         let mut place = self.folders.remove(id).unwrap_or_default();
+        self.overtake(&mut place, "an operator went back to an earlier generation");
         let from = place.active.take();
         let status = match &from {
             Some(from) if Some(&from.fingerprint) == place.tried.as_ref() => from.status(),
@@ -158,16 +159,15 @@ impl Registry {
             )));
         }
         self.decide(id, |choice| choice.accepted = Some(asks.and(choice.accepted.as_ref()))).await?;
-        tracing::info!(plugin.id = id, plugin.digest = asks.digest, "plugin is allowed what it asks for");
+        tracing::info!(plugin.id = id, plugin.digest = asks.digest, by = self.by, "plugin is allowed what it asks for");
         self.look_at(id).await;
         Ok(())
     }
 
     /// Looks at everything of one id.
     async fn look_at(&mut self, id: &str) {
-        let embedded = self.embedded.iter().find(|(embedded, _)| embedded == id).cloned();
-        if let Some((id, embedded)) = embedded {
-            self.look_at_embedded(id, embedded, Look::Everything).await;
+        if let Some(built_in) = self.embedded.get(id).copied() {
+            self.look_at_embedded(id.to_owned(), built_in.files, Look::Everything).await;
         }
         let Some(root) = self.directory.clone().filter(|_| self.folders.contains_key(id)) else {
             return;

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::telemetry::metric;
-
 use super::super::candidate;
-use super::super::choices::Content;
+use super::super::choices::{Content, RolledBack};
 use super::super::sandbox::Trouble;
 use super::{ChangeKind, Place, Plugin, PluginState, PluginStatus, Registry, Rejection, Stage, count};
 
@@ -40,31 +38,25 @@ impl Registry {
             Some(previous) => Some(previous),
             None => {
                 let earlier = self.choices.of(id).before(Some(&Content::of(&failing.fingerprint)));
-                self.take_back_first(id, earlier).await.map(|(_, plugin)| Arc::new(plugin))
+                let taken = self.take_back_first(id, earlier).await;
+                taken.map(|(_, plugin)| Arc::new(self.numbered(plugin)))
             }
         };
-        let Some(restored) = previous.as_ref().or(built_in.as_ref()).map(Arc::clone) else {
+        if previous.is_none() && built_in.is_none() {
             return false;
+        }
+        let rolled_back = RolledBack {
+            aside: Some(Content::of(&failing.fingerprint)),
+            to: previous.as_ref().map(|previous| Content::of(&previous.fingerprint)),
+            because: Some(format!(
+                "failed five times within a minute, at last: {}; what was before it is active again",
+                trouble.latest
+            )),
         };
-        let generation = restored.sandbox.generation;
-        let rejection = Rejection {
-            digest: Some(failing.fingerprint.wasm.clone()),
-            ..Rejection::new(
-                Stage::Quarantine,
-                format!(
-                    "failed five times within a minute, at last: {}; generation {generation} is active again",
-                    trouble.latest
-                ),
-            )
-        };
-        tracing::warn!(plugin.id = id, plugin.generation = trouble.generation, "plugin {}", rejection.reason);
-        count(ChangeKind::Rejected, rejection.stage.as_str());
-        metrics::gauge!(metric::PLUGIN_GENERATION, "plugin" => id.to_owned()).set(generation as f64);
-        self.generations.entry(id.to_owned()).and_modify(|latest| *latest = generation.max(*latest));
-        let status = PluginStatus { state: PluginState::Rejected, error: Some(rejection), ..failing.status() };
+        self.choices.note(id, |choice| choice.rolled_back = Some(rolled_back.clone())).await;
         place.active = previous;
-        place.idle = Some(status.clone());
-        self.changed(ChangeKind::Rejected, status);
+        place.idle = None;
+        self.set_aside(place, PluginStatus { state: PluginState::Rejected, ..failing.status() });
         true
     }
 
@@ -87,11 +79,11 @@ impl Registry {
             match candidate::probe(&plugin).await {
                 Ok(()) => {
                     plugin.sandbox.gate.open();
-                    tracing::info!(plugin.id = plugin.terms.id, "plugin is asked again, a probe of it succeeded");
                     self.announce_again(&plugin, ChangeKind::Activated, Stage::Quarantine);
                 }
                 Err(rejection) => {
                     refuse(&plugin, &format!("failed too often, and when it was probed: {}", rejection.reason));
+                    self.note(&plugin.status());
                 }
             }
         }
@@ -110,7 +102,9 @@ impl Registry {
     /// Tells of a loaded plugin that its state changed.
     pub(super) fn announce_again(&mut self, plugin: &Plugin, kind: ChangeKind, stage: Stage) {
         count(kind, stage.as_str());
-        self.changed(kind, plugin.status());
+        let status = plugin.status();
+        self.note(&status);
+        self.changed(kind, status);
     }
 }
 
@@ -128,7 +122,4 @@ fn refuse(plugin: &Plugin, reason: &str) {
         )
     };
     plugin.sandbox.gate.close(Instant::now(), rejection);
-    let shut = plugin.sandbox.gate.rejection();
-    let shown = shut.as_ref().map_or(reason, |rejection| &rejection.reason);
-    tracing::warn!(plugin.id = id, plugin.generation = plugin.sandbox.generation, "plugin is quarantined: {shown}");
 }

@@ -28,7 +28,7 @@ impl Incumbent {
     /// Reloads, and finds the candidate rejected and the incumbent in place. Then puts the good
     /// files back, which must change nothing.
     async fn stands(&self, stage: &str, reason: &str) {
-        self.plugins.reload().await;
+        self.plugins.reload(None).await;
         let error = status(&self.plugins, "guard", PluginState::Rejected).error.expect("a reason");
         assert_eq!(error.stage.as_str(), stage, "{}", error.reason);
         assert!(error.reason.contains(reason), "{stage}: {:?} does not say {reason:?}", error.reason);
@@ -38,7 +38,7 @@ impl Incumbent {
         let _ = fs::remove_file(&folder);
         let _ = fs::remove_dir_all(&folder);
         self.home.put("guard", &manifest(""), &guest("misbehave"));
-        self.plugins.reload().await;
+        self.plugins.reload(None).await;
         assert_eq!(self.plugins.list().len(), 1, "{:#?}", self.plugins.list());
         self.is_the_same().await;
     }
@@ -136,7 +136,7 @@ async fn guests_that_fail_when_they_are_tried() {
     incumbent.stands_against(&hasty, &wasm, "probe", "did not answer within 200 ms").await;
     // Nothing is wrong with a policy that refuses.
     incumbent.home.put("guard", &manifest("decide = 'deny'"), &wasm);
-    incumbent.plugins.reload().await;
+    incumbent.plugins.reload(None).await;
     assert_eq!(status(&incumbent.plugins, "guard", PluginState::Active).generation, Some(2));
 }
 
@@ -167,10 +167,10 @@ async fn a_digest_in_the_manifest_is_the_commit_point() {
     };
     // Half of the update: the component is still the old one.
     incumbent.home.put("guard", &format!("sha256 = '{digest}'\n{}", manifest("")), &guest("misbehave"));
-    incumbent.plugins.reload().await;
+    incumbent.plugins.reload(None).await;
     incumbent.is_the_same().await;
     write(&incumbent.home.folder("guard").join("plugin.wasm"), &next);
-    incumbent.plugins.reload().await;
+    incumbent.plugins.reload(None).await;
     let now = status(&incumbent.plugins, "guard", PluginState::Active);
     assert_eq!((now.digest, now.generation), (Some(digest.to_lowercase()), Some(2)));
 }
@@ -192,11 +192,11 @@ async fn files_that_others_could_have_written() {
         incumbent.stands("read", "can be written by others; run: chmod go-w").await;
     }
     mode(&incumbent.home.plugins(), 0o777);
-    incumbent.plugins.reload().await;
+    incumbent.plugins.reload(None).await;
     let error = status(&incumbent.plugins, "guard", PluginState::Rejected).error.expect("a reason");
     assert!(error.reason.contains("can be written by others"), "{}", error.reason);
     mode(&incumbent.home.plugins(), 0o755);
-    incumbent.plugins.reload().await;
+    incumbent.plugins.reload(None).await;
     incumbent.is_the_same().await;
 }
 
@@ -249,7 +249,7 @@ async fn the_same_files_again_change_nothing() {
     let incumbent = Incumbent::new().await;
     let before = incumbent.plugins.current();
     incumbent.home.put("guard", &manifest(""), &guest("misbehave"));
-    incumbent.plugins.reload().await;
+    incumbent.plugins.reload(None).await;
     assert!(Arc::ptr_eq(&before, &incumbent.plugins.current()), "the very same set");
 }
 

@@ -69,7 +69,7 @@ async fn what_one_policy_takes_away_the_next_cannot_give_back() {
     assert_eq!(spawn.cwd.normalised, "/base/code/inner");
 
     home.put("third", &ordered("third", 3, "decide = 'widen'"), &wasm);
-    plugins.reload().await;
+    plugins.reload(None).await;
     let decision = decide(&plugins, "").await;
     assert!(failure(&decision).contains("open allows more than read-only"), "{decision:?}");
     assert_eq!(decision.verdicts[2].verdict, VerdictKind::Error);
@@ -143,15 +143,15 @@ async fn a_required_policy_that_is_not_loaded_refuses_everything() {
     assert_eq!(plugins.current().missing().count(), 1);
 
     home.put("guard", &policy("guard", "refuse = 'bad taste'"), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert!(failure(&decide(&plugins, "").await).contains("bad taste"));
 
     home.put("guard", &format!("enabled = false\n{}", policy("guard", "")), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert!(failure(&decide(&plugins, "").await).contains("it is disabled"));
 
     home.put("guard", &policy("guard", ""), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     allowed(&decide(&plugins, "").await.outcome);
 
     options.plugins.insert("guard".into(), PluginConfig { mode: Some(PolicyMode::Off), ..PluginConfig::default() });
@@ -166,7 +166,7 @@ async fn a_manifest_can_say_that_it_is_required() {
     let plugins = home.open().await;
     assert!(failure(&decide(&plugins, "").await).contains("bad taste"));
     home.put("guard", &manifest(""), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     allowed(&decide(&plugins, "").await.outcome);
 }
 
@@ -195,7 +195,7 @@ async fn a_built_in_policy_gives_way_to_a_folder_of_its_id() {
 
     // A bad folder changes nothing but is listed beside it.
     home.put("guard", "nonsense", wasm);
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(denial(&decide(&plugins, "").await).1, "built-in");
     let both: Vec<_> = plugins.list().iter().map(|status| (status.origin, status.state)).collect();
     assert_eq!(
@@ -205,15 +205,15 @@ async fn a_built_in_policy_gives_way_to_a_folder_of_its_id() {
 
     // A folder cannot turn a policy into something else and so get rid of it.
     home.put("guard", "id = 'guard'\nkind = 'provider'", &guest("misplan"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(denial(&decide(&plugins, "").await).1, "built-in");
 
     home.put("guard", &policy("guard", "decide = 'deny'\nmarker = 'folder'"), wasm);
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(denial(&decide(&plugins, "").await).1, "folder");
     assert_eq!(plugins.list().len(), 1);
 
     std::fs::remove_dir_all(home.folder("guard")).expect("removed");
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(denial(&decide(&plugins, "").await).1, "built-in");
 }

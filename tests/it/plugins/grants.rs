@@ -22,7 +22,7 @@ fn active(plugins: &Plugins) -> PluginStatus {
 }
 
 async fn allow(plugins: &Plugins, digest: &str) -> Result<PluginStatus, ActionError> {
-    plugins.act("misplan", Action::Allow { digest: digest.to_owned() }).await
+    plugins.act("misplan", Action::Allow { digest: digest.to_owned() }, None).await
 }
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn asking_for_more_waits_for_somebody_to_allow_it() {
     assert_eq!(active(&plugins).grants.executables, ["sleeper"]);
 
     home.put("misplan", &wants(", 'bash', 'sh'", ", 'EDITOR'"), &guest("misplan"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     let (reason, digest) = rejected(&plugins);
     assert!(reason.contains("executables \"bash\", \"sh\"; env \"EDITOR\"; if"), "{reason}");
     assert!(reason.contains(&format!("POST /api/plugins/misplan/allow {{\"digest\": \"{digest}\"}}")), "{reason}");
@@ -61,7 +61,7 @@ async fn asking_for_more_waits_for_somebody_to_allow_it() {
     // Less, the same again, and what was accepted before need nobody.
     for (executables, env) in [("", ""), (", 'sh'", ""), (", 'bash', 'sh'", ", 'EDITOR'")] {
         home.put("misplan", &wants(executables, env), &guest("misplan"));
-        plugins.reload().await;
+        plugins.reload(None).await;
         assert_eq!(plugins.list().len(), 1, "{:#?}", plugins.list());
         active(&plugins);
     }
@@ -74,7 +74,7 @@ async fn allowing_is_for_one_manifest_and_one_component() {
     home.put("misplan", &wants("", ""), &guest("misplan"));
     let plugins = home.open().await;
     home.put("misplan", &wants(", 'bash'", ""), &guest("misplan"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     let (_, first) = rejected(&plugins);
     home.put("misplan", &wants(", 'bash', 'sh'", ""), &guest("misplan"));
     // Not looked at yet: what is allowed is the first, what lies there asks for more still.
@@ -99,10 +99,10 @@ async fn what_the_configuration_names_needs_nobody() {
     options.plugins.insert("misplan".into(), named);
     let plugins = open(options).await;
     home.put("misplan", &wants(", 'bash', 'sh'", ""), &guest("misplan"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(active(&plugins).grants.executables, ["sleeper", "bash"], "what it does not name is not given either");
     home.put("misplan", &wants(", 'bash'", ", 'EDITOR'"), &guest("misplan"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     let (reason, _) = rejected(&plugins);
     assert!(reason.contains("it: env \"EDITOR\"; if"), "{reason}");
     drop(plugins);
@@ -125,7 +125,7 @@ async fn a_component_that_begins_to_import_wasi_waits_before_it_is_run() {
         &["package wasi:random@0.2.0;\ninterface random { get-random-u64: func() -> u64; }"],
     );
     home.put("misplan", &wants("", ""), &wasm);
-    plugins.reload().await;
+    plugins.reload(None).await;
     let (reason, digest) = rejected(&plugins);
     assert!(reason.contains("the imports of WASI"), "{reason}");
     active(&plugins);

@@ -37,7 +37,7 @@ async fn a_component_cut_off_anywhere_is_rejected() {
     let digest = status(&plugins, "guard", PluginState::Active).digest;
     for kept in (0..wasm.len()).step_by(64) {
         home.put("guard", &manifest(), &wasm[..kept]);
-        plugins.reload().await;
+        plugins.reload(None).await;
         let error = status(&plugins, "guard", PluginState::Rejected).error.expect("a reason");
         let stage = error.stage.as_str();
         assert!(["compile", "world"].contains(&stage), "{kept} bytes: {stage}: {}", error.reason);
@@ -63,7 +63,7 @@ async fn damaged_bytes_stop_nothing() {
         // A folder of its own, so that one that loads does not become the incumbent.
         let manifest = manifest().replace("deadline_ms = 5000", "deadline_ms = 200").replace("'guard'", "'damaged'");
         put(&home.folder("damaged"), &manifest, &damaged);
-        plugins.reload().await;
+        plugins.reload(None).await;
         let list = plugins.list();
         let candidate = list.iter().find(|plugin| plugin.id == "damaged").expect("it is listed");
         if candidate.state == PluginState::Rejected {
@@ -73,7 +73,7 @@ async fn damaged_bytes_stop_nothing() {
         // It is asked as well while it is active; whatever it does, the request ends.
         decide(&plugins, "deny").await;
         fs::remove_dir_all(home.folder("damaged")).expect("removed");
-        plugins.reload().await;
+        plugins.reload(None).await;
     }
     assert!(rejected > DAMAGED / 2, "only {rejected} of {DAMAGED} were rejected");
     stands(&plugins, digest.as_ref(), "after all of them").await;

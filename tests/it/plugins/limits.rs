@@ -117,7 +117,7 @@ async fn calls_beyond_the_room_are_told_to_try_again() {
     assert_eq!(of("deadline") + of("overloaded"), codes.len(), "{codes:?}");
     // The room is free again.
     super::change(&mut changes, ChangeKind::Quarantined, "misbehave").await;
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
 }
 

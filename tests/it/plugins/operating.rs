@@ -34,21 +34,21 @@ async fn through(markers: &[&str]) -> (Home, Plugins) {
     let plugins = home.open().await;
     for marker in markers {
         home.put("guard", &marked(marker), &guest("misbehave"));
-        plugins.reload().await;
+        plugins.reload(None).await;
         is(&plugins, marker).await;
     }
     (home, plugins)
 }
 
 async fn refused(plugins: &Plugins, id: &str, action: Action) -> String {
-    match plugins.act(id, action).await {
+    match plugins.act(id, action, None).await {
         Err(ActionError::Conflict(reason)) => reason,
         other => panic!("{other:?} is no conflict"),
     }
 }
 
 async fn act(plugins: &Plugins, action: Action) -> PluginState {
-    plugins.act("guard", action).await.expect("done").state
+    plugins.act("guard", action, None).await.expect("done").state
 }
 
 #[tokio::test]
@@ -62,34 +62,34 @@ async fn going_back_holds_until_the_folder_changes() {
     assert_eq!(aside.stage.as_str(), "rollback");
     assert!(aside.reason.contains("POST /api/plugins/guard/enable"), "{}", aside.reason);
 
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "one").await;
     // A folder that is written again without a change is the one that was set aside.
     home.put("guard", &marked("two"), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "one").await;
     drop(plugins);
 
     let plugins = home.open().await;
     is(&plugins, "one").await;
     status(&plugins, "guard", PluginState::Rejected);
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "one").await;
     // A bad change leaves what was gone back to, even across a start.
     home.put("guard", "nonsense", b"nonsense");
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "one").await;
     drop(plugins);
     let plugins = home.open().await;
     is(&plugins, "one").await;
 
     home.put("guard", &marked("three"), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "three").await;
     assert_eq!(plugins.list().len(), 1);
     // What was set aside may be loaded as any other change, now that this one was.
     home.put("guard", &marked("two"), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "two").await;
 }
 
@@ -153,11 +153,11 @@ async fn a_folder_over_one_in_the_binary_gives_way_to_it() {
     let reason = refused(&plugins, "guard", Action::RollBack).await;
     assert!(reason.contains("in the relay's binary") && reason.contains("put a folder guard"), "{reason}");
     home.put("guard", &marked("folder"), wasm);
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "folder").await;
     act(&plugins, Action::RollBack).await;
     is(&plugins, "built-in").await;
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "built-in").await;
     drop(plugins);
     let plugins = open(options).await;
@@ -174,7 +174,7 @@ async fn a_folder_over_one_in_the_binary_gives_way_to_it() {
 async fn disabling_holds_until_it_is_enabled() {
     let (home, plugins) = through(&["one"]).await;
     home.put("other", &policy("other", "marker = 'other'"), &variant(&guest("misbehave"), 1));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(act(&plugins, Action::Disable).await, PluginState::Disabled);
     assert_eq!(act(&plugins, Action::Disable).await, PluginState::Disabled, "once more is no mistake");
     is(&plugins, "other").await;
@@ -185,17 +185,17 @@ async fn disabling_holds_until_it_is_enabled() {
     assert!(reason.contains("POST /api/plugins/guard/enable"), "{reason}");
 
     // Neither a reload nor other files nor a start bring it back, nor a folder that went and came.
-    plugins.reload().await;
+    plugins.reload(None).await;
     home.put("guard", &marked("two"), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "other").await;
     drop(plugins);
     let plugins = home.open().await;
     is(&plugins, "other").await;
     fs::remove_dir_all(home.folder("guard")).expect("removed");
-    plugins.reload().await;
+    plugins.reload(None).await;
     home.put("guard", &marked("two"), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     is(&plugins, "other").await;
 
     assert_eq!(act(&plugins, Action::Enable).await, PluginState::Active);
@@ -262,7 +262,7 @@ async fn a_folder_that_is_broken_at_the_start_gives_way_to_its_predecessor() {
     act(&plugins, Action::RollBack).await;
     is(&plugins, "one").await;
     fs::remove_dir_all(home.folder("guard")).expect("removed");
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert!(plugins.list().is_empty(), "a folder that is gone is gone");
     drop(plugins);
     assert!(home.open().await.list().is_empty());
@@ -275,11 +275,11 @@ async fn nothing_is_kept_where_nothing_can_be() {
     home.put("guard", &marked("one"), &guest("misbehave"));
     let plugins = home.open().await;
     is(&plugins, "one").await;
-    let error = plugins.act("guard", Action::Disable).await.expect_err("it cannot be kept");
+    let error = plugins.act("guard", Action::Disable, None).await.expect_err("it cannot be kept");
     assert!(matches!(&error, ActionError::NotKept(_)), "{error:?}");
     is(&plugins, "one").await;
     assert_eq!(plugins.current().warnings().len(), 1);
-    assert!(matches!(plugins.act("nobody", Action::Disable).await, Err(ActionError::Unknown)));
+    assert!(matches!(plugins.act("nobody", Action::Disable, None).await, Err(ActionError::Unknown)));
 }
 
 #[tokio::test]

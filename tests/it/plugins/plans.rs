@@ -121,7 +121,7 @@ async fn a_provider_whose_sample_plans_are_not_acceptable_is_not_loaded() {
     assert!(error.reason.contains("/bin/sh"), "{}", error.reason);
 
     home.put("misplan", &provider("misplan", "plan = 'refuse'"), &wasm);
-    plugins.reload().await;
+    plugins.reload(None).await;
     let error = status(&plugins, "misplan", PluginState::Rejected).error.expect("a reason");
     assert!(error.reason.contains("lists approval mode guarded"), "{}", error.reason);
     assert!(plugins.current().provider_ids().is_empty());

@@ -46,7 +46,7 @@ async fn a_policy_with_nothing_before_it_is_refused_without_being_run() {
     home.put("guard", &policy("guard", ""), &guest("misbehave"));
     // Whoever reloads wants it tried now.
     let mut changes = plugins.changes();
-    plugins.reload().await;
+    plugins.reload(None).await;
     change(&mut changes, ChangeKind::Activated, "guard").await;
     assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
     assert_eq!(status(&plugins, "guard", PluginState::Active).generation, Some(1));
@@ -76,7 +76,7 @@ async fn a_better_folder_ends_the_quarantine() {
     let plugins = home.open().await;
     wear_out(&plugins).await;
     home.put("guard", &policy("guard", "marker = 'new'"), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(denial(&decide(&plugins, "deny").await).1, "new");
     assert_eq!(plugins.list().len(), 1);
 }
@@ -90,7 +90,7 @@ async fn one_in_the_binary_is_quarantined_too() {
     let plugins = open(options).await;
     wear_out(&plugins).await;
     assert!(failure(&decide(&plugins, "").await).starts_with(REFUSED));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
 }
 
@@ -120,7 +120,7 @@ async fn what_was_active_before_the_start_is_gone_back_to() {
     home.put("guard", &policy("guard", "marker = 'old'"), &guest("misbehave"));
     let plugins = home.open().await;
     home.put("guard", &policy("guard", "marker = 'new'"), &variant(&guest("misbehave"), 1));
-    plugins.reload().await;
+    plugins.reload(None).await;
     drop(plugins);
 
     let plugins = home.open().await;

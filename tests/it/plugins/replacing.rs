@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use agent_relay::domain::control::Outcome;
-use agent_relay::plugins::{ChangeKind, PluginState};
+use agent_relay::plugins::{Action, ChangeKind, PluginState};
 
 use super::{
     Home, change, context, decide, denial, fail_too_often, failure, guest, policy, put, spawn, status, variant,
@@ -54,7 +54,7 @@ async fn no_call_fails_while_plugins_are_replaced() {
         fs::rename(home.folder("guard"), &old).expect("moved away");
         fs::rename(&next, home.folder("guard")).expect("moved into place");
         fs::remove_dir_all(&old).expect("removed");
-        plugins.reload().await;
+        plugins.reload(None).await;
         if bad {
             status(&plugins, "guard", PluginState::Rejected);
         } else {
@@ -76,7 +76,7 @@ async fn a_request_keeps_the_set_it_took() {
     let plugins = home.open().await;
     let taken = plugins.current();
     home.put("guard", &policy("guard", "decide = 'deny'\nmarker = 'new'"), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(denial(&taken.decide(spawn(""), &context()).await).1, "old");
     assert_eq!(denial(&decide(&plugins, "").await).1, "new");
 }
@@ -90,10 +90,10 @@ async fn disabling_takes_a_plugin_out_and_enabling_brings_it_back() {
     status(&plugins, "guard", PluginState::Disabled);
     assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
     home.put("guard", &policy("guard", "decide = 'deny'"), &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     denial(&decide(&plugins, "").await);
     home.put("guard", &off, &guest("misbehave"));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
 }
 
@@ -105,7 +105,7 @@ async fn a_plugin_that_fails_too_often_is_put_back() {
     let plugins = home.open().await;
     let old = status(&plugins, "guard", PluginState::Active);
     home.put("guard", &policy("guard", "marker = 'new'"), &variant(&wasm, 1));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(denial(&decide(&plugins, "deny").await).1, "new");
 
     let mut changes = plugins.changes();
@@ -121,8 +121,17 @@ async fn a_plugin_that_fails_too_often_is_put_back() {
     for _ in 0..6 {
         failure(&decide(&plugins, "trap").await);
     }
-    // Whoever reloads wants the new one again.
-    plugins.reload().await;
+    // Neither a reload nor a start brings back what is known to fail.
+    plugins.reload(None).await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "old");
+    drop(plugins);
+    let plugins = home.open().await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "old");
+    let again = status(&plugins, "guard", PluginState::Rejected).error.expect("a reason");
+    assert_eq!((again.stage, again.reason), (error.stage, error.reason));
+
+    // Whoever enables it wants the new one again.
+    let enabled = plugins.act("guard", Action::Enable, Some("ada".to_owned())).await.expect("enabled");
+    assert_eq!((enabled.state, enabled.generation), (PluginState::Active, Some(2)));
     assert_eq!(denial(&decide(&plugins, "deny").await).1, "new");
-    assert_eq!(status(&plugins, "guard", PluginState::Active).generation, Some(3));
 }

@@ -124,7 +124,7 @@ impl Relay {
             Step::Enable => return self.act(Action::Enable).await,
             Step::Disable => return self.act(Action::Disable).await,
         }
-        self.plugins.reload().await;
+        self.plugins.reload(None).await;
         true
     }
 
@@ -133,7 +133,7 @@ impl Relay {
     }
 
     async fn act(&self, action: Action) -> bool {
-        self.plugins.act("guard", action).await.is_ok()
+        self.plugins.act("guard", action, None).await.is_ok()
     }
 
     /// Which good content is asked, if any is.

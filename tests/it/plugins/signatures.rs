@@ -50,22 +50,22 @@ async fn a_component_is_looked_at_only_with_its_signature() {
     let comment = SIGNATURES[0].replace("an empty", "another");
     for (bad, expected) in [(cut, "not a signature"), (SIGNATURES[1], "not by the"), (&comment, "not by the")] {
         write(&minisig, bad.as_bytes());
-        plugins.reload().await;
+        plugins.reload(None).await;
         let (stage, reason) = rejected(&plugins);
         assert_eq!(stage, "signature", "{reason}");
         assert!(reason.contains(expected), "{reason}");
     }
     write(&minisig, &[b'x'; 4096]);
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(rejected(&plugins).0, "read");
 
     // Signed well it goes on, to where it fails because there is nothing in it.
     write(&minisig, SIGNATURES[0].as_bytes());
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(rejected(&plugins).0, "world");
     // The same signature is for no other component.
     home.put("guard", &policy("guard", ""), &variant(&empty, 1));
-    plugins.reload().await;
+    plugins.reload(None).await;
     assert_eq!(rejected(&plugins).0, "signature");
 }
 
