@@ -147,6 +147,12 @@ fn manifest(id: &str, kind: PluginKind, language: Language) -> String {
 }
 
 fn readme(id: &str, kind: PluginKind, language: Language, case: &str) -> String {
+    let questions = match kind {
+        PluginKind::Policy => "A question is a `control` in a `context`.",
+        PluginKind::Provider => {
+            "A question is a `request` at a `site` (plan), a `message` (present) or a `reason` (stop)."
+        }
+    };
     let replay = match kind {
         PluginKind::Policy => {
             "What it would have decided about everything that a running relay was asked so far:\n\n    agent-relay plugin replay .\n\n"
@@ -156,6 +162,7 @@ fn readme(id: &str, kind: PluginKind, language: Language, case: &str) -> String 
     include_str!("new/README.md.in")
         .replace("PREPARE", &language.prepare().map_or_else(String::new, |command| format!("    {command}")))
         .replace("tests/CASE.json", case)
+        .replace("QUESTIONS", questions)
         .replace("REPLAY", replay)
         .replace("KIND", kind.as_str())
         .replace("PLUGIN_ID", id)

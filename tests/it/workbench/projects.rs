@@ -29,7 +29,9 @@ fn a_project_has_everything_it_needs() {
             assert!(manifest.contains(&format!("id = \"{id}\"")), "{manifest}");
             every_file(&folder, &mut |path| {
                 let text = fs::read_to_string(path).expect("text");
-                for left in ["PLUGIN_ID", "force_link_WORLD", "PREPARE", "PRESENTED", "REPLAY", "../../wit"] {
+                for left in
+                    ["PLUGIN_ID", "force_link_WORLD", "PREPARE", "PRESENTED", "QUESTIONS", "REPLAY", "../../wit"]
+                {
                     assert!(!text.contains(left), "{left} in {}", path.display());
                 }
             });
