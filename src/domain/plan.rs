@@ -119,7 +119,8 @@ pub struct Plan {
 }
 
 /// A message about to be typed into a running session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IncomingMessage {
     /// The message's id.
     pub id: u64,
@@ -134,7 +135,8 @@ pub struct IncomingMessage {
 }
 
 /// What is typed into a running session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Presentation {
     /// Keys pressed before the text, in the terminal's names.
     pub keys_before: Vec<String>,
@@ -156,7 +158,8 @@ pub enum StopReason {
 }
 
 /// How a running session is asked to end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StopPlan {
     /// Keys that ask the program to end, pressed in order.
     pub keys: Vec<String>,

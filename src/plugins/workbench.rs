@@ -140,7 +140,8 @@ pub struct Loaded {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Called {
-    /// `"allow"`, `{"deny": ...}`, `{"amend": ...}`, `{"plan": ...}` or `{"error": "..."}`.
+    /// `"allow"`, `{"deny": ...}`, `{"amend": ...}`, `{"plan": ...}`, `{"presentation": ...}`,
+    /// `{"stopPlan": ...}` or `{"error": "..."}`.
     pub answer: Value,
     /// Whether the plugin wanted to see this question. A policy that did not counts as allowing.
     pub asked: bool,
@@ -183,14 +184,14 @@ impl Loaded {
         self.plugin.sandbox.take_peak();
         let started = Instant::now();
         let (answer, asked) = match (question, &self.plugin.guest) {
-            (Question::Policy { control, context }, Guest::Policy(policy)) => {
+            (Question::Decide { control, context }, Guest::Policy(policy)) => {
                 if policy.kinds.contains(&control.kind()) {
                     (self.decide(policy, control, context).await, true)
                 } else {
                     (json!("allow"), false)
                 }
             }
-            (Question::Provider { request, site }, Guest::Provider(provider)) => {
+            (Question::Plan { request, site }, Guest::Provider(provider)) => {
                 let answer = match providers::plan(&self.plugin, provider, request, site).await {
                     Ok(Ok(plan)) => json!({"plan": plan.plan()}),
                     Ok(Err(refusal)) => json!({"error": refusal.to_string()}),
@@ -198,8 +199,16 @@ impl Loaded {
                 };
                 (answer, true)
             }
-            (Question::Policy { .. }, Guest::Provider(_)) => (json!({"error": "a provider decides nothing"}), false),
-            (Question::Provider { .. }, Guest::Policy(_)) => (json!({"error": "a policy plans nothing"}), false),
+            (Question::Present(message), Guest::Provider(provider)) => {
+                let answer = providers::present(&self.plugin, provider, message).await;
+                (answer.map_or_else(|error| failed(&error), |presentation| json!({"presentation": presentation})), true)
+            }
+            (Question::Stop(reason), Guest::Provider(provider)) => {
+                let answer = providers::stop(&self.plugin, provider, *reason).await;
+                (answer.map_or_else(|error| failed(&error), |plan| json!({"stopPlan": plan})), true)
+            }
+            (Question::Decide { .. }, Guest::Provider(_)) => (json!({"error": "a provider decides nothing"}), false),
+            (_, Guest::Policy(_)) => (json!({"error": "a policy decides, and does nothing else"}), false),
         };
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Called { answer, asked, micros, peak_bytes: self.plugin.sandbox.take_peak() }

@@ -123,7 +123,7 @@ pub(crate) fn policy(id: &str, settings: &str) -> String {
 }
 
 /// A manifest for the provider `misplan`.
-fn provider(id: &str, settings: &str) -> String {
+pub(crate) fn provider(id: &str, settings: &str) -> String {
     format!(
         "id = '{id}'\nkind = 'provider'\n[grants]\nexecutables = ['sleeper']\nenv = ['SLEEPER_MODE']\nfiles = ['notes.txt']\n\
          [limits]\ndeadline_ms = 5000\n[settings]\nid = '{id}'\n{settings}\n"

@@ -2,6 +2,7 @@
 
 mod projects;
 mod replay;
+mod sessions;
 
 use std::fs;
 use std::io::Write;

@@ -48,15 +48,28 @@ const POLICY_CASES: [(&str, &str); 2] = [
     ),
 ];
 
-const PROVIDER_CASES: [(&str, &str); 2] = [
+const PROVIDER_CASES: [(&str, &str); 5] = [
     (
         "tests/plans-guarded.json",
         r#"{"request": {"prompt": "Say hello."}, "site": {"cwd": "/code/a"},
  "expect": {"plan": {"program": "PLUGIN_ID", "args": [], "cwd": "/code/a", "prompt": "typed"}}}"#,
     ),
     (
+        "tests/plans-without-a-prompt.json",
+        r#"{"request": {"prompt": null}, "expect": {"plan": {"prompt": "inArguments"}}}"#,
+    ),
+    (
+        "tests/presents-without-escapes.json",
+        r#"{"message": {"id": 7, "sender": "alice", "body": "Say hello.\u001b"},
+ "expect": {"presentation": {"keysBefore": [], "text": PRESENTED, "submit": true}}}"#,
+    ),
+    (
         "tests/refuses-open.json",
         r#"{"request": {"approvalMode": "open"}, "expect": {"error": "approval mode open is not supported"}}"#,
+    ),
+    (
+        "tests/stops-with-an-interrupt.json",
+        r#"{"reason": "shutdown", "expect": {"stopPlan": {"keys": ["C-c"], "graceMs": 5000}}}"#,
     ),
 ];
 
@@ -93,12 +106,12 @@ pub(super) fn run(args: &New) -> Result<ExitCode, Failure> {
 
 /// Every file of a project, by its path in it.
 fn files(id: &str, kind: PluginKind, language: Language) -> Vec<(String, String)> {
-    let cases = if kind == PluginKind::Policy { POLICY_CASES } else { PROVIDER_CASES };
+    let cases: &[File] = if kind == PluginKind::Policy { &POLICY_CASES } else { &PROVIDER_CASES };
     let mut files: Vec<File> = language.files(kind);
     files.extend(WIT);
     files.extend(cases);
     let mut files: Vec<(String, String)> =
-        files.into_iter().map(|(name, text)| (name.to_owned(), fill(text, id, kind))).collect();
+        files.into_iter().map(|(name, text)| (name.to_owned(), fill(text, id, kind, language))).collect();
     for (_, text) in &mut files {
         if !text.ends_with('\n') {
             text.push('\n');
@@ -112,8 +125,9 @@ fn files(id: &str, kind: PluginKind, language: Language) -> Vec<(String, String)
 }
 
 /// Puts the names of this project in. The SDK's own sources say where the interface lies from there.
-fn fill(text: &str, id: &str, kind: PluginKind) -> String {
+fn fill(text: &str, id: &str, kind: PluginKind, language: Language) -> String {
     text.replace("PLUGIN_ID", id)
+        .replace("PRESENTED", language.presented())
         .replace("force_link_WORLD", &format!("force_link_{}_plugin", kind.as_str()))
         .replace("path: \"../../wit\"", "path: \"../wit\"")
 }
@@ -133,6 +147,12 @@ fn manifest(id: &str, kind: PluginKind, language: Language) -> String {
 }
 
 fn readme(id: &str, kind: PluginKind, language: Language, case: &str) -> String {
+    let questions = match kind {
+        PluginKind::Policy => "A question is a `control` in a `context`.",
+        PluginKind::Provider => {
+            "A question is a `request` at a `site` (plan), a `message` (present) or a `reason` (stop)."
+        }
+    };
     let replay = match kind {
         PluginKind::Policy => {
             "What it would have decided about everything that a running relay was asked so far:\n\n    agent-relay plugin replay .\n\n"
@@ -142,6 +162,7 @@ fn readme(id: &str, kind: PluginKind, language: Language, case: &str) -> String 
     include_str!("new/README.md.in")
         .replace("PREPARE", &language.prepare().map_or_else(String::new, |command| format!("    {command}")))
         .replace("tests/CASE.json", case)
+        .replace("QUESTIONS", questions)
         .replace("REPLAY", replay)
         .replace("KIND", kind.as_str())
         .replace("PLUGIN_ID", id)

@@ -15,8 +15,9 @@ use super::{BenchArgs, CASE_BYTES_MAX, code, cost, diff, load, print_json, read_
 /// Call a plugin once, under the real limits; 1 if it fails, or answers otherwise than expected.
 ///
 /// The question is a case as in tests/: for a policy `{"control": {"spawn": {...}}, "context": {...}}`,
-/// for a provider `{"request": {...}, "site": {...}}`. What is left out is taken from a sample. What
-/// the plugin logs goes to standard error.
+/// for a provider `{"request": {...}, "site": {...}}` (plan), `{"message": {"body": "hi"}}` (present) or
+/// `{"reason": "shutdown"}` (stop). What is left out is taken from a sample. What the plugin logs goes to
+/// standard error.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Run {
     #[command(flatten)]

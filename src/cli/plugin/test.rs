@@ -15,7 +15,9 @@ use super::{BenchArgs, code, cost, diff, load, print_json, read_case, wait};
 /// Put every case in tests/*.json to the plugin, under the real limits; 1 if one comes out otherwise.
 ///
 /// A case is a question and the answer it should have, such as
-/// `{"control": {"spawn": {"cwd": {"given": "/etc"}}}, "expect": {"deny": {"code": "outside"}}}`.
+/// `{"control": {"spawn": {"cwd": {"given": "/etc"}}}, "expect": {"deny": {"code": "outside"}}}` for a policy and
+/// `{"reason": "shutdown", "expect": {"stopPlan": {"keys": ["C-c"]}}}` for a provider, which is also asked
+/// with a `request` for a `plan` and with a `message` for a `presentation`.
 /// What a question leaves out is taken from a sample; of the answer only what is written is compared.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Test {

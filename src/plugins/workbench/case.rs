@@ -4,17 +4,17 @@
 //! host start `claude` in guarded mode in `/code/a`, below the base directory `/code`; a restart or
 //! shutdown is aimed at the agent `a1`, which runs there. Nothing else is running. Where a path says no
 //! `normalised`, it is made of `given`; where it says no `resolved`, it is the normalised path on the
-//! relay's own host, and not known on an orchestrator's.
+//! relay's own host, and not known on an orchestrator's. A message is a short one from `alice` that
+//! disturbs nobody.
 
-use std::path::Path;
+mod control;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::domain::control::{Context, Control, RunningAgent};
-use crate::domain::path::normalise;
-use crate::domain::plan::{LaunchSite, SpawnRequest};
+use crate::domain::control::{Context, Control};
+use crate::domain::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
 
 use super::super::manifest::{Grants, PluginKind};
 use super::super::samples;
@@ -33,23 +33,27 @@ pub struct Case {
     pub expect: Option<Value>,
 }
 
-/// What can be asked of a plugin.
+/// What can be asked of a plugin: one variant for each function of its interface.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
-    /// May this happen?
-    Policy {
+    /// Of a policy: may this happen?
+    Decide {
         /// What somebody wants done.
         control: Box<Control>,
         /// What is known.
         context: Context,
     },
-    /// What exactly would be run?
-    Provider {
+    /// Of a provider: what exactly would be run?
+    Plan {
         /// Who is to be started.
         request: SpawnRequest,
         /// Where.
         site: LaunchSite,
     },
+    /// Of a provider: how is this message typed into a running session?
+    Present(IncomingMessage),
+    /// Of a provider: how is a running session asked to end?
+    Stop(StopReason),
 }
 
 impl Case {
@@ -60,138 +64,143 @@ impl Case {
     pub fn parse(kind: PluginKind, grants: &Grants, text: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
         let Value::Object(mut case) = value else { return Err("must be a JSON object".into()) };
-        let known: &[&str] = match kind {
-            PluginKind::Policy => &["settings", "control", "context", "expect"],
-            PluginKind::Provider => &["settings", "request", "site", "expect"],
-        };
-        only("", &case, known)?;
+        let function = Function::asked_by(&case, kind)?;
         let settings = match case.remove("settings") {
             None => Map::new(),
             Some(Value::Object(settings)) => settings,
             Some(_) => return Err("settings: must be an object".into()),
         };
-        let question = match kind {
-            PluginKind::Policy => Question::Policy {
-                control: Box::new(control(case.remove("control"))?),
-                context: context(case.remove("context"))?,
+        let question = match function {
+            Function::Decide => Question::Decide {
+                control: Box::new(control::control(case.remove("control"))?),
+                context: control::context(case.remove("context"))?,
             },
-            PluginKind::Provider => {
+            Function::Plan => {
                 let request = samples::request(Default::default(), false);
-                Question::Provider {
+                Question::Plan {
                     request: over("request", &request, case.remove("request"))?,
                     site: over("site", &samples::site(grants), case.remove("site"))?,
                 }
             }
+            Function::Present => Question::Present(over("message", &message(), case.remove("message"))?),
+            Function::Stop => Question::Stop(reason(case.remove("reason"))?),
         };
         let expect = case.remove("expect");
         if let Some(expect) = &expect {
-            check_expect(kind, expect)?;
+            function.check_expect(expect)?;
         }
         Ok(Self { settings, question, expect })
     }
 }
 
-fn control(given: Option<Value>) -> Result<Control, String> {
-    let wrong = || "control: must be an object with one of `spawn`, `restart` and `shutdown`".to_owned();
-    let Some(Value::Object(given)) = given else { return Err(wrong()) };
-    only("control", &given, &["spawn", "restart", "shutdown"])?;
-    let mut parts = given.into_iter();
-    let (Some((kind, mut body)), None) = (parts.next(), parts.next()) else { return Err(wrong()) };
-    let sample = if kind == "spawn" {
-        let local = is_local(&body["site"]);
-        let base = complete(&mut body["site"], "baseDir", "/", local).unwrap_or_else(|| "/code".into());
-        complete(&mut body, "cwd", &base, local);
-        discard_null(&mut body, "site");
-        spawn(local)
-    } else {
-        target(&mut body)?
-    };
-    over("control", &Value::Object(Map::from_iter([(kind.clone(), sample)])), Some(json!({ kind: body })))
+/// A function of a plugin's interface that a case can ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Function {
+    Decide,
+    Plan,
+    Present,
+    Stop,
 }
 
-/// A target of the same form as the one given; what is given is completed.
-fn target(given: &mut Value) -> Result<Value, String> {
-    let wrong = || "control: a target must be an object with one of `agent` and `everyAgentOf`".to_owned();
-    let Value::Object(parts) = &mut *given else { return Err(wrong()) };
-    only("control", parts, &["agent", "everyAgentOf"])?;
-    if parts.len() != 1 {
-        return Err(wrong());
-    }
-    if let Some(agent) = parts.get_mut("agent") {
-        let has_site = agent.get("site").is_some_and(Value::is_object);
-        let local = !has_site || is_local(&agent["site"]);
-        if has_site {
-            complete(&mut agent["site"], "baseDir", "/", local);
-        }
-        return Ok(json!({"agent": {
-            "id": "a1", "name": "a1", "label": null, "tags": [], "capabilities": [], "machine": null,
-            "status": "online", "site": site(local),
-        }}));
-    }
-    let every = &mut parts["everyAgentOf"];
-    let local = is_local(every);
-    complete(every, "baseDir", "/", local);
-    Ok(json!({"everyAgentOf": site(local)}))
-}
+impl Function {
+    const ALL: [Self; 4] = [Self::Decide, Self::Plan, Self::Present, Self::Stop];
 
-fn context(given: Option<Value>) -> Result<Context, String> {
-    let mut sample = samples::context();
-    sample.caller.name = "admin".into();
-    // A case must come out the same whenever it is asked.
-    sample.now = 1_700_000_000_000;
-    let mut given = given.unwrap_or_else(|| json!({}));
-    if let Some(Value::Array(running)) = given.get_mut("running") {
-        let one = json!({
-            "agentId": "a1", "provider": "claude", "cwd": "/code/a", "label": null, "approvalMode": "guarded",
-            "orchestrator": null, "startedAtMs": 1_700_000_000_000_i64,
-        });
-        for agent in running {
-            let whole: RunningAgent = over("context.running", &one, Some(agent.take()))?;
-            *agent = json!(whole);
+    fn kind(self) -> PluginKind {
+        if self == Self::Decide { PluginKind::Policy } else { PluginKind::Provider }
+    }
+
+    /// The keys of a case that hold what it is asked with.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Decide => &["control", "context"],
+            Self::Plan => &["request", "site"],
+            Self::Present => &["message"],
+            Self::Stop => &["reason"],
         }
     }
-    over("context", &sample, Some(given))
+
+    /// What can be expected of it beside an error and `"allow"`, with the fields of each.
+    fn answers(self) -> &'static [(&'static str, &'static [&'static str])] {
+        match self {
+            Self::Decide => &[("deny", &["code", "reason"]), ("amend", &["cwd", "approvalMode", "reason"])],
+            Self::Plan => &[("plan", &["program", "args", "env", "cwd", "files", "prompt", "ready"])],
+            Self::Present => &[("presentation", &["keysBefore", "text", "submit"])],
+            Self::Stop => &[("stopPlan", &["keys", "graceMs"])],
+        }
+    }
+
+    /// The one function that a case asks of a plugin of this kind: the first of that kind, unless
+    /// the case holds the arguments of another.
+    fn asked_by(case: &Map<String, Value>, kind: PluginKind) -> Result<Self, String> {
+        let of = |key: &str| Self::ALL.into_iter().find(|function| function.arguments().contains(&key));
+        let mut asked: Option<(Self, &str)> = None;
+        for key in case.keys() {
+            match (of(key), asked) {
+                (Some(function), _) if function.kind() != kind => {
+                    return Err(format!(
+                        "`{key}` asks a {}, and this plugin is a {}; {}",
+                        function.kind().as_str(),
+                        kind.as_str(),
+                        known_to(kind)
+                    ));
+                }
+                (Some(function), Some((other, first))) if function != other => {
+                    return Err(format!("`{first}` and `{key}` are two questions; a case asks one"));
+                }
+                (Some(function), _) => asked = Some((function, key)),
+                (None, _) if key == "settings" || key == "expect" => {}
+                (None, _) => return Err(format!("unknown key `{key}`; {}", known_to(kind))),
+            }
+        }
+        let plain = if kind == PluginKind::Policy { Self::Decide } else { Self::Plan };
+        Ok(asked.map_or(plain, |(function, _)| function))
+    }
+
+    fn check_expect(self, expect: &Value) -> Result<(), String> {
+        let wrong = || {
+            let allow = if self == Self::Decide { "\"allow\", or " } else { "" };
+            let names: Vec<String> = self.answers().iter().map(|(name, _)| format!("`{name}`")).collect();
+            Err(format!("expect: must be {allow}an object with one of {} and `error`", names.join(", ")))
+        };
+        if self == Self::Decide && expect == "allow" {
+            return Ok(());
+        }
+        let Value::Object(parts) = expect else { return wrong() };
+        let mut parts = parts.iter();
+        let (Some((answer, body)), None) = (parts.next(), parts.next()) else { return wrong() };
+        if answer == "error" {
+            return if body.is_string() {
+                Ok(())
+            } else {
+                Err("expect.error: must be text that the error contains".into())
+            };
+        }
+        let Some((_, fields)) = self.answers().iter().find(|(name, _)| name == answer) else { return wrong() };
+        match body {
+            Value::Object(body) => only(&format!("expect.{answer}"), body, fields),
+            _ => Err(format!("expect.{answer}: must be an object")),
+        }
+    }
 }
 
-fn spawn(local: bool) -> Value {
-    json!({
-        "provider": "claude", "approvalMode": "guarded", "cwd": path("/code/a", local), "label": null, "prompt": null,
-        "site": site(local),
-    })
+/// The keys that a case for a plugin of this kind may have, in words.
+fn known_to(kind: PluginKind) -> String {
+    let of_kind = Function::ALL.into_iter().filter(|function| function.kind() == kind);
+    let arguments: Vec<&str> = of_kind.flat_map(Function::arguments).copied().collect();
+    format!("known are settings, {}, expect", arguments.join(", "))
 }
 
-fn site(local: bool) -> Value {
-    json!({
-        "orchestrator": if local { Value::Null } else { "builder".into() }, "hostname": "host",
-        "baseDir": path("/code", local),
-    })
+/// A message of which nothing was said.
+fn message() -> IncomingMessage {
+    IncomingMessage { id: 1, sender: "alice".into(), subject: None, body: "Say hello.".into(), interrupt: false }
 }
 
-fn path(path: &str, local: bool) -> Value {
-    json!({"given": path, "normalised": path, "resolved": local.then_some(path)})
-}
-
-/// Whether a site is the relay's own host, as it is unless it names an orchestrator.
-fn is_local(site: &Value) -> bool {
-    site.get("orchestrator").is_none_or(Value::is_null)
-}
-
-/// Fills in what a path leaves out, and says where it is.
-fn complete(parent: &mut Value, key: &str, base: &str, local: bool) -> Option<String> {
-    let path = parent.get_mut(key)?.as_object_mut()?;
-    let given = path.get("given")?.as_str()?;
-    let normal = normalise(&Path::new(base).join(given)).to_string_lossy().into_owned();
-    let normal = path.entry("normalised").or_insert_with(|| normal.into()).clone();
-    path.entry("resolved").or_insert_with(|| if local { normal.clone() } else { Value::Null });
-    normal.as_str().map(str::to_owned)
-}
-
-/// Indexing made a null where there was nothing.
-fn discard_null(value: &mut Value, key: &str) {
-    if let Some(map) = value.as_object_mut()
-        && map.get(key).is_some_and(Value::is_null)
-    {
-        map.remove(key);
+fn reason(given: Option<Value>) -> Result<StopReason, String> {
+    match given.as_ref().and_then(Value::as_str) {
+        Some("shutdown") => Ok(StopReason::Shutdown),
+        Some("restart") => Ok(StopReason::Restart),
+        Some("failed") => Ok(StopReason::Failed),
+        _ => Err("reason: must be one of \"shutdown\", \"restart\" and \"failed\"".into()),
     }
 }
 
@@ -218,34 +227,6 @@ fn lay_over(below: &mut Value, above: Value) {
     }
 }
 
-fn check_expect(kind: PluginKind, expect: &Value) -> Result<(), String> {
-    let wrong = || {
-        Err(match kind {
-            PluginKind::Policy => "expect: must be \"allow\", or an object with one of `deny`, `amend` and `error`",
-            PluginKind::Provider => "expect: must be an object with one of `plan` and `error`",
-        }
-        .to_owned())
-    };
-    if kind == PluginKind::Policy && expect == "allow" {
-        return Ok(());
-    }
-    let Value::Object(parts) = expect else { return wrong() };
-    let mut parts = parts.iter();
-    let (Some((answer, body)), None) = (parts.next(), parts.next()) else { return wrong() };
-    let fields: &[&str] = match (kind, answer.as_str()) {
-        (_, "error") if body.is_string() => return Ok(()),
-        (_, "error") => return Err("expect.error: must be text that the error contains".into()),
-        (PluginKind::Policy, "deny") => &["code", "reason"],
-        (PluginKind::Policy, "amend") => &["cwd", "approvalMode", "reason"],
-        (PluginKind::Provider, "plan") => &["program", "args", "env", "cwd", "files", "prompt", "ready"],
-        _ => return wrong(),
-    };
-    match body {
-        Value::Object(body) => only(&format!("expect.{answer}"), body, fields),
-        _ => Err(format!("expect.{answer}: must be an object")),
-    }
-}
-
 fn only(place: &str, map: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
     let dot = if place.is_empty() { "" } else { "." };
     match map.keys().find(|key| !known.contains(&key.as_str())) {
@@ -266,7 +247,7 @@ pub struct Difference {
 }
 
 /// How an answer differs from what was expected, which is `"allow"`, `{"deny": ...}`, `{"amend": ...}`,
-/// `{"plan": ...}`, or `{"error": "a text that the error contains"}`. An object lists what must be
+/// `{"plan": ...}`, `{"presentation": ...}`, `{"stopPlan": ...}`, or `{"error": "a text that the error contains"}`. An object lists what must be
 /// equal and nothing else; lists are compared whole.
 pub fn differences(expected: &Value, answer: &Value) -> Vec<Difference> {
     let mut found = Vec::new();

@@ -97,7 +97,7 @@ impl Loaded {
             return None;
         }
         let context = decision.question.context.clone();
-        let question = Question::Policy { control: Box::new(control.clone()), context };
+        let question = Question::Decide { control: Box::new(control.clone()), context };
         let answer = self.call(&question).await.answer;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let (verdict, body) = if answer == "allow" {

@@ -29,7 +29,9 @@ fn a_project_has_everything_it_needs() {
             assert!(manifest.contains(&format!("id = \"{id}\"")), "{manifest}");
             every_file(&folder, &mut |path| {
                 let text = fs::read_to_string(path).expect("text");
-                for left in ["PLUGIN_ID", "force_link_WORLD", "PREPARE", "REPLAY", "../../wit"] {
+                for left in
+                    ["PLUGIN_ID", "force_link_WORLD", "PREPARE", "PRESENTED", "QUESTIONS", "REPLAY", "../../wit"]
+                {
                     assert!(!text.contains(left), "{left} in {}", path.display());
                 }
             });
@@ -111,7 +113,8 @@ fn builds(lang: &str) {
         let checked = plugin(home.path(), &["check", path, "--json"]);
         assert_eq!(checked.exits(0).json()["component"]["wasi"], false);
         let tested = plugin(home.path(), &["test", path]);
-        assert!(tested.exits(0).out.ends_with("2 cases: 2 passed, 0 failed\n"), "{}", tested.out);
+        let cases = if kind == "policy" { 2 } else { 5 };
+        assert!(tested.exits(0).out.ends_with(&format!("{cases} cases: {cases} passed, 0 failed\n")), "{}", tested.out);
     }
 }
 

@@ -60,6 +60,15 @@ impl Language {
         }
     }
 
+    /// What a new provider types for the message of its case, as JSON. The SDK quotes what others
+    /// wrote; elsewhere the project begins with the bare text, out of which the host takes each escape.
+    pub(super) fn presented(self) -> &'static str {
+        match self {
+            Self::Rust => r#""[agent-relay] message 7 from \"alice\": \"Say hello.\\u{1b}\"""#,
+            Self::Js | Self::Python | Self::C => r#""Say hello.""#,
+        }
+    }
+
     /// The files of a project, beside those that every project has.
     pub(super) fn files(self, kind: PluginKind) -> Vec<File> {
         let policy = kind == PluginKind::Policy;

@@ -1,5 +1,7 @@
 //! What a case leaves out, what it must not say, and how answers are compared.
 
+use serde_json::json;
+
 use super::*;
 use crate::domain::control::{ApprovalMode, ControlTarget};
 
@@ -7,10 +9,14 @@ fn policy(text: &str) -> Result<Case, String> {
     Case::parse(PluginKind::Policy, &Grants::default(), text)
 }
 
+fn provider(text: &str) -> Result<Case, String> {
+    Case::parse(PluginKind::Provider, &Grants::default(), text)
+}
+
 fn asked(text: &str) -> (Control, Context) {
     match policy(text).expect("a good case").question {
-        Question::Policy { control, context } => (*control, context),
-        Question::Provider { .. } => panic!("a question for a policy"),
+        Question::Decide { control, context } => (*control, context),
+        other => panic!("a question for a policy, not {other:?}"),
     }
 }
 
@@ -84,8 +90,69 @@ fn unknown_keys_are_named() {
         let refusal = policy(text).expect_err(text);
         assert!(refusal.contains(expected), "{text}: {refusal}");
     }
-    let refusal = Case::parse(PluginKind::Provider, &Grants::default(), r#"{"request": {"cwd": "/x"}}"#);
-    assert!(refusal.expect_err("no such key").contains("`cwd`"));
+    let cases = [
+        (r#"{"request": {"cwd": "/x"}}"#, "`cwd`"),
+        (r#"{"present": {}}"#, "`present`; known are settings, request, site, message, reason, expect"),
+        (r#"{"message": {"text": "x"}}"#, "unknown field `text`, expected one of `id`, `sender`, `subject`, `body`"),
+        (r#"{"message": {"interrupt": "yes"}}"#, "message: invalid type: string \"yes\", expected a boolean"),
+        (r#"{"message": "x"}"#, "message: must be an object"),
+        (r#"{"reason": "crashed"}"#, "reason: must be one of \"shutdown\", \"restart\" and \"failed\""),
+        (r#"{"reason": {"shutdown": null}}"#, "reason: must be one of"),
+        (r#"{"message": {}, "expect": {"presentation": {"keys": []}}}"#, "known are keysBefore, text, submit"),
+        (r#"{"reason": "restart", "expect": {"stopPlan": {"grace": 1}}}"#, "known are keys, graceMs"),
+        (r#"{"reason": "restart", "expect": {"stopPlan": 1}}"#, "expect.stopPlan: must be an object"),
+        (r#"{"message": {}, "expect": {"error": 1}}"#, "expect.error: must be text"),
+    ];
+    for (text, expected) in cases {
+        let refusal = provider(text).expect_err(text);
+        assert!(refusal.contains(expected), "{text}: {refusal}");
+    }
+}
+
+#[test]
+fn a_message_is_completed_and_a_reason_is_said() {
+    let Question::Present(message) = provider(r#"{"message": {"body": "\u001b[A"}}"#).expect("a good case").question
+    else {
+        panic!("a message")
+    };
+    assert_eq!((message.sender.as_str(), message.body.as_str()), ("alice", "\u{1b}[A"));
+    assert!(message.subject.is_none() && !message.interrupt);
+
+    let reasons =
+        [("shutdown", StopReason::Shutdown), ("restart", StopReason::Restart), ("failed", StopReason::Failed)];
+    for (word, reason) in reasons {
+        let case = provider(&format!(r#"{{"reason": "{word}", "expect": {{"stopPlan": {{"keys": []}}}}}}"#));
+        assert_eq!(case.expect("a good case").question, Question::Stop(reason));
+    }
+    assert!(matches!(provider("{}").expect("a good case").question, Question::Plan { .. }));
+}
+
+#[test]
+fn a_case_asks_one_question_of_the_plugins_own_kind() {
+    let refusal = policy(r#"{"message": {"body": "x"}}"#).expect_err("a policy presents nothing");
+    assert_eq!(
+        refusal,
+        "`message` asks a provider, and this plugin is a policy; known are settings, control, context, expect"
+    );
+    let refusal = provider(r#"{"control": {"spawn": {}}}"#).expect_err("a provider decides nothing");
+    assert!(refusal.starts_with("`control` asks a policy, and this plugin is a provider; "), "{refusal}");
+    let refusal = provider(r#"{"message": {}, "site": {}}"#).expect_err("two questions");
+    assert_eq!(refusal, "`message` and `site` are two questions; a case asks one");
+
+    // An answer that the question cannot have is a mistake in the case, not a difference.
+    let cases = [
+        (
+            r#"{"message": {}, "expect": {"plan": {}}}"#,
+            "expect: must be an object with one of `presentation` and `error`",
+        ),
+        (r#"{"reason": "failed", "expect": "allow"}"#, "expect: must be an object with one of `stopPlan` and `error`"),
+        (r#"{"expect": {"presentation": {}}}"#, "expect: must be an object with one of `plan` and `error`"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(provider(text).expect_err(text), expected);
+    }
+    let refusal = policy(r#"{"control": {"spawn": {}}, "expect": {"plan": {}}}"#).expect_err("no verdict");
+    assert_eq!(refusal, "expect: must be \"allow\", or an object with one of `deny`, `amend` and `error`");
 }
 
 #[test]

@@ -32,7 +32,7 @@ export const provider = {
       env: [],
       cwd: site.cwd,
       files: [],
-      prompt: { tag: request.prompt === undefined ? "in-arguments" : "typed" },
+      prompt: { tag: request.prompt === null ? "in-arguments" : "typed" },
       ready: { screenTexts: [], settleMs: 1000 },
       extensions: [],
     };
