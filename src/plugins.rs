@@ -407,6 +407,7 @@ impl Shared {
             let mut registry = self.registry.lock().await;
             registry.settle(candidate, built).await;
             self.publish(&mut registry);
+            registry.on_behalf_of(None);
         }
     }
 

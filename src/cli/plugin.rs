@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod check;
+mod history;
 mod list;
 mod new;
 mod operate;
@@ -35,6 +36,8 @@ pub(super) enum Plugin {
     Replay(replay::Replay),
     /// List the plugins of a running relay, the rejected ones with the reason.
     List(ClientArgs),
+    /// Show what happened to a plugin of a running relay: each step with its time, reason and digest.
+    History(operate::Named),
     /// Have a running relay look at every plugin again, now.
     Reload(ClientArgs),
     Evaluate(operate::Evaluate),
@@ -59,6 +62,7 @@ pub(super) fn run(command: Plugin, env: &Environment) -> Result<ExitCode, Failur
         Plugin::Bench(args) => bench::run(&args, env),
         Plugin::Replay(args) => replay::run(&args, env),
         Plugin::List(args) => list::list(&args, env).map(|()| ExitCode::SUCCESS),
+        Plugin::History(args) => history::run(&args, env),
         Plugin::Reload(args) => operate::reload(&args, env),
         Plugin::Evaluate(args) => operate::evaluate(&args, env),
         Plugin::Rollback(args) => operate::act("rollback", &args, env),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::domain::plan::StopReason;
+
 use super::bindings::{self, provider, provider_wit};
 use super::cache::Cache;
 use super::engine::{Compiled, Engine};
@@ -333,7 +335,7 @@ async fn describe_provider(
 }
 
 /// Asks something harmless. A policy may answer as it likes; a provider must make an acceptable
-/// plan for each approval mode it lists.
+/// plan for each approval mode it lists, present a message and end a session acceptably.
 pub(super) async fn probe(plugin: &Plugin) -> Result<(), Rejection> {
     let in_probe = in_stage(Stage::Probe);
     match &plugin.guest {
@@ -356,6 +358,8 @@ pub(super) async fn probe(plugin: &Plugin) -> Result<(), Rejection> {
                     )
                 })?;
             }
+            providers::present(plugin, provider, &samples::message()).await.map_err(&in_probe)?;
+            providers::stop(plugin, provider, StopReason::Shutdown).await.map_err(&in_probe)?;
         }
     }
     Ok(())

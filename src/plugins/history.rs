@@ -18,6 +18,7 @@ const PLUGINS_MAX: usize = 2 * super::folder::FOLDERS_MAX;
 /// One step in the life of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PluginStep)]
 pub struct Step {
     /// What it became.
     pub state: PluginState,

@@ -4,7 +4,7 @@ use crate::domain::control::{
     AgentFacts, ApprovalMode, CallerFacts, Context, Control, ControlKind, ControlTarget, Site, Spawn,
 };
 use crate::domain::path::PathFacts;
-use crate::domain::plan::{LaunchSite, SpawnRequest};
+use crate::domain::plan::{IncomingMessage, LaunchSite, SpawnRequest};
 
 use super::manifest::Grants;
 
@@ -66,6 +66,11 @@ pub(super) fn site(grants: &Grants) -> LaunchSite {
         host_variables: grants.env.clone(),
         root: false,
     }
+}
+
+/// A message to be typed into a session.
+pub(super) fn message() -> IncomingMessage {
+    IncomingMessage { id: 1, sender: "alice".into(), subject: None, body: "Say hello.".into(), interrupt: false }
 }
 
 fn place() -> Site {

@@ -7,6 +7,7 @@ mod dummies;
 mod examples;
 mod grants;
 mod hostile;
+mod lifecycle;
 mod limits;
 mod operating;
 mod plans;

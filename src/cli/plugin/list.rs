@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::super::client::{ClientArgs, get};
 use super::super::{Failure, print};
+use super::operate::parse;
 use super::plain;
 
 /// What a table of plugins shows of each.
@@ -44,29 +45,33 @@ pub(in crate::cli) fn list(args: &ClientArgs, env: &Environment) -> Result<(), F
 
 /// Prints a list of plugins as a table.
 pub(super) fn show(body: &str) -> Result<(), Failure> {
-    let rows: Vec<Row> = serde_json::from_str(body).map_err(|error| {
-        Failure::Other(format!("failed to read the answer: {error}; is that a relay of this version?"))
-    })?;
-    print(&table(&rows))
+    let rows: Vec<Row> = parse(body)?;
+    let remark = |row: &Row| {
+        let error = row.error.as_ref()?;
+        Some(format!("{}: {}", plain(&error.stage), plain(&error.reason)))
+    };
+    print(&table(HEADINGS, rows.iter().map(|row| (cells(row), remark(row)))))
 }
 
-fn table(rows: &[Row]) -> String {
-    let mut lines = vec![HEADINGS.map(str::to_owned)];
-    lines.extend(rows.iter().map(cells));
-    let mut widths = [0; HEADINGS.len()];
-    for line in &lines {
+/// A table with aligned columns, and a remark below a row that has one.
+pub(super) fn table<const N: usize>(
+    headings: [&str; N],
+    rows: impl Iterator<Item = ([String; N], Option<String>)>,
+) -> String {
+    let lines: Vec<_> = std::iter::once((headings.map(str::to_owned), None)).chain(rows).collect();
+    let mut widths = [0; N];
+    for (line, _) in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    let errors = std::iter::once(None).chain(rows.iter().map(|row| row.error.as_ref()));
-    for (line, error) in lines.iter().zip(errors) {
+    for (line, remark) in &lines {
         let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
-        if let Some(error) = error {
-            text.push_str(&format!("    {}: {}\n", plain(&error.stage), plain(&error.reason)));
+        if let Some(remark) = remark {
+            text.push_str(&format!("    {remark}\n"));
         }
     }
     text

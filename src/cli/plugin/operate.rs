@@ -14,9 +14,9 @@ use super::{CASE_BYTES_MAX, code, plain, print_json};
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Named {
     /// The plugin's id
-    id: String,
+    pub(super) id: String,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(super) client: ClientArgs,
 }
 
 /// Accept that a plugin asks for more than the load before it.
@@ -160,14 +160,14 @@ fn standard_input() -> Result<Map<String, Value>, Failure> {
     serde_json::from_str(&text).map_err(|error| Failure::Usage(format!("standard input is not a JSON object: {error}")))
 }
 
-fn parse<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, Failure> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, Failure> {
     serde_json::from_str(body).map_err(|error| {
         Failure::Other(format!("failed to read the answer: {error}; is that a relay of this version?"))
     })
 }
 
 /// An id as one segment of a path: the alphabet of ids needs no escapes.
-fn segment(id: &str) -> Result<&str, Failure> {
+pub(super) fn segment(id: &str) -> Result<&str, Failure> {
     if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
         Ok(id)
     } else {

@@ -239,7 +239,7 @@ impl Registry {
         let mut place = std::mem::take(place);
         place.coming = None;
         self.dirty = true;
-        self.by = progress.by().map(str::to_owned);
+        self.on_behalf_of(progress.by().map(str::to_owned));
         match built {
             Ok(plugin) => {
                 if source.origin == Origin::Directory {
@@ -258,7 +258,6 @@ impl Registry {
                 }
             }
         }
-        self.by = None;
         let places = match source.origin {
             Origin::BuiltIn => &mut self.built_in,
             Origin::Directory => &mut self.folders,

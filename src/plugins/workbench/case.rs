@@ -82,7 +82,7 @@ impl Case {
                     site: over("site", &samples::site(grants), case.remove("site"))?,
                 }
             }
-            Function::Present => Question::Present(over("message", &message(), case.remove("message"))?),
+            Function::Present => Question::Present(over("message", &samples::message(), case.remove("message"))?),
             Function::Stop => Question::Stop(reason(case.remove("reason"))?),
         };
         let expect = case.remove("expect");
@@ -188,11 +188,6 @@ fn known_to(kind: PluginKind) -> String {
     let of_kind = Function::ALL.into_iter().filter(|function| function.kind() == kind);
     let arguments: Vec<&str> = of_kind.flat_map(Function::arguments).copied().collect();
     format!("known are settings, {}, expect", arguments.join(", "))
-}
-
-/// A message of which nothing was said.
-fn message() -> IncomingMessage {
-    IncomingMessage { id: 1, sender: "alice".into(), subject: None, body: "Say hello.".into(), interrupt: false }
 }
 
 fn reason(given: Option<Value>) -> Result<StopReason, String> {
