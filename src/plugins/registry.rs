@@ -273,14 +273,17 @@ impl Registry {
     /// Follows the set that another took the place of.
     pub(super) fn leave(&mut self, set: Arc<PluginSet>) {
         self.draining.leave(set);
-        // Told with what took its place.
-        self.draining.retire(&self.history);
+        self.retire();
     }
 
     /// Tells of the generations whose last request has ended.
     pub(super) fn retire(&mut self) {
         for status in self.draining.retire(&self.history) {
-            self.changes.push(PluginChange { kind: ChangeKind::Retired, plugin: status, steps: Vec::new(), by: None });
+            // What is told of a plugin anyway brings this step with it.
+            if self.changes.iter().all(|change| change.plugin.id != status.id) {
+                let change = PluginChange { kind: ChangeKind::Retired, plugin: status, steps: Vec::new(), by: None };
+                self.changes.push(change);
+            }
         }
     }
 

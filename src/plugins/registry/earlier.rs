@@ -19,7 +19,7 @@ impl Registry {
             return Err(Rejection::new(Stage::Disabled, reason));
         }
         let accepted = self.choices.of(id).accepted;
-        let progress = self.progress(&source, &terms, &fingerprint);
+        let progress = self.progress(&source, &terms, &fingerprint, Some(self.history.clone()));
         self.workshop.build(&source, &terms, &fingerprint, accepted.as_ref(), &progress).await
     }
 

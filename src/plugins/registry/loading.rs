@@ -13,8 +13,8 @@ use super::super::choices::Content;
 use super::super::grants::Asks;
 use super::super::history::Progress;
 use super::{
-    ChangeKind, Embedded, Fingerprint, Look, Origin, Place, Plugin, PluginKind, PluginState, PluginStatus, Registry,
-    Rejection, Signature, Source, Stage, Step, Terms, blocking, count, disabled_by_operator, folder,
+    ChangeKind, Embedded, Fingerprint, History, Look, Origin, Place, Plugin, PluginKind, PluginState, PluginStatus,
+    Registry, Rejection, Signature, Source, Stage, Step, Terms, blocking, count, disabled_by_operator, folder,
 };
 
 /// A candidate that is being loaded, as its place knows it.
@@ -138,6 +138,8 @@ impl Registry {
             return;
         }
         self.overtake(place, "its folder changed again");
+        // Tried again by itself until it works, which nobody wants to read of each time.
+        let silent = look == Look::Changed && place.tried.as_ref() == Some(&fingerprint);
         place.tried = Some(fingerprint.clone());
         let mut status = PluginStatus::unknown(&source.name, source.origin, PluginState::Rejected);
         status.digest = Some(fingerprint.wasm.clone());
@@ -154,13 +156,10 @@ impl Registry {
             return self.set_aside(place, status);
         }
         place.required = terms.required;
-        self.begin(place, source, terms, fingerprint, restores);
-    }
-
-    fn begin(&mut self, place: &mut Place, source: Source, terms: Terms, fingerprint: Fingerprint, restores: bool) {
-        let accepted = self.choices.of(&terms.id).accepted.filter(|_| source.origin == Origin::Directory);
+        let history = (!silent).then(|| self.history.clone());
+        let progress = self.progress(&source, &terms, &fingerprint, history);
+        let accepted = choice.accepted.filter(|_| source.origin == Origin::Directory);
         let (abandoned, settled) = (CancellationToken::new(), CancellationToken::new());
-        let progress = self.progress(&source, &terms, &fingerprint);
         if place.is_disabled() {
             place.idle = None;
         }
@@ -184,12 +183,18 @@ impl Registry {
     }
 
     /// How far a candidate comes, from now on.
-    pub(super) fn progress(&self, source: &Source, terms: &Terms, fingerprint: &Fingerprint) -> Arc<Progress> {
+    pub(super) fn progress(
+        &self,
+        source: &Source,
+        terms: &Terms,
+        fingerprint: &Fingerprint,
+        history: Option<History>,
+    ) -> Arc<Progress> {
         let status = PluginStatus {
             digest: Some(fingerprint.wasm.clone()),
             ..PluginStatus::of(terms, source.origin, PluginState::Staged)
         };
-        Arc::new(Progress::new(status, self.by.clone(), Some(self.history.clone())))
+        Arc::new(Progress::new(status, self.by.clone(), history))
     }
 
     /// Abandons what is being loaded, if anything is.

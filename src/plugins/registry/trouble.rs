@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::candidate;
 use super::super::choices::{Content, RolledBack};
 use super::super::sandbox::Trouble;
-use super::{ChangeKind, Place, Plugin, PluginState, PluginStatus, Registry, Rejection, Stage, count};
+use super::{ChangeKind, Place, Plugin, PluginState, PluginStatus, Registry, Rejection, Stage, Step, count};
 
 impl Registry {
     /// Puts a plugin that fails too often back to what was there before it, or else into
@@ -63,6 +63,7 @@ impl Registry {
     fn quarantine(&mut self, failing: &Arc<Plugin>, trouble: &Trouble) {
         let reason = format!("failed five times within a minute, at last: {}", trouble.latest);
         refuse(failing, &reason);
+        self.note(&failing.status());
         self.announce_again(failing, ChangeKind::Quarantined, Stage::Quarantine);
     }
 
@@ -79,6 +80,8 @@ impl Registry {
             match candidate::probe(&plugin).await {
                 Ok(()) => {
                     plugin.sandbox.gate.open();
+                    self.history
+                        .note(&plugin.terms.id, Step { by: self.by.clone(), ..Step::of(&plugin, PluginState::Active) });
                     self.announce_again(&plugin, ChangeKind::Activated, Stage::Quarantine);
                 }
                 Err(rejection) => {
@@ -102,9 +105,7 @@ impl Registry {
     /// Tells of a loaded plugin that its state changed.
     pub(super) fn announce_again(&mut self, plugin: &Plugin, kind: ChangeKind, stage: Stage) {
         count(kind, stage.as_str());
-        let status = plugin.status();
-        self.note(&status);
-        self.changed(kind, status);
+        self.changed(kind, plugin.status());
     }
 }
 
