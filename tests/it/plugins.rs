@@ -5,6 +5,7 @@ mod candidates;
 mod decisions;
 mod dummies;
 mod examples;
+mod fickle;
 mod grants;
 mod hostile;
 mod lifecycle;

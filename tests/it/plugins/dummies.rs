@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
-use wit_parser::{ManglingAndAbi, Resolve};
+use wit_parser::{ManglingAndAbi, Resolve, WorldId};
 
 /// A component of a world of `wit/`, after `edit` has had its way with each of the files.
 pub(super) fn component(world: &str, edit: impl Fn(&str) -> String) -> Vec<u8> {
@@ -14,6 +14,12 @@ pub(super) fn component(world: &str, edit: impl Fn(&str) -> String) -> Vec<u8> {
 
 /// The same with further packages beside ours.
 pub(super) fn component_with(world: &str, edit: impl Fn(&str) -> String, dependencies: &[&str]) -> Vec<u8> {
+    let (resolve, world) = self::world(world, edit, dependencies);
+    encode(dummy_module(&resolve, world, ManglingAndAbi::Standard32), &resolve, world)
+}
+
+/// The interface, edited like that, and one of its worlds.
+pub(super) fn world(name: &str, edit: impl Fn(&str) -> String, dependencies: &[&str]) -> (Resolve, WorldId) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("wit")).expect("the interface") {
         let path = entry.expect("an entry").path();
@@ -30,8 +36,12 @@ pub(super) fn component_with(world: &str, edit: impl Fn(&str) -> String, depende
     }
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(directory.path()).expect("valid WIT");
-    let world = resolve.select_world(&[package], Some(world)).expect("the world is there");
-    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).expect("embedded");
+    let world = resolve.select_world(&[package], Some(name)).expect("the world is there");
+    (resolve, world)
+}
+
+/// The component of this world that a core module makes.
+pub(super) fn encode(mut module: Vec<u8>, resolve: &Resolve, world: WorldId) -> Vec<u8> {
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false).expect("embedded");
     ComponentEncoder::default().module(&module).and_then(|encoder| encoder.encode()).expect("encoded")
 }

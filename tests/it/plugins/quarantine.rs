@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use agent_relay::domain::control::Outcome;
-use agent_relay::plugins::{CallError, ChangeKind, Embedded, Pauses, PluginError, PluginState, Plugins};
+use agent_relay::plugins::{CallError, ChangeKind, Embedded, Options, Pauses, PluginError, PluginState, Plugins};
 use serde_json::{Value, json};
 
 use super::plans::{request, site};
 use super::{
-    Home, change, decide, denial, fail_too_often, failure, guest, open, policy, provider, put, status, variant,
+    Home, change, decide, denial, fail_too_often, failure, fickle, guest, open, policy, provider, put, status, variant,
 };
 use crate::server::{Client, Server, eventually};
 
@@ -67,6 +67,114 @@ async fn the_pause_over_a_probe_lets_it_back_by_itself() {
         assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
     }
     assert!(status(&plugins, "guard", PluginState::Active).error.is_none());
+}
+
+/// A policy that is well at some times only, active and left with these pauses.
+async fn fickle(home: &Home, pauses: Pauses) -> Plugins {
+    home.put("guard", &policy("guard", ""), &fickle::component());
+    let plugins = open(Options { pauses, ..home.options() }).await;
+    eventually("it is probed at a time when it is well", async || {
+        plugins.reload().await;
+        plugins.list().iter().any(|status| status.state == PluginState::Active).then_some(())
+    })
+    .await;
+    plugins
+}
+
+/// Makes it fail until it is quarantined, whatever the time is.
+async fn wear_out_fickle(plugins: &Plugins) {
+    let mut changes = plugins.changes();
+    for _ in 0..5 {
+        failure(&fickle::decide(plugins, false).await);
+    }
+    change(&mut changes, ChangeKind::Quarantined, "guard").await;
+}
+
+fn why_quarantined(plugins: &Plugins) -> String {
+    status(plugins, "guard", PluginState::Quarantined).error.expect("a reason").reason
+}
+
+/// It is asked again, and answers.
+async fn is_well(plugins: &Plugins) {
+    let decision = fickle::decide(plugins, true).await;
+    assert!(matches!(decision.outcome, Outcome::Allowed(_)), "{decision:?}");
+    let active = status(plugins, "guard", PluginState::Active);
+    assert_eq!((active.generation, active.error, plugins.list().len()), (Some(1), None, 1));
+}
+
+/// Every call is refused without being made, the ones it would allow included.
+async fn is_refused(plugins: &Plugins) {
+    let before = status(plugins, "guard", PluginState::Quarantined);
+    for _ in 0..20 {
+        let decision = fickle::decide(plugins, true).await;
+        assert!(failure(&decision).starts_with(REFUSED), "{decision:?}");
+        assert_eq!(decision.verdicts[0].code.as_deref(), Some("quarantined"));
+    }
+    let now = status(plugins, "guard", PluginState::Quarantined);
+    assert_eq!((now.calls, now.traps, now.error), (before.calls, before.traps, before.error), "nothing ran");
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_doubles_the_pause_and_one_that_succeeds_ends_it() {
+    let home = Home::new();
+    // So long that nothing but the test probes.
+    let [first, longest] = [1_000, 100_000].map(Duration::from_secs);
+    let plugins = fickle(&home, Pauses { first, longest }).await;
+    wear_out_fickle(&plugins).await;
+    let reason = why_quarantined(&plugins);
+    assert!(reason.starts_with("failed five times within a minute, at last: decide trapped: "), "{reason}");
+    assert!(reason.contains("it is probed after 1000 s, or at once by POST"), "{reason}");
+
+    let mut failed = 0;
+    eventually("two probes fail, one after the other", async || {
+        plugins.reload().await;
+        if plugins.list()[0].state == PluginState::Active {
+            // It was well. That a call succeeded makes the next pause the first again.
+            is_well(&plugins).await;
+            wear_out_fickle(&plugins).await;
+            failed = 0;
+            return None;
+        }
+        failed += 1;
+        let reason = why_quarantined(&plugins);
+        assert!(reason.starts_with("failed too often, and when it was probed: trapped: "), "{reason}");
+        let pause = format!("it is probed after {} s, or at once by POST", 1_000 << failed);
+        assert!(reason.contains(&pause), "{reason:?} does not say {pause:?}");
+        is_refused(&plugins).await;
+        (failed == 2).then_some(())
+    })
+    .await;
+
+    eventually("a probe succeeds", async || {
+        plugins.reload().await;
+        (plugins.list()[0].state == PluginState::Active).then_some(())
+    })
+    .await;
+    is_well(&plugins).await;
+    wear_out_fickle(&plugins).await;
+    let reason = why_quarantined(&plugins);
+    assert!(reason.contains("it is probed after 1000 s, or at once by POST"), "{reason}");
+}
+
+#[tokio::test]
+async fn probes_go_on_by_themselves_until_one_succeeds() {
+    let home = Home::new();
+    let pauses = Pauses { first: Duration::from_millis(20), longest: Duration::from_millis(40) };
+    let plugins = fickle(&home, pauses).await;
+    loop {
+        let mut changes = plugins.changes();
+        let before = status(&plugins, "guard", PluginState::Active).traps;
+        wear_out_fickle(&plugins).await;
+        change(&mut changes, ChangeKind::Quarantined, "guard").await;
+        let between = change(&mut changes, ChangeKind::Activated, "guard").await;
+        assert!(between.is_empty(), "{between:#?}");
+        is_well(&plugins).await;
+        if status(&plugins, "guard", PluginState::Active).traps > before + 5 {
+            // More than the five calls failed: it was not well when it was first probed, and nobody
+            // had to do anything for it to be probed again.
+            return;
+        }
+    }
 }
 
 #[tokio::test]
