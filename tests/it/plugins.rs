@@ -7,6 +7,8 @@ mod dummies;
 mod examples;
 mod fickle;
 mod grants;
+mod handmade;
+mod heartbeat;
 mod hostile;
 mod lifecycle;
 mod limits;
