@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use agent_relay::plugins::{PluginState, Plugins};
 
-use super::{Home, decide, denial, dummies, guest, make_directory, policy, status, variant, write};
+use super::{Home, decide, denial, dummies, guest, handmade, make_directory, policy, status, variant, write};
 
 /// A loaded plugin `guard`, and the means to see that it is still the same.
 struct Incumbent {
@@ -118,9 +118,47 @@ async fn guests_that_fail_when_they_are_asked_who_they_are() {
         )
         .await;
     incumbent.stands_against(&manifest("version = '9 9'"), &wasm, "describe", "printable characters").await;
+    for (id, reason) in [
+        (r"../up", r#"describes itself as "../up""#),
+        (r"gu\00rd", r#"describes itself as "gurd""#),
+        (r"gu\ffrd", "gave an unusable answer: invalid utf-8 sequence"),
+    ] {
+        let stranger = handmade::edited(|text| text.replace("\"guard\"", &format!("\"{id}\"")));
+        incumbent.stands_against(&manifest(""), &stranger, "describe", reason).await;
+    }
+    let versioned = handmade::edited(|text| text.replace("\"1.0.0\"", r#""1.\0a.0""#));
+    incumbent.stands_against(&manifest(""), &versioned, "describe", "describes its version as").await;
     incumbent
         .stands_against(&format!("version = '2.0.0'\n{}", manifest("")), &wasm, "describe", "the manifest says 2.0.0")
         .await;
+}
+
+/// Before any function of it is called by name, code of it runs and memory is made.
+#[tokio::test]
+async fn guests_that_fail_when_they_get_an_instance() {
+    let incumbent = Incumbent::new().await;
+    let good = handmade::policy("");
+    let hasty = manifest("").replace("5000", "200");
+    for (body, reason) in [
+        ("(loop $again (br $again))", "did not answer within 200 ms"),
+        ("(call $start)", "trapped"),
+        (
+            "(loop $again (br_if $again (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0))))",
+            "wanted more than 64 MiB",
+        ),
+    ] {
+        // What ends by itself has time to on a busy machine.
+        let manifest = if body.contains("br $again") { &hasty } else { &manifest("") };
+        let start = format!("(func $start {body} unreachable) (start $start) (global $top");
+        let wasm = handmade::edited(|text| text.replace("(global $top", &start));
+        incumbent.stands_against(manifest, &wasm, "world", reason).await;
+    }
+    let large = handmade::edited(|text| text.replace(r#""memory") 2)"#, r#""memory") 2000)"#));
+    incumbent.stands_against(&manifest(""), &large, "world", "wanted more than 64 MiB").await;
+    // All of that was in what was added.
+    incumbent.home.put("guard", &manifest(""), &good);
+    incumbent.plugins.reload().await;
+    assert_eq!(status(&incumbent.plugins, "guard", PluginState::Active).generation, Some(2));
 }
 
 #[tokio::test]
@@ -129,11 +167,18 @@ async fn guests_that_fail_when_they_are_tried() {
     let wasm = guest("misbehave");
     incumbent.stands_against(&manifest("refuse = 'no such colour'"), &wasm, "settings", "no such colour").await;
     incumbent.stands_against(&manifest("check = 'trap'"), &wasm, "settings", "trapped").await;
+    incumbent.stands_against(&manifest("check = 'hog'"), &wasm, "settings", "wanted more than 64 MiB").await;
+    let hasty = manifest("check = 'loop'").replace("5000", "200");
+    incumbent.stands_against(&hasty, &wasm, "settings", "did not answer within 200 ms").await;
     incumbent.stands_against(&manifest("decide = 'trap'"), &wasm, "probe", "trapped").await;
     incumbent.stands_against(&manifest("decide = 'hog'"), &wasm, "probe", "wanted more than 64 MiB").await;
     incumbent.stands_against(&manifest("decide = 'recurse'"), &wasm, "probe", "trapped").await;
     let hasty = manifest("decide = 'loop'").replace("5000", "200");
     incumbent.stands_against(&hasty, &wasm, "probe", "did not answer within 200 ms").await;
+    for (wish, reason) in [("huge", ""), ("no-text", "invalid utf-8 sequence"), ("nul", "denial.code: ")] {
+        let reason = format!("gave an unusable answer: {reason}");
+        incumbent.stands_against(&manifest(&format!("decide = '{wish}'")), &wasm, "probe", &reason).await;
+    }
     // Nothing is wrong with a policy that refuses.
     incumbent.home.put("guard", &manifest("decide = 'deny'"), &wasm);
     incumbent.plugins.reload(None).await;

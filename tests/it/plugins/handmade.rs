@@ -9,8 +9,13 @@ use super::dummies;
 /// `$parameters` is where its parameters are, `now-ms` of the context `offset=NOW` after that, at 128 is
 /// the answer that allows everything, and from 256 on there is room for another.
 pub(super) fn policy(decide: &str) -> Vec<u8> {
+    edited(|text| text.replace("DECIDE", decide))
+}
+
+/// The same with anything about its text changed.
+pub(super) fn edited(edit: impl Fn(&str) -> String) -> Vec<u8> {
     let (resolve, world) = dummies::world("policy-plugin", str::to_owned, &[]);
-    let text = TEXT.replace("DECIDE", decide).replace("NOW", &offset_of_now(&resolve).to_string());
+    let text = edit(TEXT).replace("DECIDE", "").replace("NOW", &offset_of_now(&resolve).to_string());
     dummies::encode(wat::parse_str(text).expect("good text"), &resolve, world)
 }
 

@@ -18,7 +18,7 @@ const BEAT: Duration = Duration::from_millis(1);
 /// How long a guest may keep others waiting.
 const LATE_MAX: Duration = Duration::from_millis(20);
 /// How often a guest is given the chance to show that it was the machine and not it.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 10;
 
 /// Two heartbeats: one beside the guests, and one as the measure of the machine.
 struct Heartbeat {
