@@ -157,7 +157,7 @@ async fn guests_that_fail_when_they_get_an_instance() {
     incumbent.stands_against(&manifest(""), &large, "world", "wanted more than 64 MiB").await;
     // All of that was in what was added.
     incumbent.home.put("guard", &manifest(""), &good);
-    incumbent.plugins.reload().await;
+    incumbent.plugins.reload(None).await;
     assert_eq!(status(&incumbent.plugins, "guard", PluginState::Active).generation, Some(2));
 }
 

@@ -161,7 +161,7 @@ impl Hostile {
 
         let heartbeat = Heartbeat::start();
         let decision = ask(self.label, 0).await;
-        plugins.reload().await;
+        plugins.reload(None).await;
         let late = heartbeat.stop().await;
 
         let code = decision.verdicts[0].code.as_deref();

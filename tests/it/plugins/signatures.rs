@@ -140,7 +140,7 @@ impl Contained {
         // Under these settings it would allow everything.
         for manifest in [&self.manifest, &policy("containment", "decide = 'whatever'")] {
             self.put(manifest, component, minisig);
-            plugins.reload().await;
+            plugins.reload(None).await;
             let (stage, told) = rejected_as(plugins, "containment");
             assert_eq!(stage, "signature", "{told}");
             assert!(told.contains(reason), "{told:?} does not say {reason:?}");
@@ -202,7 +202,7 @@ async fn a_signed_plugin_decides_until_another_that_is_signed_replaces_it() {
 
     let minisig = signer.sign(&second, "containment, second");
     contained.put(&contained.manifest, &second, Some(&minisig));
-    plugins.reload().await;
+    plugins.reload(None).await;
     let active = status(&plugins, "containment", PluginState::Active);
     assert_eq!((active.generation, plugins.list().len()), (Some(2), 1), "{:#?}", plugins.list());
     contains(&plugins).await;
@@ -218,7 +218,7 @@ async fn a_signature_counts_after_a_restart_and_for_going_back() {
     let plugins = contained.open(&key).await;
     let first = status(&plugins, "containment", PluginState::Active).digest;
     contained.put(&contained.manifest, &second, Some(&signer.sign(&second, "second")));
-    plugins.reload().await;
+    plugins.reload(None).await;
     drop(plugins);
 
     // Neither the folder nor anything kept is signed by a key that is named later.
@@ -234,7 +234,7 @@ async fn a_signature_counts_after_a_restart_and_for_going_back() {
     contains(&plugins).await;
 
     // The folder has another component and another signature: those of the first are the relay's own copies.
-    let back = plugins.act("containment", Action::RollBack).await.expect("its signature was kept with it");
+    let back = plugins.act("containment", Action::RollBack, None).await.expect("its signature was kept with it");
     assert_eq!((back.state, &back.digest), (PluginState::Active, &first));
     contains(&plugins).await;
     drop(plugins);
@@ -258,7 +258,7 @@ async fn nothing_unsigned_is_gone_back_to() {
     contained.put(&contained.manifest, &second, Some(&signer.sign(&second, "second")));
     let plugins = contained.open(&signer.public_key()).await;
     let active = status(&plugins, "containment", PluginState::Active);
-    let Err(ActionError::Conflict(reason)) = plugins.act("containment", Action::RollBack).await else {
+    let Err(ActionError::Conflict(reason)) = plugins.act("containment", Action::RollBack, None).await else {
         panic!("went back to {:#?}", plugins.list());
     };
     assert!(reason.contains("signature: there is no plugin.wasm.minisig"), "{reason}");
