@@ -7,7 +7,7 @@
 //!
 //! The way of a candidate: `folder` reads it, `manifest` says what it wants, `candidate` takes it
 //! through the stages, `registry` decides what it replaces, and `set` is what a request works
-//! with. `engine` and `sandbox` are the runtime; `watch` notices changes; `history` is what happened.
+//! with. `engine`, `sandbox` and `threads` are the runtime; `watch` notices changes; `history` is what happened.
 //! `choices` and `generations` outlive the relay: what was decided about plugins, and what they were
 //! before.
 
@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, Notify, Semaphore, broadcast, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod bindings;
@@ -47,6 +48,7 @@ mod samples;
 mod sandbox;
 mod set;
 mod signed;
+mod threads;
 mod track;
 mod watch;
 pub mod workbench;
@@ -266,7 +268,7 @@ impl Plugins {
         shared.settled(None).await;
         let stop = CancellationToken::new();
         let watched = directory.filter(|_| options.watch);
-        tokio::spawn(watch::keep(Arc::clone(&shared), watched, again, troubles_seen, stop.clone()));
+        shared.spawn(watch::keep(Arc::clone(&shared), watched, again, troubles_seen, stop.clone()));
         Ok(Self(Arc::new(Handle { shared, _stop: stop.drop_guard() })))
     }
 
@@ -280,7 +282,7 @@ impl Plugins {
     /// stop it.
     pub async fn reload(&self, by: Option<String>) -> Vec<PluginStatus> {
         let shared = Arc::clone(&self.0.shared);
-        let look = tokio::spawn(async move {
+        let look = self.0.shared.spawn(async move {
             shared.look(Look::Everything, by).await;
             shared.settled(None).await;
         });
@@ -297,7 +299,7 @@ impl Plugins {
     /// When there is no such plugin, its state does not allow it, or it cannot be kept on disk.
     pub async fn act(&self, id: &str, action: Action, by: Option<String>) -> Result<PluginStatus, ActionError> {
         let (shared, of_task) = (Arc::clone(&self.0.shared), id.to_owned());
-        let acted = tokio::spawn(async move { shared.act(&of_task, action, by).await });
+        let acted = self.0.shared.spawn(async move { shared.act(&of_task, action, by).await });
         acted.await.map_err(|error| ActionError::NotKept(format!("the action failed: {error}")))??;
         self.list().into_iter().find(|status| status.id == id).ok_or(ActionError::Unknown)
     }
@@ -395,7 +397,7 @@ impl Shared {
         }
         self.tell(registry.take_changes());
         for candidate in registry.take_begun() {
-            tokio::spawn(Arc::clone(self).load(candidate));
+            self.spawn(Arc::clone(self).load(candidate));
         }
     }
 
@@ -409,6 +411,11 @@ impl Shared {
             self.publish(&mut registry);
             registry.on_behalf_of(None);
         }
+    }
+
+    /// Does what may load a plugin where it holds up nobody.
+    fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.workshop.engine.threads().spawn(work)
     }
 
     fn tell(&self, changes: Vec<PluginChange>) {

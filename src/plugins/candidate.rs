@@ -310,7 +310,7 @@ impl Workshop {
             approval_modes: description.approval_modes.into_iter().map(Into::into).collect(),
             takes_prompt: description.takes_prompt,
         };
-        Ok((description.version, Guest::Provider(provider)))
+        Ok((description.version, Guest::Provider(Arc::new(provider))))
     }
 }
 

@@ -69,6 +69,9 @@ pub(super) struct Choice {
     /// an earlier one in its place.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) gone: bool,
+    /// Whether nothing may happen without it, as its manifest said when it was last active.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) required: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rolled_back: Option<RolledBack>,
     /// What was accepted of its wishes; nothing before it was active for the first time.

@@ -16,6 +16,7 @@ use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingA
 use super::bindings;
 use super::host::Host;
 use super::limits::{INSTANCES_MAX, MEMORIES_MAX, MEMORY_MB_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
+use super::threads::Threads;
 
 /// Calls of all plugins that may run at once. Each needs a stack and memory; more would only wait
 /// for a processor.
@@ -40,6 +41,7 @@ struct Inner {
     wasi: Linker<Host>,
     calls: Semaphore,
     ticker: Ticker,
+    threads: Threads,
 }
 
 /// A component compiled for the engine.
@@ -67,7 +69,8 @@ impl Engine {
         let mut wasi = pure.clone();
         wasmtime_wasi::p2::add_to_linker_async(&mut wasi)?;
         let ticker = Ticker::start(wasmtime.weak())?;
-        Ok(Self(Arc::new(Inner { wasmtime, pure, wasi, calls: Semaphore::new(CALLS_MAX), ticker })))
+        let threads = Threads::start()?;
+        Ok(Self(Arc::new(Inner { wasmtime, pure, wasi, calls: Semaphore::new(CALLS_MAX), ticker, threads })))
     }
 
     /// Compiles a component. Takes from milliseconds to seconds of one processor: call it off the
@@ -135,6 +138,11 @@ impl Engine {
     /// Room for one more call among those of all plugins.
     pub(super) fn calls(&self) -> &Semaphore {
         &self.0.calls
+    }
+
+    /// For what may hold a thread up.
+    pub(super) fn threads(&self) -> &Threads {
+        &self.0.threads
     }
 
     /// A store for one call.

@@ -1,5 +1,7 @@
 //! A loaded plugin, and what operators are shown of it and of those that were not loaded.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -29,7 +31,7 @@ pub(super) struct Plugin {
 /// The part that differs by kind.
 pub(super) enum Guest {
     Policy(Policy),
-    Provider(Provider),
+    Provider(Arc<Provider>),
 }
 
 /// What a plugin was loaded from. Equal means that loading it again would change nothing.
@@ -259,7 +261,7 @@ impl Plugin {
         }
     }
 
-    pub(super) fn provider(&self) -> Option<&Provider> {
+    pub(super) fn provider(&self) -> Option<&Arc<Provider>> {
         match &self.guest {
             Guest::Provider(provider) => Some(provider),
             Guest::Policy(_) => None,

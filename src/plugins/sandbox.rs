@@ -15,6 +15,7 @@ use super::guest_log::clean;
 use super::host::Host;
 use super::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits};
 use super::quarantine::{Gate, Pauses};
+use super::threads::MEMORY_MB_INLINE;
 use crate::telemetry::metric;
 
 /// How long a call waits for room.
@@ -147,6 +148,11 @@ impl Sandbox {
             slots: Semaphore::new(limits.calls as usize),
             troubles,
         }
+    }
+
+    /// Whether one of its calls may hold up a thread for longer than others can wait.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.limits.memory_mb > MEMORY_MB_INLINE
     }
 
     /// Whether this plugin may be asked at all.

@@ -127,7 +127,7 @@ impl PluginSet {
 
     /// Whether a control may happen, and in which form. Denied is what remains when anything goes
     /// wrong.
-    pub async fn decide(&self, control: Control, context: &Context) -> Decision {
+    pub async fn decide(self: &Arc<Self>, control: Control, context: &Context) -> Decision {
         if let Some(missing) = self.missing.first() {
             return Decision {
                 verdicts: Vec::new(),
@@ -138,7 +138,12 @@ impl PluginSet {
                 },
             };
         }
-        policy::decide(self.policies.iter().map(AsRef::as_ref), control, context).await
+        let Some(heavy) = self.policies.iter().find(|policy| policy.sandbox.is_heavy()) else {
+            return policy::decide(self.policies.iter().map(AsRef::as_ref), control, context).await;
+        };
+        let (set, context) = (Arc::clone(self), context.clone());
+        let decide = async move { policy::decide(set.policies.iter().map(AsRef::as_ref), control, &context).await };
+        heavy.sandbox.engine.threads().run(decide).await
     }
 
     /// Required policies that are not loaded, each with the reason: while there are any, every
@@ -160,34 +165,44 @@ impl PluginSet {
         site: &LaunchSite,
     ) -> Result<CheckedPlan, PluginError> {
         let (plugin, guest) = self.provider(provider, "plan")?;
-        match provider::plan(plugin, guest, request, site).await {
-            Ok(Ok(plan)) => Ok(plan),
-            Ok(Err(refusal)) => Err(PluginError::Refused { provider: provider.to_owned(), refusal }),
-            Err(error) => Err(failed(provider, error)),
+        let (of, request, site) = (Arc::clone(&plugin), request.clone(), site.clone());
+        let plan = run(&plugin, async move { provider::plan(&of, &guest, &request, &site).await });
+        match plan.await.map_err(|error| failed(provider, error))? {
+            Ok(plan) => Ok(plan),
+            Err(refusal) => Err(PluginError::Refused { provider: provider.to_owned(), refusal }),
         }
     }
 
     /// How a message is typed into a session that this provider's program runs in.
     pub async fn present(&self, provider: &str, message: &IncomingMessage) -> Result<Presentation, PluginError> {
         let (plugin, guest) = self.provider(provider, "present")?;
-        provider::present(plugin, guest, message).await.map_err(|error| failed(provider, error))
+        let (of, message) = (Arc::clone(&plugin), message.clone());
+        let present = run(&plugin, async move { provider::present(&of, &guest, &message).await });
+        present.await.map_err(|error| failed(provider, error))
     }
 
     /// How a session that this provider's program runs in is asked to end.
     pub async fn stop(&self, provider: &str, reason: StopReason) -> Result<StopPlan, PluginError> {
         let (plugin, guest) = self.provider(provider, "stop")?;
-        provider::stop(plugin, guest, reason).await.map_err(|error| failed(provider, error))
+        let of = Arc::clone(&plugin);
+        let stop = run(&plugin, async move { provider::stop(&of, &guest, reason).await });
+        stop.await.map_err(|error| failed(provider, error))
     }
 
-    fn provider(&self, id: &str, func: &'static str) -> Result<(&Plugin, &Provider), PluginError> {
+    fn provider(&self, id: &str, func: &'static str) -> Result<(Arc<Plugin>, Arc<Provider>), PluginError> {
         let (plugin, guest) = self
             .providers
             .get(id)
-            .and_then(|plugin| Some((&**plugin, plugin.provider()?)))
+            .and_then(|plugin| Some((Arc::clone(plugin), Arc::clone(plugin.provider()?))))
             .ok_or_else(|| PluginError::NotLoaded { provider: id.to_owned(), loaded: self.provider_ids() })?;
         plugin.sandbox.admit(func).map_err(|error| failed(id, error))?;
         Ok((plugin, guest))
     }
+}
+
+/// Makes a call of this plugin where it holds up nobody.
+async fn run<T: Send + 'static>(plugin: &Plugin, call: impl Future<Output = T> + Send + 'static) -> T {
+    if plugin.sandbox.is_heavy() { plugin.sandbox.engine.threads().run(call).await } else { call.await }
 }
 
 impl Drop for PluginSet {

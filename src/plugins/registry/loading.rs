@@ -86,6 +86,10 @@ impl Registry {
         let mut place = self.folders.remove(&name).unwrap_or_default();
         place.missing_since = None;
         let is_new = place.signature.is_none();
+        if is_new {
+            // For as long as a manifest that cannot be read says nothing else.
+            place.required = self.choices.of(&name).required;
+        }
         let unchanged = place.signature.as_ref().is_some_and(|earlier| signature.is_still(earlier));
         if look == Look::Everything || !unchanged || place.is_passing() {
             let restores = is_new || look == Look::Everything;
@@ -152,10 +156,11 @@ impl Registry {
         if let Some(reason) = self.why_disabled(&terms, choice.disabled) {
             return self.disable(place, status, reason);
         }
+        // Even if it is not loaded: then nothing may happen until something is.
+        place.required = terms.required;
         if source.origin == Origin::Directory && choice.is_aside(&Content::of(&fingerprint)) {
             return self.set_aside(place, status);
         }
-        place.required = terms.required;
         let history = (!silent).then(|| self.history.clone());
         let progress = self.progress(&source, &terms, &fingerprint, history);
         let accepted = choice.accepted.filter(|_| source.origin == Origin::Directory);
@@ -276,6 +281,7 @@ impl Registry {
         self.choices.keep(&content, fingerprint, &source.wasm).await;
         let note = self.choices.note(&source.name, |choice| {
             choice.activated(content.clone());
+            choice.required = plugin.terms.required;
             choice.rolled_back = None;
             choice.accepted = Some(plugin.asks.and(choice.accepted.as_ref()));
         });

@@ -87,6 +87,7 @@ impl Registry {
                 Err(rejection) => {
                     refuse(&plugin, &format!("failed too often, and when it was probed: {}", rejection.reason));
                     self.note(&plugin.status());
+                    self.announce_again(&plugin, ChangeKind::Quarantined, Stage::Quarantine);
                 }
             }
         }

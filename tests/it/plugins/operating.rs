@@ -348,3 +348,40 @@ async fn operators_act_over_http_and_nobody_else() {
     let problem = server.client.post("/api/agents/spawn", spawn).await.problem(403, "policy_denied");
     assert_eq!(problem["detail"], "one");
 }
+
+/// Spoils every copy that the relay keeps of earlier generations.
+fn spoil_copies(home: &Home) {
+    for copy in fs::read_dir(home.state().join("generations")).expect("listed") {
+        fs::write(copy.expect("an entry").path(), "spoilt").expect("written");
+    }
+}
+
+/// Denied is what remains: a policy that has to be there is missed even when all that is known of it is
+/// what was remembered.
+#[tokio::test]
+async fn a_required_policy_that_cannot_come_back_refuses_everything() {
+    let required = |marker: &str| format!("required = true\n{}", marked(marker));
+    for (spoil, why) in [("rolled back", "set aside"), ("unreadable", "plugin.toml")] {
+        let home = Home::new();
+        let plugins = home.open().await;
+        for marker in ["one", "two"] {
+            home.put("guard", &required(marker), &guest("misbehave"));
+            plugins.reload(None).await;
+        }
+        if spoil == "rolled back" {
+            assert_eq!(act(&plugins, Action::RollBack).await, PluginState::Active);
+        }
+        drop(plugins);
+        spoil_copies(&home);
+        if spoil == "unreadable" {
+            home.put("guard", "this is no manifest", &guest("misbehave"));
+        }
+        let plugins = home.open().await;
+        let decision = decide(&plugins, "").await;
+        let reason = failure(&decision);
+        assert!(reason.starts_with("required policy guard is not loaded") && reason.contains(why), "{spoil}: {reason}");
+        // An operator who disables it has said that it need not be there.
+        act(&plugins, Action::Disable).await;
+        assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
+    }
+}
