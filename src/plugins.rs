@@ -55,7 +55,7 @@ pub mod workbench;
 
 pub use embedded::EMBEDDED;
 pub use history::Step;
-pub use limits::{CALLS_MAX, DEADLINE_MS_MAX, LOG_LINES_MAX, Limits, MEMORY_MB_MAX};
+pub use limits::{CALLS_MAX, DEADLINE_MS_MAX, INPUT_KB_MAX, LOG_LINES_MAX, Limits, MEMORY_MB_MAX, OUTPUT_KB_MAX};
 pub use manifest::{AllowedGrants, Grants, LimitsWanted, PluginConfig, PluginKind};
 pub use plan_check::CheckedPlan;
 pub use plugin::{Origin, PluginState, PluginStatus, Rejection, Stage};

@@ -231,6 +231,8 @@ pub(super) fn plugins(
             ("memory_mb", plugin.limits.memory_mb, plugins::MEMORY_MB_MAX),
             ("deadline_ms", plugin.limits.deadline_ms, plugins::DEADLINE_MS_MAX),
             ("log_lines", plugin.limits.log_lines, plugins::LOG_LINES_MAX),
+            ("input_kb", plugin.limits.input_kb, plugins::INPUT_KB_MAX),
+            ("output_kb", plugin.limits.output_kb, plugins::OUTPUT_KB_MAX),
             ("calls", plugin.limits.calls, plugins::CALLS_MAX),
         ] {
             let key = format!("{key}.limits.{name}");

@@ -264,14 +264,15 @@ impl Workshop {
     ) -> Result<(String, Guest), Rejection> {
         let linked = self.engine.link(compiled).and_then(|pre| PolicyTrack::new(pre, interface));
         let track = linked.map_err(|error| not_linked(&error))?;
-        let (call, mut store) = sandbox.enter("instantiate").await.map_err(in_stage(Stage::World))?;
+        let (call, mut store) = sandbox.enter("instantiate", 0).await.map_err(in_stage(Stage::World))?;
         let ended = call.run(track.instantiate(&mut store)).await;
         call.end(store, ended, |_| Ok(())).map_err(in_stage(Stage::World))?;
 
         let description = describe_policy(&track, sandbox).await?;
         check_description(&description.id, &description.version, terms)?;
 
-        let (call, mut store) = sandbox.enter("check-settings").await.map_err(in_stage(Stage::Settings))?;
+        let (call, mut store) =
+            sandbox.enter("check-settings", terms.settings.len()).await.map_err(in_stage(Stage::Settings))?;
         let ended = call.run(track.check_settings(&mut store, &terms.settings)).await;
         settings_taken(call.end(store, ended, Ok))?;
         Ok((description.version, Guest::Policy(Policy { track, kinds: description.kinds })))
@@ -288,7 +289,7 @@ impl Workshop {
             .link(compiled)
             .and_then(provider::ProviderPluginPre::new)
             .map_err(|error| not_linked(&error))?;
-        let (call, mut store) = sandbox.enter("instantiate").await.map_err(in_stage(Stage::World))?;
+        let (call, mut store) = sandbox.enter("instantiate", 0).await.map_err(in_stage(Stage::World))?;
         let ended = call.run(pre.instantiate_async(&mut store)).await;
         call.end(store, ended, |_| Ok(())).map_err(in_stage(Stage::World))?;
 
@@ -296,7 +297,8 @@ impl Workshop {
         check_description(&description.id, &description.version, terms)?;
         check_executables(&description.executables)?;
 
-        let (call, mut store) = sandbox.enter("check-settings").await.map_err(in_stage(Stage::Settings))?;
+        let (call, mut store) =
+            sandbox.enter("check-settings", terms.settings.len()).await.map_err(in_stage(Stage::Settings))?;
         let ended = call
             .run(async {
                 let guest = pre.instantiate_async(&mut store).await?;
@@ -315,7 +317,7 @@ impl Workshop {
 }
 
 async fn describe_policy(track: &PolicyTrack, sandbox: &Sandbox) -> Result<Description, Rejection> {
-    let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
+    let (call, mut store) = sandbox.enter("describe", 0).await.map_err(in_stage(Stage::Describe))?;
     let ended = call.run(track.describe(&mut store)).await;
     call.end(store, ended, Ok).map_err(in_stage(Stage::Describe))
 }
@@ -324,7 +326,7 @@ async fn describe_provider(
     pre: &provider::ProviderPluginPre<Host>,
     sandbox: &Sandbox,
 ) -> Result<provider_wit::Description, Rejection> {
-    let (call, mut store) = sandbox.enter("describe").await.map_err(in_stage(Stage::Describe))?;
+    let (call, mut store) = sandbox.enter("describe", 0).await.map_err(in_stage(Stage::Describe))?;
     let ended = call
         .run(async {
             let guest = pre.instantiate_async(&mut store).await?;

@@ -129,24 +129,22 @@ fn log(id: &str, step: &Step) {
     let stage = step.stage.map(Stage::as_str);
     let (generation, digest, by) = (step.generation, step.digest.as_deref(), step.by.as_deref());
     let reason = step.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    if matches!(step.state, PluginState::Rejected | PluginState::Quarantined) {
-        tracing::warn!(
-            plugin.id = id,
-            plugin.generation = generation,
-            plugin.digest = digest,
-            stage,
-            by,
-            "plugin is {state}{reason}"
-        );
-    } else {
-        tracing::info!(
-            plugin.id = id,
-            plugin.generation = generation,
-            plugin.digest = digest,
-            stage,
-            by,
-            "plugin is {state}{reason}"
-        );
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                plugin.id = id,
+                plugin.generation = generation,
+                plugin.digest = digest,
+                stage,
+                by,
+                "plugin is {state}{reason}"
+            )
+        };
+    }
+    match step.state {
+        PluginState::Rejected | PluginState::Quarantined => event!(warn),
+        PluginState::Staged | PluginState::Inspected | PluginState::Compiled | PluginState::Probed => event!(debug),
+        _ => event!(info),
     }
 }
 

@@ -11,6 +11,11 @@ pub const DEADLINE_MS_MAX: u32 = 10_000;
 
 /// The most lines a manifest or the operator may let a call write to the log.
 pub const LOG_LINES_MAX: u32 = 1_000;
+/// The most that a manifest or the operator may let a call be given, in KiB.
+pub const INPUT_KB_MAX: u32 = 1_024;
+/// The most that a manifest or the operator may let a call hand to the host, in KiB. The largest honest
+/// answer is the presentation of a message of 256 KiB.
+pub const OUTPUT_KB_MAX: u32 = 1_024;
 /// The most calls of one plugin at once: all that the relay runs of all plugins.
 pub const CALLS_MAX: u32 = 64;
 
@@ -24,6 +29,10 @@ pub struct Limits {
     pub deadline_ms: u32,
     /// Lines in the relay's log: 1 to [`LOG_LINES_MAX`].
     pub log_lines: u32,
+    /// What it is asked, as JSON, in KiB: 1 to [`INPUT_KB_MAX`]. Beyond it the plugin is not called.
+    pub input_kb: u32,
+    /// What it hands to the host, its answer and its lines in the log, in KiB: 1 to [`OUTPUT_KB_MAX`].
+    pub output_kb: u32,
     /// Calls of the plugin at once, so that one cannot take the room of all: 1 to [`CALLS_MAX`].
     pub calls: u32,
 }
@@ -32,7 +41,14 @@ impl Default for Limits {
     /// 64 MiB hold an interpreter (Python needs 12), 100 ms are a thousand times what a compiled
     /// policy takes.
     fn default() -> Self {
-        Self { memory_mb: 64, deadline_ms: 100, log_lines: 64, calls: 16 }
+        Self {
+            memory_mb: 64,
+            deadline_ms: 100,
+            log_lines: 64,
+            input_kb: INPUT_KB_MAX,
+            output_kb: OUTPUT_KB_MAX,
+            calls: 16,
+        }
     }
 }
 
@@ -44,9 +60,6 @@ pub(super) const INSTANCES_MAX: usize = 64;
 pub(super) const MEMORIES_MAX: usize = 3;
 /// Tables of one call: one for each core instance is generous.
 pub(super) const TABLES_MAX: usize = 8;
-/// Bytes a guest may hand to the host in one call or answer. The largest honest answer is the
-/// presentation of a message of 256 KiB.
-pub(super) const HOSTCALL_BYTES_MAX: usize = 1 << 20;
 /// Live component-model handles and host resources of one call.
 pub(super) const HANDLES_MAX: usize = 64;
 

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::domain::control::PolicyMode;
 
-use super::limits::{CALLS_MAX, DEADLINE_MS_MAX, LOG_LINES_MAX, Limits, MEMORY_MB_MAX};
+use super::limits::{CALLS_MAX, DEADLINE_MS_MAX, INPUT_KB_MAX, LOG_LINES_MAX, Limits, MEMORY_MB_MAX, OUTPUT_KB_MAX};
 use super::plan_check;
 
 /// Names in each list of grants.
@@ -88,6 +88,10 @@ pub struct LimitsWanted {
     pub deadline_ms: Option<u32>,
     /// 1 to [`LOG_LINES_MAX`].
     pub log_lines: Option<u32>,
+    /// 1 to [`INPUT_KB_MAX`].
+    pub input_kb: Option<u32>,
+    /// 1 to [`OUTPUT_KB_MAX`].
+    pub output_kb: Option<u32>,
     /// 1 to [`CALLS_MAX`].
     pub calls: Option<u32>,
 }
@@ -186,6 +190,8 @@ impl Manifest {
                 memory_mb: pick(config.limits.memory_mb, self.limits.memory_mb, defaults.memory_mb),
                 deadline_ms: pick(config.limits.deadline_ms, self.limits.deadline_ms, defaults.deadline_ms),
                 log_lines: pick(config.limits.log_lines, self.limits.log_lines, defaults.log_lines),
+                input_kb: pick(config.limits.input_kb, self.limits.input_kb, defaults.input_kb),
+                output_kb: pick(config.limits.output_kb, self.limits.output_kb, defaults.output_kb),
                 calls: pick(config.limits.calls, self.limits.calls, defaults.calls),
             },
             settings: settings_json(&self.settings, &config.settings)?,
@@ -218,6 +224,8 @@ fn check_limits(limits: LimitsWanted) -> Result<(), String> {
     check("memory_mb", limits.memory_mb, MEMORY_MB_MAX)?;
     check("deadline_ms", limits.deadline_ms, DEADLINE_MS_MAX)?;
     check("log_lines", limits.log_lines, LOG_LINES_MAX)?;
+    check("input_kb", limits.input_kb, INPUT_KB_MAX)?;
+    check("output_kb", limits.output_kb, OUTPUT_KB_MAX)?;
     check("calls", limits.calls, CALLS_MAX)
 }
 
@@ -334,7 +342,8 @@ mod tests {
             ("id = 'p'\nkind = 'policy'\ngrant = 1", "unknown field `grant`, expected one of"),
             (
                 "id = 'p'\nkind = 'policy'\n[limits]\nmemory = 1",
-                "unknown field `memory`, expected one of `memory_mb`, `deadline_ms`, `log_lines`, `calls`",
+                "unknown field `memory`, expected one of `memory_mb`, `deadline_ms`, `log_lines`, `input_kb`, \
+                 `output_kb`, `calls`",
             ),
             ("id = 'p'\nkind = 'policy'\n[limits]\nmemory_mb = 0", "`memory_mb` must be 1 to 512, not 0"),
             ("id = 'P'\nkind = 'policy'", "`id`: must be 1 to 64 of a-z"),

@@ -99,7 +99,7 @@ async fn rule(plugin: &Plugin, policy: &Policy, question: &Question<'_>) -> Ruli
 
 /// One call of `decide`, with the texts of the answer made safe to show.
 pub(super) async fn ask(sandbox: &Sandbox, policy: &Policy, question: &Question<'_>) -> Result<Answer, CallError> {
-    let (call, mut store) = sandbox.enter("decide").await?;
+    let (call, mut store) = sandbox.enter("decide", question.bytes()).await?;
     let ended = call.run(policy.track.decide(&mut store, question)).await;
     call.end(store, ended, |answer| match answer {
         Err(reason) => Ok(Err(clean(&reason))),

@@ -8,7 +8,7 @@ use super::guest_log::clean;
 use super::host::Host;
 use super::plan_check::{self, Author, CheckedPlan};
 use super::plugin::Plugin;
-use super::sandbox::CallError;
+use super::sandbox::{CallError, size_of};
 
 /// Keys in each list of them.
 const KEYS_MAX: usize = 16;
@@ -82,7 +82,7 @@ pub(super) async fn plan(
     request: &SpawnRequest,
     site: &LaunchSite,
 ) -> Result<Result<CheckedPlan, PlanRefusal>, CallError> {
-    let (call, mut store) = plugin.sandbox.enter("plan").await?;
+    let (call, mut store) = plugin.sandbox.enter("plan", size_of(&(request, site))).await?;
     // Of the host's variables it learns only those it may pass on.
     let mut site = site.clone();
     site.host_variables.retain(|name| plugin.terms.grants.env.contains(name));
@@ -118,7 +118,7 @@ pub(super) async fn present(
     provider: &Provider,
     message: &IncomingMessage,
 ) -> Result<Presentation, CallError> {
-    let (call, mut store) = plugin.sandbox.enter("present").await?;
+    let (call, mut store) = plugin.sandbox.enter("present", size_of(message)).await?;
     let message = message.into();
     let ended = call
         .run(async {
@@ -133,7 +133,7 @@ pub(super) async fn present(
 
 /// How a running session is asked to end.
 pub(super) async fn stop(plugin: &Plugin, provider: &Provider, reason: StopReason) -> Result<StopPlan, CallError> {
-    let (call, mut store) = plugin.sandbox.enter("stop").await?;
+    let (call, mut store) = plugin.sandbox.enter("stop", 0).await?;
     let ended = call
         .run(async {
             let guest = provider.pre.instantiate_async(&mut store).await?;

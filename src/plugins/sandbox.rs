@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, Histogram};
+use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
@@ -13,7 +14,7 @@ use super::engine::{Engine, Ticking};
 use super::figures::Figures;
 use super::guest_log::clean;
 use super::host::Host;
-use super::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits};
+use super::limits::{HANDLES_MAX, Limits};
 use super::quarantine::{Gate, Pauses};
 use super::threads::MEMORY_MB_INLINE;
 use crate::telemetry::metric;
@@ -39,6 +40,12 @@ pub enum CallError {
         /// The limit, in MiB.
         limit_mb: u32,
     },
+    /// It would be asked more than it may be. Not the plugin's fault.
+    #[error("is not asked: the question has more than the {limit_kb} KiB of limits.input_kb")]
+    Input {
+        /// The limit, in KiB.
+        limit_kb: u32,
+    },
     /// The answer is malformed, too large, or not allowed.
     #[error("gave an unusable answer: {0}")]
     Output(String),
@@ -57,6 +64,7 @@ impl CallError {
             Self::Trap(_) => "trap",
             Self::Deadline(_) => "deadline",
             Self::Memory { .. } => "memory",
+            Self::Input { .. } => "input",
             Self::Output(_) => "output",
             Self::Overloaded => "overloaded",
             Self::Quarantined => "quarantined",
@@ -160,11 +168,20 @@ impl Sandbox {
         self.gate.admit().inspect_err(|error| self.count(func, error.code()))
     }
 
-    /// Room for a call, and a store that no call has used before.
+    /// Room for a call that is given this many bytes, and a store that no call has used before.
     ///
     /// The store is given away beside the call, so that dropping the caller's future drops it
     /// before the room it takes.
-    pub(super) async fn enter(&self, func: &'static str) -> Result<(Call<'_>, Store<Host>), CallError> {
+    pub(super) async fn enter(
+        &self,
+        func: &'static str,
+        input_bytes: usize,
+    ) -> Result<(Call<'_>, Store<Host>), CallError> {
+        if input_bytes > self.limits.input_kb as usize * 1024 {
+            let error = CallError::Input { limit_kb: self.limits.input_kb };
+            self.count(func, error.code());
+            return Err(error);
+        }
         let room = async {
             let own = self.slots.acquire().await.ok()?;
             Some((own, self.engine.calls().acquire().await.ok()?))
@@ -198,7 +215,7 @@ impl Sandbox {
         let mut store =
             self.engine.store(Host::new(Arc::clone(&self.plugin), Arc::clone(&self.settings), self.limits, self.wasi));
         store.limiter(|host| &mut host.memory);
-        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        store.set_hostcall_fuel(self.limits.output_kb as usize * 1024);
         store.set_max_component_handles(HANDLES_MAX);
         // Yielding alone never ends a loop, and interrupting alone starves every other task of
         // this thread until then: so both.
@@ -246,6 +263,23 @@ impl Sandbox {
         metrics::counter!(metric::PLUGIN_CALLS, "plugin" => self.plugin.to_string(), "func" => func, "outcome" => outcome)
             .increment(1);
     }
+}
+
+/// How large a question is: the bytes of its JSON, which nobody keeps.
+pub(super) fn size_of(question: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What cannot be written as JSON is asked nobody.
+    serde_json::to_writer(&mut count, question).map_or(usize::MAX, |()| count.0)
 }
 
 /// A call that is running.

@@ -9,6 +9,7 @@ use wasmtime::component::InstancePre;
 
 use super::bindings::{policy, policy_wit};
 use super::host::Host;
+use super::sandbox::size_of;
 use crate::domain::control::{Context, Control, ControlKind, Verdict};
 
 #[cfg(test)]
@@ -35,6 +36,10 @@ pub(super) struct Question<'a> {
     control: Control,
     #[cfg_attr(not(test), expect(dead_code, reason = "the published track has its own form of it below"))]
     context: &'a Context,
+    /// Bytes of the context.
+    context_bytes: usize,
+    /// Bytes of all of it.
+    bytes: usize,
     published: policy_wit::Control,
     published_context: policy_wit::Context,
 }
@@ -42,7 +47,14 @@ pub(super) struct Question<'a> {
 impl<'a> Question<'a> {
     pub(super) fn new(control: Control, context: &'a Context) -> Self {
         let (published, published_context) = ((&control).into(), context.into());
-        Self { control, context, published, published_context }
+        let context_bytes = size_of(context);
+        let bytes = context_bytes.saturating_add(size_of(&control));
+        Self { control, context, context_bytes, bytes, published, published_context }
+    }
+
+    /// How large it is, as JSON.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// What is asked for now.
@@ -53,6 +65,7 @@ impl<'a> Question<'a> {
     /// Asks for less from here on.
     pub(super) fn narrow(&mut self, control: Control) {
         self.published = (&control).into();
+        self.bytes = self.context_bytes.saturating_add(size_of(&control));
         self.control = control;
     }
 

@@ -219,7 +219,7 @@ impl Loaded {
     /// # Errors
     /// When it does not come up within its limits.
     pub async fn instantiate(&self) -> Result<u64, CallError> {
-        let (call, mut store) = self.plugin.sandbox.enter("instantiate").await?;
+        let (call, mut store) = self.plugin.sandbox.enter("instantiate", 0).await?;
         let started = Instant::now();
         match &self.plugin.guest {
             Guest::Policy(policy) => {

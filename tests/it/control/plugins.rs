@@ -41,7 +41,10 @@ async fn every_plugin_is_listed_with_what_it_may_do_and_what_it_did() {
         assert_eq!(members(plugin), expected.into());
         assert_eq!((&plugin["state"], &plugin["origin"]), (&json!("active"), &json!("built-in")));
         assert_eq!(plugin["digest"].as_str().map(str::len), Some(64));
-        assert_eq!(members(&plugin["limits"]), ["calls", "deadlineMs", "logLines", "memoryMb"].into());
+        assert_eq!(
+            members(&plugin["limits"]),
+            ["calls", "deadlineMs", "inputKb", "logLines", "memoryMb", "outputKb"].into()
+        );
         assert_eq!(members(&plugin["grants"]), ["env", "executables", "files"].into());
         let kind = if matches!(plugin["id"].as_str(), Some("claude" | "codex")) { "provider" } else { "policy" };
         assert_eq!(plugin["kind"], kind);

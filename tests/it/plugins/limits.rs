@@ -107,3 +107,36 @@ async fn a_manifest_may_ask_for_one_call_at_once() {
     codes.sort();
     assert_eq!(codes, ["deadline", "overloaded"]);
 }
+
+/// A policy that may be asked or may answer less than the host would let it.
+fn narrow(limit: &str) -> String {
+    policy("misbehave", "").replace("[limits]", &format!("[limits]\n{limit} = 4"))
+}
+
+#[tokio::test]
+async fn a_question_beyond_the_limit_is_not_asked() {
+    let home = Home::new();
+    home.put("misbehave", &narrow("input_kb"), &guest("misbehave"));
+    let plugins = home.open().await;
+    assert!(matches!(decide(&plugins, "").await.outcome, Outcome::Allowed(_)));
+    let before = status(&plugins, "misbehave", PluginState::Active);
+    for _ in 0..6 {
+        let decision = decide(&plugins, &"x".repeat(4 << 10)).await;
+        assert_eq!(decision.verdicts[0].code.as_deref(), Some("input"), "{decision:?}");
+        let problem = "policy misbehave is not asked: the question has more than the 4 KiB of limits.input_kb";
+        assert_eq!(failure(&decision), problem);
+    }
+    let after = status(&plugins, "misbehave", PluginState::Active);
+    assert_eq!((after.calls, after.traps), (before.calls, before.traps), "it is no fault of the plugin's");
+}
+
+#[tokio::test]
+async fn an_answer_beyond_the_limit_is_a_refusal() {
+    let home = Home::new();
+    home.put("misbehave", &narrow("output_kb"), &guest("misbehave"));
+    let plugins = home.open().await;
+    assert_eq!(super::denial(&decide(&plugins, "deny").await).0, "denied_on_request");
+    let decision = decide(&plugins, "large").await;
+    assert_eq!(decision.verdicts[0].code.as_deref(), Some("output"), "{decision:?}");
+    assert!(failure(&decision).starts_with("policy misbehave gave an unusable answer: "), "{decision:?}");
+}
