@@ -86,7 +86,8 @@ pub(crate) fn report_cpu(
     Ok(())
 }
 
-fn to_agent(index: u64) -> String {
+/// A message to an agent that nobody is.
+pub(crate) fn to_agent(index: u64) -> String {
     message("someone", index, "")
 }
 

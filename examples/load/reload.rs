@@ -5,12 +5,14 @@
 //! put in place. A replacement is one exchange of two folders' names. Meanwhile 32 connections ask
 //! the policies about a spawn. Every answer must be there and be the same; a replacement counts
 //! once the relay shows the new binary as the active one. The replacements are divided among the rounds.
-//! Memory and threads of the server are looked at after ten replacements and after the last.
+//! Memory and threads of the server are looked at after ten replacements and after the last; before
+//! that, messages fill the database's cache of pages, which the events of replacements would fill slowly.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::Value;
@@ -19,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::decide::SPAWN;
 use crate::http::{Connection, now};
+use crate::post::{hammer, to_agent};
 use crate::report::{Goal, Report};
 use crate::server::{Server, Target};
 use crate::{Load, Outcome, on_this_thread};
@@ -27,6 +30,8 @@ use crate::{Load, Outcome, on_this_thread};
 const PLUGIN: &str = "containment";
 /// Connections that ask meanwhile.
 const ASKING: usize = 32;
+/// Long enough for more messages than the database's cache holds.
+const FILL: Duration = Duration::from_secs(3);
 /// After so many replacements everything that is made once has been made.
 const FEW: usize = 10;
 
@@ -41,6 +46,7 @@ pub(crate) fn measure(load: &Load, replacements: u32, report: &mut Report) -> Ou
     let (place, next) = (plugins.join(PLUGIN), plugins.join(".next"));
     write_plugin(&place, &manifest, &wasm)?;
     on_this_thread(async {
+        hammer(server.target(), 64, FILL, 201, "/api/messages", to_agent).await?;
         let mut connection = Connection::open(server.target()).await?;
         reload(&mut connection).await?;
         let stop = Arc::new(AtomicBool::new(false));
