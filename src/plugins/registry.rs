@@ -61,7 +61,7 @@ pub(super) struct Registry {
     warnings: Vec<String>,
     /// Who asked for what is being done, if somebody did.
     by: Option<String>,
-    /// Whether the current set no longer is what [`Registry::set`] would give.
+    /// Whether the current set no longer is what [`Registry::next_set`] would give.
     dirty: bool,
 }
 
