@@ -1,5 +1,6 @@
 //! Whatever a guest does, other tasks of the very same thread go on: a heartbeat of one millisecond is
-//! never late by more than [`LATE_MAX`] because of it.
+//! never late by more than [`LATE_MAX`] because of it. A guest that may have little memory runs on the
+//! heartbeat's own thread, one that may have much on another: both are tried.
 //!
 //! A machine that is busy with other things makes heartbeats late, too. So what the machine does to
 //! anybody is measured at the same time and does not count: how long the kernel had the thread wait for a
@@ -124,23 +125,29 @@ struct Hostile {
     code: Option<&'static str>,
 }
 
+/// MiB with which a guest is called on the thread that asks.
+const LITTLE: u32 = 16;
+/// MiB with which it is not.
+const MUCH: u32 = 512;
+
 impl Hostile {
-    fn guest(wish: &'static str, code: Option<&'static str>) -> Self {
+    fn guest(wish: &'static str, code: Option<&'static str>, memory_mb: u32) -> Self {
+        let manifest = |settings: &str| manifest(settings, code, memory_mb);
         Self {
             what: wish,
-            active: (manifest("", code), guest("misbehave")),
-            candidate: (manifest(&format!("decide = '{wish}'"), code), guest("misbehave")),
+            active: (manifest(""), guest("misbehave")),
+            candidate: (manifest(&format!("decide = '{wish}'")), guest("misbehave")),
             label: wish,
             code,
         }
     }
 
     /// `body` is what it does, as text.
-    fn handmade(what: &'static str, body: &str, code: &'static str) -> Self {
+    fn handmade(what: &'static str, body: &str, code: &'static str, memory_mb: u32) -> Self {
         // The probe is asked by the clock, and the tests ask at the beginning of time.
         let well = "(if (i64.ne (i64.load offset=NOW (local.get $parameters)) (i64.const 0))
             (then (return (i32.const 128))))";
-        let manifest = manifest("", Some(code)).replace("[limits]", "[limits]\nmemory_mb = 128");
+        let manifest = manifest("", Some(code), memory_mb);
         Self {
             what,
             active: (manifest.clone(), handmade::policy(&format!("{well} {body}"))),
@@ -198,35 +205,45 @@ impl Hostile {
     }
 }
 
-fn manifest(settings: &str, code: Option<&str>) -> String {
-    let manifest = policy("guard", settings);
+fn manifest(settings: &str, code: Option<&str>, memory_mb: u32) -> String {
+    let manifest = policy("guard", settings).replace("[limits]", &format!("[limits]\nmemory_mb = {memory_mb}"));
     // Whoever runs into the deadline does so soon, and whoever does not has time on a busy machine.
     if code == Some("deadline") { manifest.replace("5000", "500") } else { manifest }
 }
 
 #[tokio::test]
 async fn a_loop_keeps_nobody_waiting() {
-    Hostile::guest("loop", Some("deadline")).keeps_nobody_waiting().await;
+    for memory_mb in [LITTLE, MUCH] {
+        Hostile::guest("loop", Some("deadline"), memory_mb).keeps_nobody_waiting().await;
+    }
 }
 
 #[tokio::test]
 async fn eating_memory_keeps_nobody_waiting() {
-    Hostile::guest("hog", Some("memory")).keeps_nobody_waiting().await;
+    for memory_mb in [LITTLE, MUCH] {
+        Hostile::guest("hog", Some("memory"), memory_mb).keeps_nobody_waiting().await;
+    }
 }
 
 #[tokio::test]
 async fn recursion_keeps_nobody_waiting() {
-    Hostile::guest("recurse", Some("trap")).keeps_nobody_waiting().await;
+    for memory_mb in [LITTLE, MUCH] {
+        Hostile::guest("recurse", Some("trap"), memory_mb).keeps_nobody_waiting().await;
+    }
 }
 
 #[tokio::test]
 async fn a_flood_of_log_lines_keeps_nobody_waiting() {
-    Hostile::guest("flood", None).keeps_nobody_waiting().await;
+    for memory_mb in [LITTLE, MUCH] {
+        Hostile::guest("flood", None, memory_mb).keeps_nobody_waiting().await;
+    }
 }
 
 #[tokio::test]
 async fn large_answers_keep_nobody_waiting() {
-    Hostile::guest("huge", Some("output")).keeps_nobody_waiting().await;
+    for memory_mb in [LITTLE, MUCH] {
+        Hostile::guest("huge", Some("output"), memory_mb).keeps_nobody_waiting().await;
+    }
     // A denial whose reason has 100 MiB. At 256 lies the answer: not an error, and the third verdict, with
     // a code of five bytes at 16 and a reason at 0.
     let answer = "(drop (memory.grow (i32.const 1600)))
@@ -235,18 +252,34 @@ async fn large_answers_keep_nobody_waiting() {
         (i32.store offset=12 (i32.const 256) (i32.const 5))
         (i32.store offset=20 (i32.const 256) (i32.const 104857600))
         (return (i32.const 256))";
-    Hostile::handmade("an answer of 100 MiB", answer, "output").keeps_nobody_waiting().await;
+    Hostile::handmade("an answer of 100 MiB", answer, "output", MUCH).keeps_nobody_waiting().await;
 }
 
 #[tokio::test]
 async fn large_log_lines_keep_nobody_waiting() {
     let line = "(drop (memory.grow (i32.const 1600)))
         (call $log (i32.const 4) (i32.const 0) (i32.const 104857600))";
-    Hostile::handmade("a line of 100 MiB", line, "output").keeps_nobody_waiting().await;
+    Hostile::handmade("a line of 100 MiB", line, "output", MUCH).keeps_nobody_waiting().await;
     // As long as a line may be, over and over, and all of it control characters.
     let lines = "(drop (memory.grow (i32.const 100)))
         (loop $again (call $log (i32.const 4) (i32.const 65536) (i32.const 1000000)) (br $again))";
-    Hostile::handmade("lines of a megabyte", lines, "deadline").keeps_nobody_waiting().await;
+    for memory_mb in [LITTLE, MUCH] {
+        Hostile::handmade("lines of a megabyte", lines, "deadline", memory_mb).keeps_nobody_waiting().await;
+    }
+}
+
+/// One instruction fills all the memory there is, and none can be interrupted.
+#[tokio::test]
+async fn filling_memory_keeps_nobody_waiting() {
+    for memory_mb in [LITTLE, MUCH] {
+        // Beside the first megabyte, in which the guest itself lies.
+        let (pages, bytes) = ((memory_mb - 1) * 16, (memory_mb - 2) << 20);
+        let fill = format!(
+            "(drop (memory.grow (i32.const {pages})))
+            (loop $again (memory.fill (i32.const 1048576) (i32.const 1) (i32.const {bytes})) (br $again))"
+        );
+        Hostile::handmade("filling memory", &fill, "deadline", memory_mb).keeps_nobody_waiting().await;
+    }
 }
 
 /// What the rest of this file relies on: somebody who does not let go is found out.
