@@ -17,9 +17,9 @@
 //!   verb is one transaction. Knows nothing of HTTP or plugins.
 //! - [`stream`]: replay, then live. The hub indexes open streams by what they listen to; a feed is one
 //!   reader's position.
-//! - [`plugins`]: WebAssembly components in fresh instances with limits, watched and replaced whole, and
-//!   put back when they fail. What operators decide about them is kept in files of its own: it knows
-//!   nothing of the store. [`plugins::workbench`] runs the same code for authors, without a relay. The
+//! - [`plugins`]: WebAssembly components in fresh instances with limits, watched, loaded on threads of
+//!   their own, replaced whole, and put back when they fail. What operators decide about them is kept in
+//!   files of its own: it knows nothing of the store. [`plugins::workbench`] runs the same code for authors, without a relay. The
 //!   contract is in `wit/`.
 //! - [`sessions`]: agent processes on this host. They outlive the relay.
 //! - [`relay`]: the state of every handler and job, and the operations that touch several parts:

@@ -67,9 +67,10 @@ pub(super) fn cases(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     cases.sort();
     match cases.len() {
         0 => Err(Failure::Other(format!(
-            "no case in {}: write one, such as {}",
+            "no case in {}: write one, such as {} for a policy and {} for a provider",
             tests.display(),
-            r#"{"control": {"spawn": {}}, "expect": "allow"}"#
+            r#"{"control": {"spawn": {}}, "expect": "allow"}"#,
+            r#"{"request": {}, "expect": {"plan": {}}}"#
         ))),
         count if count > CASES_MAX => {
             Err(Failure::Other(format!("{count} cases in {} are more than {CASES_MAX}", tests.display())))
