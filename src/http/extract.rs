@@ -1,14 +1,19 @@
 //! What handlers take from a request, with our errors.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
+use bytes::BytesMut;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
 use super::error::{ApiError, INTERNAL, NOT_JSON, TOO_LARGE};
 use crate::domain::caller::Caller;
@@ -17,6 +22,9 @@ use crate::store::Idempotency;
 
 /// The largest body, in bytes.
 pub(super) const BODY_MAX: usize = 1 << 20;
+/// Of a body that is too large, so many bytes more are read, for so long, before the answer.
+const DISCARD_MAX: usize = 8 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Who calls, as the edge found out.
 #[derive(Clone)]
@@ -109,30 +117,59 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(text::optional("Idempotency-Key", Some(bare.to_owned()), text::KEY_MAX)?)
 }
 
-async fn read_body(request: Request) -> Result<bytes::Bytes, ApiError> {
-    let (parts, body) = request.into_parts();
+async fn read_body(request: Request) -> Result<Bytes, ApiError> {
+    let (parts, mut body) = request.into_parts();
     let declared =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > BODY_MAX) {
-        return Err(ApiError::new(&TOO_LARGE, format!("the body has more than {BODY_MAX} bytes")));
+    let too_large = || ApiError::new(&TOO_LARGE, format!("the body has more than {BODY_MAX} bytes"));
+    if declared.is_some_and(|length| length > BODY_MAX + DISCARD_MAX) {
+        return Err(too_large());
     }
-    let bytes = collect(body).await?;
+    let Some(bytes) = read(&mut body).await? else {
+        // Whoever is still sending when the connection closes may never see the answer.
+        let _ = timeout(DISCARD_TIME, discard(&mut body)).await;
+        return Err(too_large());
+    };
     if !bytes.is_empty() && !is_json(parts.headers.get(header::CONTENT_TYPE)) {
         return Err(ApiError::new(&NOT_JSON, "the body must be JSON with Content-Type: application/json"));
     }
     Ok(bytes)
 }
 
-async fn collect(body: Body) -> Result<bytes::Bytes, ApiError> {
-    to_bytes(body, BODY_MAX).await.map_err(|error| {
-        let too_large =
-            std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
-        if too_large {
-            ApiError::new(&TOO_LARGE, format!("the body has more than {BODY_MAX} bytes"))
-        } else {
-            ApiError::invalid("the body ended early")
+/// A body, or nothing if it is too large.
+async fn read(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    let mut bytes = BytesMut::new();
+    while let Some(data) = next(body).await? {
+        if data.len() > BODY_MAX - bytes.len() {
+            return Ok(None);
         }
-    })
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Some(bytes.freeze()))
+}
+
+async fn discard(body: &mut Body) -> Result<(), ApiError> {
+    let mut discarded = 0;
+    while let Some(data) = next(body).await? {
+        discarded += data.len();
+        if discarded > DISCARD_MAX {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The next piece of a body; nothing at its end.
+async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    loop {
+        let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await else {
+            return Ok(None);
+        };
+        // Trailers are nobody's business here.
+        if let Ok(data) = frame.map_err(|_| ApiError::invalid("the body ended early"))?.into_data() {
+            return Ok(Some(data));
+        }
+    }
 }
 
 fn is_json(content_type: Option<&HeaderValue>) -> bool {
