@@ -214,10 +214,12 @@ async fn the_end_of_a_program_is_noticed() {
         let entries = bench.client().activity(&format!("agent={}", agent.id)).await;
         let ended = entries.iter().find(|entry| entry.title == "Agent session ended").expect("an entry");
         assert_eq!(ended.body.as_deref(), Some("was ended by signal 9"));
-        // There is nothing left to restart here: the message is for an agent that may come back.
-        let path = format!("/api/agents/{}/actions", agent.id);
-        let answer: Value = bench.client().post(&path, json!({"action": "restart"})).await.expect(202);
-        assert_eq!(answer["command"]["status"], "pending");
+        // There is nothing left to end, and it can be started again.
+        let command = bench.act(&agent, "restart").await;
+        assert_eq!(command.status.as_str(), "succeeded", "{command:?}");
+        let [again] = &bench.host.running()[..] else { panic!("{:?}", bench.host.running()) };
+        assert_eq!(again.identity.agent_id, agent.id);
+        assert_eq!(bench.card(&agent).await.status.as_str(), "online");
     }
 }
 
