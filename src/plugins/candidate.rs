@@ -104,23 +104,6 @@ impl Workshop {
         accepted: Option<&Asks>,
         progress: &Progress,
     ) -> Result<Plugin, Rejection> {
-        match self.try_to_build(source, terms, fingerprint, accepted, progress).await {
-            // A machine that is busy starting everything at once is no fault of the plugin's.
-            Err(rejection) if rejection.passing => {
-                self.try_to_build(source, terms, fingerprint, accepted, progress).await
-            }
-            built => built,
-        }
-    }
-
-    async fn try_to_build(
-        &self,
-        source: &Source,
-        terms: &Terms,
-        fingerprint: &Fingerprint,
-        accepted: Option<&Asks>,
-        progress: &Progress,
-    ) -> Result<Plugin, Rejection> {
         self.check_signature(source).await?;
         progress.reach(PluginState::Inspected);
         let compiled = self.compile(source.wasm.clone(), &fingerprint.wasm).await?;
@@ -130,6 +113,26 @@ impl Workshop {
             self.check_grants(&terms.id, &asks, accepted)?;
         }
         let interface = self.interface(&compiled, terms.kind)?;
+        let called = || self.called(source.origin, terms, fingerprint, &compiled, &interface, &asks);
+        let plugin = match called().await {
+            // A machine that is busy starting everything at once is no fault of the plugin's.
+            Err(rejection) if rejection.passing => called().await?,
+            called => called?,
+        };
+        progress.reach(PluginState::Probed);
+        Ok(plugin)
+    }
+
+    /// The stages in which the component itself is called.
+    async fn called(
+        &self,
+        origin: Origin,
+        terms: &Terms,
+        fingerprint: &Fingerprint,
+        compiled: &Compiled,
+        interface: &str,
+        asks: &Asks,
+    ) -> Result<Plugin, Rejection> {
         let sandbox = Sandbox::new(
             self.engine.clone(),
             terms.id.as_str().into(),
@@ -140,22 +143,21 @@ impl Workshop {
             (self.troubles.clone(), self.pauses),
         );
         let (version, guest) = match terms.kind {
-            PluginKind::Policy => self.policy(&compiled, &interface, &sandbox, terms).await?,
-            PluginKind::Provider => self.provider(&compiled, &sandbox, terms).await?,
+            PluginKind::Policy => self.policy(compiled, interface, &sandbox, terms).await?,
+            PluginKind::Provider => self.provider(compiled, &sandbox, terms).await?,
         };
         let plugin = Plugin {
             terms: terms.clone(),
             version,
-            interface,
-            origin: source.origin,
+            interface: interface.to_owned(),
+            origin,
             fingerprint: fingerprint.clone(),
-            asks,
+            asks: asks.clone(),
             loaded_at: super::now(),
             sandbox,
             guest,
         };
         probe(&plugin).await?;
-        progress.reach(PluginState::Probed);
         Ok(plugin)
     }
 

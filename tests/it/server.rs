@@ -50,6 +50,17 @@ impl Server {
         Self::start_with(|config| config.token = Some(secret)).await
     }
 
+    /// One that looks at its directory of plugins only when asked to, and that directory.
+    pub(crate) async fn start_unwatched() -> (Self, PathBuf) {
+        let mut directory = None;
+        let server = Self::start_with(|config| {
+            config.plugins.watch = false;
+            directory.clone_from(&config.plugins.directory);
+        })
+        .await;
+        (server, directory.expect("a directory of plugins"))
+    }
+
     /// A relay whose settings the test changes.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         Self::start_in(tempfile::tempdir().expect("a temporary directory"), change).await

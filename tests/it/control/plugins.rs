@@ -66,14 +66,8 @@ async fn every_plugin_is_listed_with_what_it_may_do_and_what_it_did() {
 
 #[tokio::test]
 async fn reloading_shows_how_things_are_then_and_tells_it() {
-    let mut directory = None;
-    let server = Server::start_with(|config| {
-        config.plugins.watch = false;
-        directory.clone_from(&config.plugins.directory);
-    })
-    .await;
+    let (server, directory) = Server::start_unwatched().await;
     let client = &server.client;
-    let directory = directory.expect("a directory of plugins");
     let mut stream = client.follow("types=plugin.updated,activity.new").await;
     put(&directory.join("guard"), &policy("guard", "marker = 'no'"), &guest("misbehave"));
     let listed: Vec<Value> = client.post("/api/plugins/reload", json!({})).await.expect(202);

@@ -201,14 +201,8 @@ async fn a_full_directory_is_loaded_when_the_relay_is_open() {
 
 #[tokio::test]
 async fn callers_see_every_step() {
-    let mut directory = None;
-    let server = Server::start_with(|config| {
-        config.plugins.watch = false;
-        directory.clone_from(&config.plugins.directory);
-    })
-    .await;
+    let (server, directory) = Server::start_unwatched().await;
     let client = &server.client;
-    let directory = directory.expect("a directory of plugins");
     let mut stream = client.follow("types=plugin.updated,activity.new").await;
     put(&directory.join("guard"), &marked("one"), &guest("misbehave"));
     client.post("/api/plugins/reload", json!({})).await.expect::<Value>(202);
