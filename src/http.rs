@@ -1,22 +1,23 @@
 //! HTTP: every route in one screenful, and the server around them.
 //!
-//! A handler is a verb and a noun, and that is its operation id in the document. It parses, asks
-//! whether the caller may, calls one verb of the store or one operation of the relay, and answers.
+//! A handler is a verb and a noun, and that is its operation id in the document. It parses, calls one operation
+//! of the relay, and answers. Who may is said beside each route, by the scopes that open its operation.
 
 mod activity;
 mod agents;
 mod answer;
 mod commands;
 mod control;
-mod decisions;
 mod edge;
 mod error;
+mod event_stream;
 mod events;
 mod extract;
 mod messages;
 mod openapi;
 mod orchestrators;
 mod plugins;
+mod routes;
 mod serve;
 mod system;
 
@@ -27,13 +28,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::edge::Edge;
 use self::error::ApiError;
+use self::routes::{Assembled, Routes};
 use crate::domain::event::EventName;
-use crate::relay::Relay;
+use crate::relay::{Relay, scopes};
 
 pub use openapi::document_text;
 
@@ -51,80 +52,88 @@ pub async fn serve(
 
 /// The routes with everything around them.
 fn router(relay: Relay) -> Router {
-    routes()
-        .0
+    let Assembled { router, public, .. } = routes();
+    router
         .fallback(system::not_found)
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a handler panicked");
             axum::response::IntoResponse::into_response(ApiError::internal(text))
         }))
-        .layer(from_fn_with_state(relay.clone(), edge::edge))
+        .layer(from_fn_with_state(Edge::new(relay.clone(), public), edge::edge))
         .with_state(relay)
 }
 
-/// Every route.
-fn routes() -> (Router<Relay>, OpenApi) {
-    OpenApiRouter::with_openapi(openapi::base())
+/// Every route, with the scopes that open it.
+fn routes() -> Assembled {
+    Routes::new(openapi::base())
         // Agents
-        .routes(routes!(agents::register_agent, agents::list_agents))
-        .routes(routes!(agents::find_agents))
-        .routes(routes!(agents::get_agent, agents::delete_agent))
-        .routes(routes!(agents::set_agent_status))
-        .routes(routes!(agents::set_agent_ready))
-        .routes(routes!(agents::set_agent_label))
-        .routes(routes!(agents::set_agent_tags))
-        .routes(routes!(agents::heartbeat_agent))
+        .add(scopes::REGISTER_AGENT, routes!(agents::register_agent))
+        .add(scopes::READ_AGENTS, routes!(agents::list_agents))
+        .add(scopes::READ_AGENTS, routes!(agents::find_agents))
+        .add(scopes::READ_AGENTS, routes!(agents::get_agent))
+        .add(scopes::REMOVE_AGENT, routes!(agents::delete_agent))
+        .add(scopes::CHANGE_AGENT, routes!(agents::set_agent_status))
+        .add(scopes::CHANGE_AGENT, routes!(agents::set_agent_ready))
+        .add(scopes::CHANGE_AGENT, routes!(agents::set_agent_label))
+        .add(scopes::CHANGE_AGENT, routes!(agents::set_agent_tags))
+        .add(scopes::CHANGE_AGENT, routes!(agents::heartbeat_agent))
         // Messages
-        .routes(routes!(messages::create_message, messages::list_messages))
-        .routes(routes!(messages::get_message_cursor))
-        .routes(routes!(messages::get_message, messages::delete_message))
-        .routes(routes!(messages::get_thread))
-        .routes(routes!(messages::read_message))
-        .routes(routes!(messages::claim_message))
-        .routes(routes!(messages::renew_claim))
-        .routes(routes!(messages::release_claim))
-        .routes(routes!(messages::complete_claim))
-        .routes(routes!(messages::broadcast))
+        .add(scopes::SEND_MESSAGE, routes!(messages::create_message))
+        .add(scopes::READ_MESSAGES, routes!(messages::list_messages))
+        .add(scopes::READ_MESSAGES, routes!(messages::get_message_cursor))
+        .add(scopes::READ_MESSAGES, routes!(messages::get_message))
+        .add(scopes::DELETE_MESSAGE, routes!(messages::delete_message))
+        .add(scopes::READ_MESSAGES, routes!(messages::get_thread))
+        .add(scopes::MARK_READ, routes!(messages::read_message))
+        .add(scopes::CLAIM, routes!(messages::claim_message))
+        .add(scopes::CLAIM, routes!(messages::renew_claim))
+        .add(scopes::CLAIM, routes!(messages::release_claim))
+        .add(scopes::CLAIM, routes!(messages::complete_claim))
+        .add(scopes::BROADCAST, routes!(messages::broadcast))
         // Events
-        .routes(routes!(events::stream_events))
-        .routes(routes!(events::list_events))
-        .routes(routes!(events::create_ticket))
+        .add(scopes::FOLLOW_EVENTS, routes!(events::stream_events))
+        .add(scopes::FOLLOW_EVENTS, routes!(events::list_events))
+        .add(scopes::FOLLOW_EVENTS, routes!(events::create_ticket))
         // Orchestrators
-        .routes(routes!(orchestrators::register_orchestrator, orchestrators::list_orchestrators))
-        .routes(routes!(orchestrators::get_orchestrator, orchestrators::delete_orchestrator))
-        .routes(routes!(orchestrators::heartbeat_orchestrator))
-        .routes(routes!(orchestrators::set_managed_agents))
+        .add(scopes::BE_ORCHESTRATOR, routes!(orchestrators::register_orchestrator))
+        .add(scopes::READ_ORCHESTRATORS, routes!(orchestrators::list_orchestrators))
+        .add(scopes::READ_ORCHESTRATORS, routes!(orchestrators::get_orchestrator))
+        .add(scopes::BE_ORCHESTRATOR, routes!(orchestrators::delete_orchestrator))
+        .add(scopes::BE_ORCHESTRATOR, routes!(orchestrators::heartbeat_orchestrator))
+        .add(scopes::BE_ORCHESTRATOR, routes!(orchestrators::set_managed_agents))
         // Control
-        .routes(routes!(control::create_agent_action))
-        .routes(routes!(control::create_spawn))
-        .routes(routes!(control::list_spawn_directories))
-        .routes(routes!(control::create_orchestrator_spawn))
-        .routes(routes!(control::create_orchestrator_action))
-        .routes(routes!(commands::list_commands))
-        .routes(routes!(commands::get_command, commands::report_command))
+        .add(scopes::CONTROL, routes!(control::create_agent_action))
+        .add(scopes::CONTROL, routes!(control::create_spawn))
+        .add(scopes::CONTROL, routes!(control::list_spawn_directories))
+        .add(scopes::CONTROL, routes!(control::create_orchestrator_spawn))
+        .add(scopes::CONTROL, routes!(control::create_orchestrator_action))
+        .add(scopes::READ_COMMANDS, routes!(commands::list_commands))
+        .add(scopes::READ_COMMANDS, routes!(commands::get_command))
+        .add(scopes::REPORT_COMMAND, routes!(commands::report_command))
         // Plugins
-        .routes(routes!(plugins::list_plugins))
-        .routes(routes!(plugins::reload_plugins))
-        .routes(routes!(plugins::evaluate_control))
-        .routes(routes!(decisions::list_decisions))
-        .routes(routes!(plugins::get_plugin))
-        .routes(routes!(plugins::plan_spawn))
-        .routes(routes!(plugins::rollback_plugin))
-        .routes(routes!(plugins::enable_plugin))
-        .routes(routes!(plugins::disable_plugin))
-        .routes(routes!(plugins::allow_plugin))
+        .add(scopes::READ_PLUGINS, routes!(plugins::list_plugins))
+        .add(scopes::OPERATE_PLUGINS, routes!(plugins::reload_plugins))
+        .add(scopes::CONTROL, routes!(plugins::evaluate_control))
+        .add(scopes::READ_PLUGINS, routes!(commands::list_decisions))
+        .add(scopes::READ_PLUGINS, routes!(plugins::get_plugin))
+        .add(scopes::CONTROL, routes!(plugins::plan_spawn))
+        .add(scopes::OPERATE_PLUGINS, routes!(plugins::rollback_plugin))
+        .add(scopes::OPERATE_PLUGINS, routes!(plugins::enable_plugin))
+        .add(scopes::OPERATE_PLUGINS, routes!(plugins::disable_plugin))
+        .add(scopes::OPERATE_PLUGINS, routes!(plugins::allow_plugin))
         // Activity
-        .routes(routes!(activity::create_activity, activity::list_activity))
+        .add(scopes::WRITE_ACTIVITY, routes!(activity::create_activity))
+        .add(scopes::READ_ACTIVITY, routes!(activity::list_activity))
         // System
-        .routes(routes!(system::get_health))
-        .routes(routes!(system::get_livez))
-        .routes(routes!(system::get_readyz))
-        .routes(routes!(system::get_stats))
-        .routes(routes!(system::get_metrics))
-        .routes(routes!(system::reap))
-        .routes(routes!(system::get_spec))
-        .split_for_parts()
+        .add(scopes::PUBLIC, routes!(system::get_health))
+        .add(scopes::PUBLIC, routes!(system::get_livez))
+        .add(scopes::PUBLIC, routes!(system::get_readyz))
+        .add(scopes::READ_STATS, routes!(system::get_stats))
+        .add(scopes::READ_METRICS, routes!(system::get_metrics))
+        .add(scopes::REAP, routes!(system::reap))
+        .add(scopes::PUBLIC, routes!(system::get_spec))
+        .assemble()
 }
 
 /// The names of events, for the document.

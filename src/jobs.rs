@@ -30,7 +30,7 @@ async fn fold_metrics(relay: Relay) {
     loop {
         tokio::select! {
             _ = ticks.tick() => telemetry::fold_metrics(),
-            () = relay.draining.cancelled() => break,
+            () = relay.draining().cancelled() => break,
         }
     }
 }

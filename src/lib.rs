@@ -49,6 +49,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod jobs;
+pub mod launcher;
 pub mod plugins;
 pub mod relay;
 pub mod sessions;
@@ -66,9 +67,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::launcher::{Host, Launcher};
 use crate::plugins::Plugins;
 use crate::relay::access::Access;
-use crate::relay::spawn::Host;
 use crate::relay::{Ingredients, Relay, Settings};
 use crate::sessions::Sessions;
 use crate::store::{Retention, Store, StoreError};
@@ -122,14 +123,13 @@ pub async fn serve(
         hub,
         plugins: Plugins::open(plugins::Options { embedded: plugins::EMBEDDED.to_vec(), ..config.plugins.clone() })
             .await?,
-        sessions: Sessions::open(config.sessions.clone()).await?,
-        host: host(&config, address),
+        launcher: Launcher::new(host(&config, address), Sessions::open(config.sessions.clone()).await?),
         access: Access::new(config.token.as_ref().map(config::Secret::expose)),
         settings: settings(&config),
     };
     let relay = Relay::new(ingredients, shutdown.clone());
 
-    let tasks = relay.tasks.clone();
+    let tasks = relay.tasks().clone();
     jobs::start(&relay, &tasks);
     let connections = TaskTracker::new();
     let serving = http::serve(relay, listener, config.limits.connections, shutdown.clone(), connections.clone());

@@ -1,38 +1,50 @@
-//! The relay: what every handler and job works with, and the operations that touch more than one
-//! part. Plain reads and writes are verbs of the store, called where they are needed.
+//! The relay: one operation for each thing a caller can ask, whichever front door it comes through.
+//!
+//! An operation is `fn(&self, &Caller, input) -> Result<output, Error>`. Who may, idempotency, policies, the
+//! verb of the store and the audit entry are inside it. HTTP parses, calls one and answers; jobs call those
+//! that need no caller; nobody else calls the store.
+//!
+//! - [`scopes`]: which scopes open which operation, one line each.
+//! - `access`, `tickets`: who is calling.
+//! - `agents`, `messages`, `events`, `orchestrators`, `commands`, `plugins`, `activity`, `system`: the
+//!   operations, by noun.
+//! - [`control`]: one pipeline for every request to start, restart or shut down.
+//! - `sessions`, `settle`: the agents of the relay's own host, from the launcher's reports to the store.
 
 pub mod access;
+mod activity;
+mod agents;
+pub mod commands;
 pub mod control;
-pub mod directories;
-mod ending;
-mod reap;
+mod error;
+pub mod events;
+pub mod messages;
+mod orchestrators;
+mod plugins;
+pub mod scopes;
+mod sessions;
 mod settle;
-pub mod spawn;
-pub mod tickets;
+pub mod system;
+mod tickets;
 
-use std::net::IpAddr;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::access::Access;
-use self::ending::Turns;
-use self::spawn::Host;
+use self::activity::RefusedCredentials;
 use self::tickets::Tickets;
-use crate::domain::activity::{ActivityKind, NewActivity};
-use crate::domain::event::EventTypes;
-use crate::domain::refusal::Refusal;
-use crate::plugins::{PluginState, Plugins};
-use crate::sessions::Sessions;
-use crate::store::{Retention, Store, StoreError, now_ms};
-use crate::stream::{Hub, Listen, Subscription, TooManyStreams};
+use crate::launcher::Launcher;
+use crate::plugins::{PluginChange, Plugins};
+use crate::store::{Retention, Store};
+use crate::stream::Hub;
+
+pub use error::Error;
 
 /// What the operator decided, as far as the relay's operations need it.
 #[derive(Clone, Debug)]
@@ -51,52 +63,6 @@ pub struct Settings {
     pub drain: Duration,
 }
 
-/// The handle to everything. Cheap to clone.
-#[derive(Clone)]
-pub struct Relay(Arc<Parts>);
-
-/// What a relay consists of.
-pub struct Parts {
-    /// What is on disk.
-    pub store: Store,
-    /// The open streams.
-    pub hub: Hub,
-    /// Policies and providers.
-    pub plugins: Plugins,
-    /// The agent processes of this host.
-    pub sessions: Sessions,
-    /// What this host needs to know to start agents.
-    pub host: Host,
-    /// Who may call.
-    pub access: Access,
-    /// One-time credentials for streams of browsers.
-    pub tickets: Tickets,
-    /// What the operator decided.
-    pub settings: Settings,
-    /// Cancelled when the relay begins to drain: no new work that waits, streams end.
-    pub draining: CancellationToken,
-    /// Work that outlives the request that began it.
-    pub tasks: TaskTracker,
-    /// Where that work runs: requests are answered on threads that should not carry it.
-    pub runtime: Handle,
-    /// When it started.
-    pub started: Instant,
-    /// Places for control requests: each may run plugins and start a process.
-    control_places: Arc<Semaphore>,
-    /// Whose session is being ended or restarted.
-    ending: Turns,
-    /// When a refused credential was last written down, and how many were not since.
-    refused: Mutex<(Option<Instant>, u64)>,
-}
-
-impl Deref for Relay {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
 /// What a relay is made of.
 pub struct Ingredients {
     /// What is on disk.
@@ -105,33 +71,60 @@ pub struct Ingredients {
     pub hub: Hub,
     /// Policies and providers.
     pub plugins: Plugins,
-    /// The agent processes of this host.
-    pub sessions: Sessions,
-    /// What this host needs to know to start agents.
-    pub host: Host,
+    /// The agents of this host.
+    pub launcher: Launcher,
     /// Who may call.
     pub access: Access,
     /// What the operator decided.
     pub settings: Settings,
 }
 
+/// The handle to everything. Cheap to clone.
+#[derive(Clone)]
+pub struct Relay(Arc<Parts>);
+
+/// What a relay consists of: for the operations alone.
+pub struct Parts {
+    store: Store,
+    hub: Hub,
+    plugins: Plugins,
+    launcher: Launcher,
+    access: Access,
+    /// One-time credentials for streams of browsers.
+    tickets: Tickets,
+    settings: Settings,
+    /// Cancelled when the relay begins to drain: no new work that waits, streams end.
+    draining: CancellationToken,
+    /// Work that outlives the request that began it.
+    tasks: TaskTracker,
+    /// Where that work runs: requests are answered on threads that should not carry it.
+    runtime: Handle,
+    started: Instant,
+    /// Places for control requests: each may run plugins and start a process.
+    control_places: Arc<Semaphore>,
+    refused_credentials: RefusedCredentials,
+}
+
+impl std::ops::Deref for Relay {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 /// Control requests under way at once. People and agents make a few a minute; more is a mistake.
 const CONTROLS_MAX: usize = 128;
-
-/// Refused credentials written to the activity log at most once in this time: a guessing client
-/// must not fill the disk.
-const REFUSED_EVERY: Duration = Duration::from_secs(10);
 
 impl Relay {
     /// Puts the parts together, on the runtime that work in the background is to run on.
     pub fn new(ingredients: Ingredients, draining: CancellationToken) -> Self {
-        let Ingredients { store, hub, plugins, sessions, host, access, settings } = ingredients;
+        let Ingredients { store, hub, plugins, launcher, access, settings } = ingredients;
         Self(Arc::new(Parts {
             store,
             hub,
             plugins,
-            sessions,
-            host,
+            launcher,
             access,
             tickets: Tickets::default(),
             settings,
@@ -140,85 +133,39 @@ impl Relay {
             runtime: Handle::current(),
             started: Instant::now(),
             control_places: Arc::new(Semaphore::new(CONTROLS_MAX)),
-            ending: Turns::default(),
-            refused: Mutex::new((None, 0)),
+            refused_credentials: RefusedCredentials::default(),
         }))
     }
 
-    /// Takes a place for a control request, unless too many are under way.
-    fn begin_control(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.control_places.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)
+    /// The same relay for threads that serve their own connections alone and may therefore wait for the disk:
+    /// a lone write is then committed by the thread that asked for it.
+    #[must_use]
+    pub fn on_blocking_threads(&self) -> Self {
+        self.clone()
     }
 
-    /// Runs work that must not end halfway when the caller hangs up: what was written down is also
-    /// done.
-    async fn to_its_end<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.tasks.spawn_on(work, &self.runtime).await.map_err(|_| StoreError::Closed)?
+    /// How callers are told apart.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
-    /// Opens a stream, unless there are too many.
-    pub fn subscribe(&self, listen: Listen, types: EventTypes) -> Result<Subscription, TooManyStreams> {
-        self.hub.subscribe(listen, types, self.settings.streams_max)
+    /// Cancelled when the relay begins to drain.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.draining
     }
 
-    /// Why requests should go elsewhere, if they should.
-    pub fn unready_reason(&self) -> Option<&'static str> {
-        if self.draining.is_cancelled() {
-            return Some("draining\n");
-        }
-        (!self.store.is_writable()).then_some("the store takes no writes\n")
+    /// Over how long the streams are ended at shutdown.
+    pub fn drain_time(&self) -> Duration {
+        self.settings.drain
     }
 
-    /// What health says of the plugins: one status and text each that needs attention.
-    pub fn plugin_checks(&self) -> Vec<(&'static str, String)> {
-        let plugins = self.plugins.current();
-        let missing = plugins.missing().map(|(id, reason)| {
-            ("error", format!("required policy {id} is not loaded, so every control is refused: {reason}"))
-        });
-        let rejected = plugins.statuses().into_iter().filter_map(|plugin| {
-            let what = match plugin.state {
-                PluginState::Rejected => "was rejected",
-                PluginState::Quarantined => "is quarantined",
-                _ => return None,
-            };
-            Some(("warn", format!("plugin {} {what}: {}", plugin.id, plugin.error?.reason)))
-        });
-        let warnings = plugins.warnings().iter().map(|warning| ("warn", warning.clone()));
-        let mut checks: Vec<_> = missing.chain(rejected).chain(warnings).collect();
-        if checks.is_empty() {
-            let active = plugins.statuses().iter().filter(|plugin| plugin.state == PluginState::Active).count();
-            checks.push(("ok", format!("{active} active")));
-        }
-        checks
+    /// Work that outlives the request that began it.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
-    /// Writes a refused credential to the activity log, with those that came since the last time.
-    pub async fn note_refused_credential(&self, peer: Option<IpAddr>, loopback: bool) {
-        let count = {
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            refused.1 += 1;
-            if refused.0.is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
-                return;
-            }
-            refused.0 = Some(Instant::now());
-            std::mem::take(&mut refused.1)
-        };
-        let address = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-        let entry = NewActivity {
-            body: Some(format!("{count} request(s) since the last entry; the latest from {address}")),
-            meta: Some(if loopback { "loopback".to_owned() } else { address }),
-            view: Some("activity".to_owned()),
-            ..NewActivity::new(
-                ActivityKind::Security,
-                format!("server-refused-credential-{}", now_ms()),
-                "Credential refused",
-            )
-        };
-        if let Err(error) = self.store.add_activity(entry, None).await {
-            tracing::warn!(%error, "cannot record a refused credential");
-        }
+    /// What happens to plugins, from now on.
+    pub fn plugin_changes(&self) -> broadcast::Receiver<PluginChange> {
+        self.plugins.changes()
     }
 }

@@ -32,6 +32,7 @@ use tokio::sync::Mutex;
 use self::folder::{Folder, StateFile, private_directory};
 use self::tmux::Tmux;
 use crate::domain::control::ApprovalMode;
+use crate::domain::spawn::SpawnSpec;
 
 pub use self::control::{Died, StopError};
 pub use self::environment::environment;
@@ -123,6 +124,13 @@ pub struct Identity {
     pub approval_mode: ApprovalMode,
     /// The directory it works in.
     pub cwd: String,
+}
+
+impl From<SpawnSpec> for Identity {
+    fn from(spec: SpawnSpec) -> Self {
+        let SpawnSpec { agent_id, provider, approval_mode, cwd, label, prompt: _ } = spec;
+        Self { agent_id, provider, label, approval_mode, cwd }
+    }
 }
 
 /// Where a session runs.
@@ -252,6 +260,12 @@ impl Sessions {
         })
     }
 
+    /// As [`Sessions::state`], for a thread that answers requests: the file system is asked elsewhere.
+    pub async fn state_of(&self, name: &SessionName) -> SessionState {
+        let (sessions, name) = (self.clone(), name.clone());
+        off_the_reactor(move || sessions.state(&name)).await
+    }
+
     /// What has become of the session of this name.
     pub fn state(&self, name: &SessionName) -> SessionState {
         let folder = self.folder(name);
@@ -286,6 +300,18 @@ impl Sessions {
                 folder.forget_launch();
             }
         }
+    }
+}
+
+/// Runs file calls on a thread that may wait.
+///
+/// # Panics
+///
+/// When `work` panics: with its panic.
+async fn off_the_reactor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

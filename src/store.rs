@@ -21,7 +21,7 @@ use crate::domain::refusal::Refusal;
 pub use sqlite::Store;
 pub use sqlite::activity::ActivityFilter;
 pub use sqlite::agents::{AgentFilter, AgentPatch};
-pub use sqlite::commands::{CommandFilter, NewCommand};
+pub use sqlite::commands::{CommandFilter, NewCommand, Recorded};
 pub use sqlite::events::{EventPage, EventRange};
 pub use sqlite::messages::MessageFilter;
 pub use sqlite::reap::{Reaped, Retention};

@@ -57,6 +57,26 @@ impl Scope {
     }
 }
 
+/// Which scopes open an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scopes {
+    /// It is open to everybody, with a credential or without.
+    Public,
+    /// It needs a credential with one of these scopes, or with `admin`. None of them: `admin` alone.
+    AnyOf(&'static [Scope]),
+}
+
+impl Scopes {
+    /// The scopes that open it, `admin` last; none where nobody needs any.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        let (scopes, admin) = match self {
+            Self::Public => (&[][..], None),
+            Self::AnyOf(scopes) => (scopes, Some(Scope::Admin)),
+        };
+        scopes.iter().copied().chain(admin)
+    }
+}
+
 /// The holder of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -81,13 +101,15 @@ impl Caller {
         self.scopes.contains(&Scope::Admin)
     }
 
-    /// Requires one of these scopes; `admin` always suffices.
-    pub fn require(&self, any_of: &[Scope]) -> Result<(), Refusal> {
+    /// Requires one of the scopes that open an operation; `admin` always suffices.
+    pub fn require(&self, scopes: Scopes) -> Result<(), Refusal> {
+        let Scopes::AnyOf(any_of) = scopes else { return Ok(()) };
         if self.is_administrator() || any_of.iter().any(|scope| self.scopes.contains(scope)) {
             return Ok(());
         }
         let names: Vec<_> = any_of.iter().map(|scope| scope.as_str()).collect();
-        Err(Refusal::NotAllowed(format!("this needs a credential with scope {}", names.join(" or "))))
+        let names = if names.is_empty() { Scope::Admin.as_str().to_owned() } else { names.join(" or ") };
+        Err(Refusal::NotAllowed(format!("this needs a credential with scope {names}")))
     }
 
     /// Requires that this caller may act as `agent`: an unbound credential may act as anybody.

@@ -7,9 +7,8 @@ use utoipa::IntoParams;
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Keyed, Query, Who, limit};
+use super::extract::{Keyed, Query, Authenticated, limit};
 use crate::domain::activity::{Activity, ActivityKind, NewActivity};
-use crate::domain::caller::Scope;
 use crate::domain::text;
 use crate::relay::Relay;
 use crate::store::ActivityFilter;
@@ -35,10 +34,9 @@ pub(super) struct ListActivity {
     responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Activity>)))]
 pub(super) async fn list_activity(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Query(query): Query<ListActivity>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read])?;
     let kind = text::optional("kind", query.kind, text::WORD_MAX)?;
     let filter = ActivityFilter {
         since: query.since.unwrap_or(0),
@@ -47,7 +45,7 @@ pub(super) async fn list_activity(
         agent: text::optional("agent", query.agent, text::ID_MAX)?,
         limit: limit(query.limit)?,
     };
-    let entries = relay.store.activity(filter.clone()).await?;
+    let entries = relay.list_activity(&caller, filter.clone()).await?;
     let next = entries.last().filter(|_| entries.len() == filter.limit).map(|last| {
         let mut link = answer::Link::new("/api/activity");
         link.add("since", (filter.since > 0).then(|| filter.since.to_string()).as_deref());
@@ -66,13 +64,8 @@ pub(super) async fn list_activity(
               (status = 200, description = "It was there", body = Activity)))]
 pub(super) async fn create_activity(
     State(relay): State<Relay>,
-    who: Who,
-    Keyed { body: entry, idempotency }: Keyed<NewActivity>,
+    caller: Authenticated,
+    Keyed { body, key }: Keyed<NewActivity>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Send, Scope::Agent, Scope::Orchestrator])?;
-    let by_relay = entry.client_id.as_deref().is_some_and(|id| id.trim_start().starts_with("server-"));
-    if by_relay {
-        return Err(ApiError::invalid("clientId must not begin with \"server-\", which marks the relay's own entries"));
-    }
-    Ok(answer::created(relay.store.add_activity(entry, idempotency).await?))
+    Ok(answer::created(relay.create_activity(&caller, body, key).await?))
 }

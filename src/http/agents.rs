@@ -9,9 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Json, Keyed, OptionalJson, Path, Query, Who, limit};
-use crate::domain::agent::{Agent, AgentStatus, Registration, SessionGuard, refuse_reserved};
-use crate::domain::caller::Scope;
+use super::extract::{Json, Keyed, OptionalJson, Path, Query, Authenticated, limit};
+use crate::domain::agent::{Agent, AgentStatus, Registration, SessionGuard};
 use crate::domain::text;
 use crate::relay::Relay;
 use crate::store::{AgentFilter, AgentPatch};
@@ -22,13 +21,10 @@ use crate::store::{AgentFilter, AgentPatch};
               (status = 200, description = "It was there; the fields given were set", body = Agent)))]
 pub(super) async fn register_agent(
     State(relay): State<Relay>,
-    who: Who,
-    Keyed { body, idempotency }: Keyed<Registration>,
+    caller: Authenticated,
+    Keyed { body, key }: Keyed<Registration>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Agent])?;
-    let registration = body.checked()?;
-    who.require_identity(registration.id.as_deref().unwrap_or_default())?;
-    Ok(answer::created(relay.store.register(registration, idempotency).await?))
+    Ok(answer::created(relay.register_agent(&caller, body, key).await?))
 }
 
 /// Which agents.
@@ -84,15 +80,19 @@ impl FindAgents {
     responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Agent>)))]
 pub(super) async fn list_agents(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Query(query): Query<FindAgents>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Agent])?;
-    list(&relay, "/api/agents", query.filter(false)?).await
+    list(&relay, &caller, "/api/agents", query.filter(false)?).await
 }
 
-async fn list(relay: &Relay, path: &str, filter: AgentFilter) -> Result<Response, ApiError> {
-    let agents = relay.store.agents(filter.clone()).await?;
+async fn list(
+    relay: &Relay,
+    caller: &Authenticated,
+    path: &str,
+    filter: AgentFilter,
+) -> Result<Response, ApiError> {
+    let agents = relay.list_agents(caller, filter.clone()).await?;
     let next = agents.last().filter(|_| agents.len() == filter.limit).map(|last| {
         let mut link = answer::Link::new(path);
         link.add("q", filter.text.as_deref());
@@ -115,11 +115,10 @@ async fn list(relay: &Relay, path: &str, filter: AgentFilter) -> Result<Response
     responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Agent>)))]
 pub(super) async fn find_agents(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Query(query): Query<FindAgents>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Agent])?;
-    list(&relay, "/api/agents/find", query.filter(true)?).await
+    list(&relay, &caller, "/api/agents/find", query.filter(true)?).await
 }
 
 /// One agent.
@@ -127,11 +126,10 @@ pub(super) async fn find_agents(
     responses((status = 200, description = "Its card", body = Agent)))]
 pub(super) async fn get_agent(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Agent])?;
-    Ok(answer::json(StatusCode::OK, &relay.store.agent(id).await?))
+    Ok(answer::json(StatusCode::OK, &relay.get_agent(&caller, id).await?))
 }
 
 /// What a change to an agent says, with the session guard.
@@ -156,15 +154,13 @@ pub(super) struct AgentChange {
 
 async fn patch(
     relay: &Relay,
-    who: &Who,
+    caller: &Authenticated,
     id: String,
     change: &AgentChange,
     patch: AgentPatch,
 ) -> Result<Agent, ApiError> {
-    who.require(&[Scope::Agent])?;
-    who.require_identity(&id)?;
     let guard = SessionGuard { instance_id: change.instance_id.clone(), epoch: change.epoch };
-    Ok(relay.store.patch_agent(id, guard, patch).await?)
+    Ok(relay.change_agent(caller, id, guard, patch).await?)
 }
 
 fn status(change: &AgentChange) -> Result<Option<AgentStatus>, ApiError> {
@@ -177,12 +173,12 @@ fn status(change: &AgentChange) -> Result<Option<AgentStatus>, ApiError> {
     request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
 pub(super) async fn set_agent_status(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
     Json(change): Json<AgentChange>,
 ) -> Result<Response, ApiError> {
     let status = status(&change)?.ok_or_else(|| ApiError::invalid("status required"))?;
-    Ok(answer::json(StatusCode::OK, &patch(&relay, &who, id, &change, AgentPatch::Status(status)).await?))
+    Ok(answer::json(StatusCode::OK, &patch(&relay, &caller, id, &change, AgentPatch::Status(status)).await?))
 }
 
 /// Set whether an agent takes work.
@@ -190,12 +186,12 @@ pub(super) async fn set_agent_status(
     request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
 pub(super) async fn set_agent_ready(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
     Json(change): Json<AgentChange>,
 ) -> Result<Response, ApiError> {
     let ready = change.ready.ok_or_else(|| ApiError::invalid("ready required"))?;
-    Ok(answer::json(StatusCode::OK, &patch(&relay, &who, id, &change, AgentPatch::Ready(ready)).await?))
+    Ok(answer::json(StatusCode::OK, &patch(&relay, &caller, id, &change, AgentPatch::Ready(ready)).await?))
 }
 
 /// Set or clear an agent's label.
@@ -203,13 +199,13 @@ pub(super) async fn set_agent_ready(
     request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
 pub(super) async fn set_agent_label(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
     Json(change): Json<AgentChange>,
 ) -> Result<Response, ApiError> {
     let label = change.label.clone().ok_or_else(|| ApiError::invalid("label required, or null to clear it"))?;
     let label = text::optional("label", label, text::WORD_MAX)?;
-    Ok(answer::json(StatusCode::OK, &patch(&relay, &who, id, &change, AgentPatch::Label(label)).await?))
+    Ok(answer::json(StatusCode::OK, &patch(&relay, &caller, id, &change, AgentPatch::Label(label)).await?))
 }
 
 /// Set an agent's tags.
@@ -217,13 +213,13 @@ pub(super) async fn set_agent_label(
     request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
 pub(super) async fn set_agent_tags(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
     Json(change): Json<AgentChange>,
 ) -> Result<Response, ApiError> {
     let tags = change.tags.clone().ok_or_else(|| ApiError::invalid("tags required"))?;
     let tags = text::words("tags", tags)?;
-    Ok(answer::json(StatusCode::OK, &patch(&relay, &who, id, &change, AgentPatch::Tags(tags)).await?))
+    Ok(answer::json(StatusCode::OK, &patch(&relay, &caller, id, &change, AgentPatch::Tags(tags)).await?))
 }
 
 /// Say that an agent is alive.
@@ -232,12 +228,12 @@ pub(super) async fn set_agent_tags(
     body = Object)))]
 pub(super) async fn heartbeat_agent(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
     OptionalJson(change): OptionalJson<AgentChange>,
 ) -> Result<Response, ApiError> {
     let status = status(&change)?;
-    patch(&relay, &who, id, &change, AgentPatch::Heartbeat(status)).await?;
+    patch(&relay, &caller, id, &change, AgentPatch::Heartbeat(status)).await?;
     Ok(answer::ok())
 }
 
@@ -257,19 +253,16 @@ pub(super) struct GuardQuery {
     responses((status = 200, description = "`ok`", body = Object)))]
 pub(super) async fn delete_agent(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
     Query(query): Query<GuardQuery>,
     OptionalJson(body): OptionalJson<Value>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Agent])?;
-    who.require_identity(&id)?;
-    refuse_reserved(&id)?;
     let of_body = |name: &str| body.get(name).cloned();
     let guard = SessionGuard {
         instance_id: query.instance_id.or_else(|| of_body("instanceId")?.as_str().map(str::to_owned)),
         epoch: query.epoch.or_else(|| of_body("epoch")?.as_i64()),
     };
-    relay.store.remove_agent(id, guard).await?;
+    relay.remove_agent(&caller, id, guard).await?;
     Ok(answer::ok())
 }

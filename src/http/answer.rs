@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::error::ApiError;
+use crate::relay::control::Reply;
 use crate::store::Answer;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -24,10 +25,10 @@ pub(super) fn ok() -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], r#"{"ok":true}"#).into_response()
 }
 
-/// An answer of the store under this status; marked when it is a repeat.
-pub(super) fn json_text(status: StatusCode, answer: Answer) -> Response {
-    let mut response = (status, [(header::CONTENT_TYPE, JSON)], answer.json).into_response();
-    if answer.replayed {
+/// JSON that is there as text; marked when it answers a repeat.
+fn json_text(status: StatusCode, json: String, replayed: bool) -> Response {
+    let mut response = (status, [(header::CONTENT_TYPE, JSON)], json).into_response();
+    if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     response
@@ -35,12 +36,13 @@ pub(super) fn json_text(status: StatusCode, answer: Answer) -> Response {
 
 /// 201 for what was made, 200 for what was there.
 pub(super) fn created(answer: Answer) -> Response {
-    json_text(if answer.created { StatusCode::CREATED } else { StatusCode::OK }, answer)
+    let status = if answer.created { StatusCode::CREATED } else { StatusCode::OK };
+    json_text(status, answer.json, answer.replayed)
 }
 
 /// 202 for what was begun, 200 for a repeat.
-pub(super) fn accepted(answer: Answer) -> Response {
-    json_text(if answer.replayed { StatusCode::OK } else { StatusCode::ACCEPTED }, answer)
+pub(super) fn accepted(reply: Reply) -> Response {
+    json_text(if reply.replayed { StatusCode::OK } else { StatusCode::ACCEPTED }, reply.json, reply.replayed)
 }
 
 /// A page, with the address of the next one while there may be one.

@@ -1,4 +1,4 @@
-//! Commands: the record of each control request.
+//! Commands: the record of each control request, and what was decided about it.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,12 +9,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Json, Path, Query, Who, limit};
-use crate::domain::caller::Scope;
-use crate::domain::command::{Command, CommandStatus};
+use super::extract::{Json, Path, Query, Authenticated, limit};
+use crate::domain::command::{Command, CommandStatus, RecordedDecision};
 use crate::domain::control::ControlKind;
 use crate::domain::text;
-use crate::relay::Relay;
+use crate::relay::{Relay, commands};
 use crate::store::CommandFilter;
 
 /// Which commands.
@@ -38,25 +37,19 @@ pub(super) struct ListCommands {
     responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Command>)))]
 pub(super) async fn list_commands(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Query(query): Query<ListCommands>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Agent, Scope::Orchestrator, Scope::Control])?;
-    let mut target = text::optional("target", query.target, text::ID_MAX)?;
-    if let Some(bound) = &who.agent_id {
-        who.require_identity(target.as_deref().unwrap_or(bound))?;
-        target = Some(bound.clone());
-    }
     let status = text::optional("status", query.status, text::WORD_MAX)?;
     let kind = text::optional("kind", query.kind, text::WORD_MAX)?;
     let filter = CommandFilter {
-        target,
+        target: text::optional("target", query.target, text::ID_MAX)?,
         status: status.as_deref().map(CommandStatus::parse).transpose()?,
         kind: kind.as_deref().map(parse_kind).transpose()?,
         before: query.before,
         limit: limit(query.limit)?,
     };
-    let commands = relay.store.commands(filter.clone()).await?;
+    let (commands, filter) = relay.list_commands(&caller, filter).await?;
     let next = commands.last().filter(|_| commands.len() == filter.limit).map(|last| {
         let mut link = answer::Link::new("/api/commands");
         link.add("target", filter.target.as_deref());
@@ -81,13 +74,10 @@ fn parse_kind(name: &str) -> Result<ControlKind, ApiError> {
     responses((status = 200, description = "The command with what each policy said", body = Command)))]
 pub(super) async fn get_command(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Agent, Scope::Orchestrator, Scope::Control])?;
-    let command = relay.store.command(id).await?;
-    who.require_identity(&command.target)?;
-    Ok(answer::json(StatusCode::OK, &command))
+    Ok(answer::json(StatusCode::OK, &relay.get_command(&caller, id).await?))
 }
 
 /// What the target of a command reports.
@@ -107,17 +97,40 @@ pub(super) struct CommandReport {
     request_body = CommandReport, responses((status = 200, description = "The command", body = Command)))]
 pub(super) async fn report_command(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
     Json(report): Json<CommandReport>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Agent, Scope::Orchestrator])?;
-    let command = relay.store.command(id).await?;
-    who.require_identity(&command.target)?;
     let status = CommandStatus::parse(&text::required("status", report.status, text::WORD_MAX)?)?;
     let error = text::long("error", report.error, 4_000)?;
     if report.result.as_ref().is_some_and(|result| result.to_string().len() > text::META_BYTES_MAX) {
         return Err(ApiError::invalid(format!("result must have at most {} bytes of JSON", text::META_BYTES_MAX)));
     }
-    Ok(answer::json(StatusCode::OK, &relay.store.report_command(id, status, report.result, error).await?))
+    let report = commands::CommandReport { status, result: report.result, error };
+    Ok(answer::json(StatusCode::OK, &relay.report_command(&caller, id, report).await?))
+}
+
+/// Which decisions.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListDecisions {
+    /// 100 unless given; at most 1000.
+    limit: Option<i64>,
+    /// Only those of commands with a smaller id: the next page.
+    before: Option<i64>,
+}
+
+/// List recorded decisions with the question that was asked, newest first.
+///
+/// A page of large questions is shorter than `limit`; the last one is empty. Decisions whose question
+/// was too large to keep are left out.
+#[utoipa::path(get, path = "/api/plugins/decisions", tag = "plugins", params(ListDecisions),
+    responses((status = 200, description = "A page; the next one begins before its last commandId",
+        body = Vec<RecordedDecision>)))]
+pub(super) async fn list_decisions(
+    State(relay): State<Relay>,
+    caller: Authenticated,
+    Query(query): Query<ListDecisions>,
+) -> Result<Response, ApiError> {
+    Ok(answer::json(StatusCode::OK, &relay.list_decisions(&caller, query.before, limit(query.limit)?).await?))
 }

@@ -13,14 +13,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Keyed, Path, Query, Who};
-use crate::domain::caller::Scope;
+use super::extract::{Keyed, Path, Query, Authenticated};
 use crate::domain::control::{ApprovalMode, ControlKind};
-use crate::domain::orchestrator::{OrchestratorStatus, PROMPT_MAX, PROVIDER_MAX, parse_approval_mode};
-use crate::domain::refusal::Refusal;
+use crate::domain::orchestrator::{PROMPT_MAX, PROVIDER_MAX, parse_approval_mode};
+use crate::domain::spawn::SpawnAsk;
 use crate::domain::text;
 use crate::relay::Relay;
-use crate::relay::control::{ManagedTarget, SpawnAsk};
+use crate::relay::control::{ManagedTarget, require_online};
 
 /// The fields of a control request. Values of other types and names not listed are refused.
 pub(super) struct Fields(Map<String, Value>);
@@ -139,15 +138,14 @@ pub(super) struct SpawnBody {
     responses((status = 202, description = "`{ok, action, message, command}`", body = Object)))]
 pub(super) async fn create_agent_action(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
-    Keyed { body, idempotency }: Keyed<Value>,
+    Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Control])?;
     let fields = Fields::of(body);
     let kind = fields.action()?;
     fields.only(&["action"])?;
-    Ok(answer::accepted(relay.control_agent(&who, id, kind, idempotency).await?))
+    Ok(answer::accepted(relay.control_agent(&caller, id, kind, key).await?))
 }
 
 /// Start an agent: through the orchestrator that suits, or else on the relay's own host.
@@ -157,18 +155,13 @@ pub(super) async fn create_agent_action(
         body = Object)))]
 pub(super) async fn create_spawn(
     State(relay): State<Relay>,
-    who: Who,
-    Keyed { body, idempotency }: Keyed<Value>,
+    caller: Authenticated,
+    Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Control])?;
     let fields = Fields::of(body);
     let ask = fields.spawn()?;
     fields.only(&SPAWN_FIELDS)?;
-    let answer = match relay.choose_orchestrator(&ask).await? {
-        Some(orchestrator) => relay.spawn_through(&who, orchestrator, ask, idempotency, true).await?,
-        None => relay.spawn_here(&who, ask, idempotency).await?,
-    };
-    Ok(answer::accepted(answer))
+    Ok(answer::accepted(relay.spawn_agent(&caller, ask, key).await?))
 }
 
 /// Have an orchestrator start an agent.
@@ -177,15 +170,12 @@ pub(super) async fn create_spawn(
     responses((status = 202, description = "`{ok, orchestratorId, message, command}`", body = Object)))]
 pub(super) async fn create_orchestrator_spawn(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
-    Keyed { body, idempotency }: Keyed<Value>,
+    Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Control])?;
-    let orchestrator = relay.store.orchestrator(id).await?;
-    if orchestrator.status != OrchestratorStatus::Online {
-        return Err(Refusal::OrchestratorOffline.into());
-    }
+    let orchestrator = relay.orchestrator_to_control(&caller, id).await?;
+    require_online(&orchestrator)?;
     if !body.is_object() {
         return Err(ApiError::invalid("body required"));
     }
@@ -195,7 +185,7 @@ pub(super) async fn create_orchestrator_spawn(
     if !orchestrator.providers.contains(&ask.provider) {
         return Err(ApiError::invalid(format!("orchestrator does not support provider: {}", ask.provider)));
     }
-    Ok(answer::accepted(relay.spawn_through(&who, orchestrator, ask, idempotency, false).await?))
+    Ok(answer::accepted(relay.spawn_through(&caller, orchestrator, ask, key).await?))
 }
 
 /// Have an orchestrator restart or shut down one of its agents, or all.
@@ -204,21 +194,18 @@ pub(super) async fn create_orchestrator_spawn(
     responses((status = 202, description = "`{ok, action, message, command}`", body = Object)))]
 pub(super) async fn create_orchestrator_action(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
-    Keyed { body, idempotency }: Keyed<Value>,
+    Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Control])?;
-    let orchestrator = relay.store.orchestrator(id).await?;
+    let orchestrator = relay.orchestrator_to_control(&caller, id).await?;
     let is_object = body.is_object();
     let fields = Fields::of(body);
     if !is_object || fields.is_empty() {
         return Err(ApiError::invalid("action required"));
     }
     let kind = fields.action()?;
-    if orchestrator.status != OrchestratorStatus::Online {
-        return Err(Refusal::OrchestratorOffline.into());
-    }
+    require_online(&orchestrator)?;
     fields.only(&["action", "agentId", "all"])?;
     let one = text::optional("agentId", fields.string("agentId")?, text::ID_MAX)?;
     let target = match (one, fields.0.get("all")) {
@@ -230,7 +217,7 @@ pub(super) async fn create_orchestrator_action(
             ));
         }
     };
-    Ok(answer::accepted(relay.control_orchestrator(&who, orchestrator, kind, target, idempotency).await?))
+    Ok(answer::accepted(relay.control_orchestrator(&caller, orchestrator, kind, target, key).await?))
 }
 
 /// Which directory.
@@ -246,14 +233,11 @@ pub(super) struct ListDirectories {
     responses((status = 200, description = "`{path, parent, home, cwd, entries: [{name, path}]}`", body = Object)))]
 pub(super) async fn list_spawn_directories(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Query(query): Query<ListDirectories>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Control])?;
     let path = text::optional("path", query.path, text::PATH_MAX)?;
-    let listing = tokio::task::spawn_blocking(move || relay.list_directories(path.as_deref()))
-        .await
-        .map_err(ApiError::internal)??;
+    let listing = relay.list_directories(&caller, path).await?;
     Ok(answer::json(
         StatusCode::OK,
         &json!({

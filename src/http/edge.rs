@@ -1,9 +1,9 @@
 //! The edge: what every request passes, and every answer.
 //!
 //! One layer does it all, in the order in which a stranger should be turned away: whose address was
-//! meant, who is calling, and only then what is wanted. A route is closed unless it is listed here.
+//! meant, who is calling, and only then what is wanted. A route is closed unless it says that it is public.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -13,43 +13,70 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use tracing::Instrument as _;
 
 use super::error::{ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, UNAUTHORIZED, Unrendered, WRONG_HOST};
-use super::extract::{Who, is_unsafe};
+use super::extract::{Authenticated, is_unsafe};
 use super::serve::Peer;
 use crate::domain::caller::Caller;
 use crate::relay::Relay;
-use crate::relay::access::Access;
 use crate::telemetry::metric;
-
-/// Routes that need no credential: what a load balancer and a newcomer ask for.
-const OPEN: [&str; 4] = ["/livez", "/readyz", "/api/health", "/api/spec"];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RELAY_TOKEN: HeaderName = HeaderName::from_static("x-agent-relay-token");
 
+/// What the edge works with. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Edge {
+    relay: Relay,
+    /// The paths that need no credential, as their routes say.
+    public: Arc<BTreeSet<String>>,
+}
+
+impl Edge {
+    pub(super) fn new(relay: Relay, public: BTreeSet<String>) -> Self {
+        Self { relay, public: Arc::new(public) }
+    }
+}
+
 /// The layer around every route.
-pub(super) async fn edge(State(relay): State<Relay>, request: Request, next: Next) -> Response {
+pub(super) async fn edge(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
+    // Every line below it names the request, and who made it.
+    let span = tracing::info_span!(
+        "request",
+        request.id = id,
+        http.method = %request.method(),
+        http.path = request.uri().path(),
+        caller = tracing::field::Empty,
+    );
+    let mut response = answer(&edge, request, next, &id, started).instrument(span).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+async fn answer(edge: &Edge, request: Request, next: Next, id: &str, started: Instant) -> Response {
+    let relay = &edge.relay;
     let method = request.method().clone();
     let uri = request.uri().clone();
     let path = uri.path();
     // Taken apart because a body cannot be shared between threads while a credential is looked up.
     let (parts, body) = request.into_parts();
-    let admitted = admit(&relay, &parts).await;
+    let admitted = admit(edge, &parts).await;
     let mut request = Request::from_parts(parts, body);
     let response = match admitted {
         // What was begun before is finished; what comes now finds the next relay, or waits for it.
-        Ok(_) if relay.draining.is_cancelled() && !OPEN.contains(&path) => ApiError::draining().into_response(),
+        Ok(_) if relay.draining().is_cancelled() && !edge.public.contains(path) => {
+            ApiError::draining().into_response()
+        }
         Ok(caller) => {
             if let Some(caller) = caller {
-                if let Some(agent) = &caller.agent_id {
-                    relay.store.touch(agent);
-                }
-                request.extensions_mut().insert(Who(caller));
+                tracing::Span::current().record("caller", caller.principal());
+                relay.note_alive(&caller);
+                request.extensions_mut().insert(Authenticated(caller));
             }
             let route = request.extensions().get::<MatchedPath>().cloned();
             let response = next.run(request).await;
@@ -58,13 +85,11 @@ pub(super) async fn edge(State(relay): State<Relay>, request: Request, next: Nex
         }
         Err(error) => error.into_response(),
     };
-    let mut response = render(response, &id, method.as_str(), path);
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+    let response = render(response, id, method.as_str(), path);
     tracing::debug!(
-        request.id = id, http.method = %method, http.path = path,
-        http.status = response.status().as_u16(), took.us = started.elapsed().as_micros() as u64, "answered"
+        http.status = response.status().as_u16(),
+        took.us = started.elapsed().as_micros() as u64,
+        "answered"
     );
     response
 }
@@ -72,12 +97,11 @@ pub(super) async fn edge(State(relay): State<Relay>, request: Request, next: Nex
 fn render(mut response: Response, id: &str, method: &str, path: &str) -> Response {
     if let Some(Unrendered(error)) = response.extensions_mut().remove::<Unrendered>() {
         let error = error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        return error.map_or(response, |error| error.render(id, method, path));
+        return error.map_or(response, |error| error.render(id));
     }
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         let allow = response.headers().get(header::ALLOW).cloned();
-        let mut rendered =
-            ApiError::new(&METHOD_NOT_ALLOWED, format!("{path} does not take {method}")).render(id, method, path);
+        let mut rendered = ApiError::new(&METHOD_NOT_ALLOWED, format!("{path} does not take {method}")).render(id);
         if let Some(allow) = allow {
             rendered.headers_mut().insert(header::ALLOW, allow);
         }
@@ -86,54 +110,29 @@ fn render(mut response: Response, id: &str, method: &str, path: &str) -> Respons
     response
 }
 
-/// Who is calling; `None` on an open route.
-async fn admit(relay: &Relay, request: &Parts) -> Result<Option<Arc<Caller>>, ApiError> {
-    let headers = &request.headers;
+/// Who is calling; `None` on a route that is open to everybody.
+async fn admit(edge: &Edge, request: &Parts) -> Result<Option<Arc<Caller>>, ApiError> {
+    let (relay, headers) = (&edge.relay, &request.headers);
     let peer = request.extensions.get::<Peer>().map(|peer| peer.0.ip());
     let loopback = peer.is_some_and(|address| address.to_canonical().is_loopback());
-    match &relay.access {
-        Access::Loopback(administrator) => {
-            check_host(headers)?;
-            if is_unsafe(&request.method) {
-                check_origin(headers)?;
-            }
-            match credential(headers) {
-                None => Ok(Some(administrator.clone())),
-                // An agent that the relay started sends its own token, and acts as itself.
-                Some(token) => match holder(relay, token, loopback).await? {
-                    Some(caller) => Ok(Some(caller)),
-                    None => refuse(relay, peer, loopback).await,
-                },
-            }
+    if relay.access().is_loopback() {
+        check_host(headers)?;
+        if is_unsafe(&request.method) {
+            check_origin(headers)?;
         }
-        Access::Token(hash) => {
-            if OPEN.contains(&request.uri.path()) {
-                return Ok(None);
-            }
-            if let Some(ticket) = super::events::ticket_of(&request.uri)
-                && let Some(caller) = relay.tickets.redeem(&ticket)
-            {
-                return Ok(Some(caller));
-            }
-            let Some(token) = credential(headers) else { return refuse(relay, peer, loopback).await };
-            let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-            if bool::from(presented.ct_eq(hash)) {
-                return Ok(Some(Arc::new(Caller::administrator(loopback))));
-            }
-            match holder(relay, token, loopback).await? {
-                Some(caller) => Ok(Some(caller)),
-                None => refuse(relay, peer, loopback).await,
-            }
+    } else {
+        if edge.public.contains(request.uri.path()) {
+            return Ok(None);
+        }
+        if let Some(ticket) = super::events::ticket_of(&request.uri)
+            && let Some(caller) = relay.redeem_ticket(&ticket)
+        {
+            return Ok(Some(caller));
         }
     }
-}
-
-async fn holder(relay: &Relay, token: &str, loopback: bool) -> Result<Option<Arc<Caller>>, ApiError> {
-    let hash = Sha256::digest(token.as_bytes()).into();
-    Ok(relay.store.token_holder(hash, loopback).await?.map(Arc::new))
-}
-
-async fn refuse(relay: &Relay, peer: Option<IpAddr>, loopback: bool) -> Result<Option<Arc<Caller>>, ApiError> {
+    if let Some(caller) = relay.authenticate(credential(headers), loopback).await? {
+        return Ok(Some(caller));
+    }
     relay.note_refused_credential(peer, loopback).await;
     Err(ApiError::new(&UNAUTHORIZED, "no valid credential was sent")
         .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"agent-relay\""))

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::refusal::Refusal;
 use crate::plugins::ActionError;
-use crate::store::StoreError;
+use crate::relay;
+use crate::stream::TooManyStreams;
 
 /// One row of the table of errors.
 #[derive(Debug)]
@@ -161,28 +162,14 @@ impl ApiError {
         Self::new(&INTERNAL, "an internal error occurred").because(cause)
     }
 
-    /// The answer of this error under a request id; logs it.
-    pub(super) fn render(self, request_id: &str, method: &str, path: &str) -> Response {
+    /// The answer of this error under a request id. Logs it, in the span of its request.
+    pub(super) fn render(self, request_id: &str) -> Response {
         let status = self.code.status;
+        let (code, cause) = (self.code.name, self.more.cause.as_deref());
         if status.is_server_error() {
-            tracing::error!(
-                request.id = request_id,
-                http.method = method,
-                http.path = path,
-                error.code = self.code.name,
-                cause = self.more.cause.as_deref().unwrap_or(""),
-                "{}",
-                self.detail
-            );
+            tracing::error!(error.code = code, cause = cause.unwrap_or(""), "{}", self.detail);
         } else {
-            tracing::info!(
-                request.id = request_id,
-                http.method = method,
-                http.path = path,
-                error.code = self.code.name,
-                "{}",
-                self.detail
-            );
+            tracing::info!(error.code = code, "{}", self.detail);
         }
         let More { members: mut problem, headers, .. } = *self.more;
         let standard = json!({
@@ -269,16 +256,23 @@ impl From<ActionError> for ApiError {
     }
 }
 
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
+impl From<TooManyStreams> for ApiError {
+    fn from(error: TooManyStreams) -> Self {
+        Self::new(&TOO_MANY_STREAMS, error.to_string()).with_header(header::RETRY_AFTER, "5")
+    }
+}
+
+impl From<relay::Error> for ApiError {
+    fn from(error: relay::Error) -> Self {
+        use relay::Error;
         match error {
-            StoreError::Refused(refusal) => refusal.into(),
-            StoreError::Busy => Self::retry_later(&OVERLOADED, "the write queue is full"),
-            StoreError::DiskFull => Self::retry_later(&DISK_FULL, "the disk of the relay's host is full"),
-            StoreError::Closed | StoreError::CommitFailed(_) => {
-                Self::retry_later(&NOT_READY, "the store takes no writes").because(error)
-            }
-            StoreError::Fault(_) | StoreError::Unusable(_) => Self::internal(error),
+            Error::Refused(refusal) => refusal.into(),
+            Error::Overloaded => Self::retry_later(&OVERLOADED, &error.to_string()),
+            Error::DiskFull => Self::retry_later(&DISK_FULL, &error.to_string()),
+            Error::Unavailable(cause) => Self::retry_later(&NOT_READY, "the store takes no writes").because(cause),
+            Error::TooManyStreams(error) => error.into(),
+            Error::Plugin(error) => error.into(),
+            Error::Internal(cause) => Self::internal(cause),
         }
     }
 }

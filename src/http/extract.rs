@@ -26,11 +26,11 @@ pub(super) const BODY_MAX: usize = 1 << 20;
 const DISCARD_MAX: usize = 8 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
-/// Who calls, as the edge found out.
+/// Authenticated calls, as the edge found out.
 #[derive(Clone)]
-pub(super) struct Who(pub(super) Arc<Caller>);
+pub(super) struct Authenticated(pub(super) Arc<Caller>);
 
-impl std::ops::Deref for Who {
+impl std::ops::Deref for Authenticated {
     type Target = Caller;
 
     fn deref(&self) -> &Caller {
@@ -38,7 +38,7 @@ impl std::ops::Deref for Who {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Who {
+impl<S: Sync> FromRequestParts<S> for Authenticated {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -79,7 +79,7 @@ pub(super) struct Keyed<T> {
     /// The body.
     pub(super) body: T,
     /// The key with what it is bound to.
-    pub(super) idempotency: Option<Idempotency>,
+    pub(super) key: Option<Idempotency>,
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
@@ -89,22 +89,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
         let key = idempotency_key(request.headers())?;
         let scope = request
             .extensions()
-            .get::<Who>()
-            .map(|who| format!("{} {} {}", who.principal(), request.method(), request.uri().path()));
+            .get::<Authenticated>()
+            .map(|caller| format!("{} {} {}", caller.principal(), request.method(), request.uri().path()));
         let bytes = read_body(request).await?;
         if bytes.is_empty() {
             return Err(ApiError::invalid("body required"));
         }
-        let idempotency = match (key, scope) {
+        let key = match (key, scope) {
             (Some(key), Some(scope)) => Some(Idempotency { scope, key, fingerprint: fingerprint(&bytes)? }),
             _ => None,
         };
-        Ok(Self { body: parse(&bytes)?, idempotency })
+        Ok(Self { body: parse(&bytes)?, key })
     }
 }
 
 /// The JSON value, not its spelling: another order of members is the same request.
-pub(super) fn fingerprint(bytes: &[u8]) -> Result<[u8; 32], ApiError> {
+fn fingerprint(bytes: &[u8]) -> Result<[u8; 32], ApiError> {
     let value: Value = parse(bytes)?;
     Ok(Sha256::digest(value.to_string().as_bytes()).into())
 }

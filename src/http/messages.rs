@@ -9,19 +9,15 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer::{self, json_text, ok};
+use super::answer::{self, ok};
 use super::error::ApiError;
-use super::extract::{Json, Keyed, Path, Query, Who, fingerprint, limit};
-use crate::domain::agent::{SYSTEM, SessionGuard, USER};
-use crate::domain::caller::Scope;
-use crate::domain::event::EventName;
-use crate::domain::event::EventTypes;
-use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageType, NewMessage};
-use crate::domain::refusal::Refusal;
+use super::extract::{Authenticated, Json, Keyed, Path, Query, limit};
+use crate::domain::agent::SessionGuard;
+use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageType};
 use crate::domain::text;
 use crate::relay::Relay;
-use crate::store::{Idempotency, MessageFilter, now_ms};
-use crate::stream::Listen;
+use crate::relay::messages::Claimant;
+use crate::store::MessageFilter;
 
 /// Send a message.
 #[utoipa::path(post, path = "/api/messages", tag = "messages", request_body = Draft,
@@ -29,49 +25,10 @@ use crate::stream::Listen;
               (status = 200, description = "Stored before under the same key", body = Message)))]
 pub(super) async fn create_message(
     State(relay): State<Relay>,
-    who: Who,
-    Keyed { body: draft, idempotency }: Keyed<Draft>,
+    caller: Authenticated,
+    Keyed { body, key }: Keyed<Draft>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Send, Scope::Agent])?;
-    let message = draft.checked(who.agent_id.as_deref(), now_ms())?;
-    check_sender(&who, &message)?;
-    let idempotency = key_of_body(&who, &message, idempotency)?;
-    relay.store.touch(&message.from);
-    let answer = relay.store.send(message, idempotency).await?;
-    Ok(answer::created(answer))
-}
-
-fn check_sender(who: &Who, message: &NewMessage) -> Result<(), ApiError> {
-    who.require_identity(&message.from)?;
-    let administrator = who.is_administrator();
-    let refusal = match message.from.as_str() {
-        SYSTEM => Some("only the relay itself sends as \"system\""),
-        USER if !administrator => Some("only an administrator sends as \"user\""),
-        _ if message.kind == MessageType::System && !administrator => {
-            Some("messages of type system need a credential with scope admin")
-        }
-        _ => None,
-    };
-    refusal.map_or(Ok(()), |text| Err(Refusal::NotAllowed(text.to_owned()).into()))
-}
-
-/// A key in the body counts as the header does; the header wins.
-fn key_of_body(
-    who: &Who,
-    message: &NewMessage,
-    of_header: Option<Idempotency>,
-) -> Result<Option<Idempotency>, ApiError> {
-    let (None, Some(key)) = (&of_header, &message.idempotency_key) else { return Ok(of_header) };
-    let body = json!({
-        "from": message.from, "to": message.to, "type": message.kind, "subject": message.subject,
-        "body": message.body, "channel": message.channel, "replyTo": message.reply_to,
-        "claimable": message.claimable, "meta": message.meta, "expiresAt": message.expires_at,
-    });
-    Ok(Some(Idempotency {
-        scope: format!("{} POST /api/messages", who.principal()),
-        key: key.clone(),
-        fingerprint: fingerprint(body.to_string().as_bytes())?,
-    }))
+    Ok(answer::created(relay.send_message(&caller, body, key).await?))
 }
 
 /// Which messages to list.
@@ -108,25 +65,11 @@ const WAIT_MAX: u64 = 60;
     responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Message>)))]
 pub(super) async fn list_messages(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Query(query): Query<ListMessages>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Agent])?;
     let wait = wait(query.wait)?;
     let reaching = text::optional("for", query.r#for, text::ID_MAX)?;
-    if let Some(bound) = &who.agent_id {
-        match &reaching {
-            Some(agent) => who.require_identity(agent)?,
-            None => {
-                return Err(Refusal::WrongIdentity { bound: bound.clone(), asked: "everybody".to_owned() }.into());
-            }
-        }
-    }
-    if let Some(agent) = &reaching
-        && who.agent_id.is_some()
-    {
-        relay.store.touch(agent);
-    }
     let filter = MessageFilter {
         unread: query.unread.unwrap_or(false),
         since: query.since.unwrap_or(0),
@@ -140,39 +83,9 @@ pub(super) async fn list_messages(
         limit: limit(query.limit)?,
         reaching,
     };
-    if filter.unread && filter.reaching.is_none() {
-        return Err(ApiError::invalid("unread needs for=AGENT"));
-    }
-    let messages = poll_messages(&relay, filter.clone(), wait).await?;
+    let messages = relay.list_messages(&caller, filter.clone(), wait).await?;
     let next = (messages.len() == filter.limit).then(|| messages.last().map(|message| message.id)).flatten();
     Ok(answer::page(&messages, next.map(|id| query_with_since(&filter, id))))
-}
-
-/// Reads, and while there is nothing waits for a message that may match and reads again.
-async fn poll_messages(relay: &Relay, filter: MessageFilter, wait: Duration) -> Result<Vec<Message>, ApiError> {
-    if wait.is_zero() {
-        return Ok(relay.store.messages(filter).await?);
-    }
-    let listen = filter.reaching.clone().map_or(Listen::All, Listen::Agent);
-    // Subscribed before the first read, so that nothing falls between reading and waiting.
-    let types = EventTypes::NONE.with(EventName::MessageNew);
-    let subscription = relay.subscribe(listen.clone(), types)?;
-    if let Listen::Agent(agent) = listen {
-        let version = subscription.routes_version();
-        subscription.set_routes(relay.store.routes(agent).await?, version);
-    }
-    let deadline = tokio::time::Instant::now() + wait;
-    loop {
-        let messages = relay.store.messages(filter.clone()).await?;
-        if !messages.is_empty() {
-            return Ok(messages);
-        }
-        tokio::select! {
-            _ = subscription.take() => {}
-            () = tokio::time::sleep_until(deadline) => return Ok(messages),
-            () = relay.draining.cancelled() => return Ok(messages),
-        }
-    }
 }
 
 /// How long a request may wait, checked.
@@ -200,9 +113,8 @@ fn query_with_since(filter: &MessageFilter, since: i64) -> String {
 /// The id of the newest message.
 #[utoipa::path(get, path = "/api/messages/cursor", tag = "messages",
     responses((status = 200, description = "`latestId`, 0 when there is none", body = Object)))]
-pub(super) async fn get_message_cursor(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Agent])?;
-    let latest = relay.store.latest_message_id().await?;
+pub(super) async fn get_message_cursor(State(relay): State<Relay>, caller: Authenticated) -> Result<Response, ApiError> {
+    let latest = relay.latest_message_id(&caller).await?;
     Ok(answer::json(StatusCode::OK, &json!({"latestId": latest})))
 }
 
@@ -211,13 +123,10 @@ pub(super) async fn get_message_cursor(State(relay): State<Relay>, who: Who) -> 
     responses((status = 200, description = "The message, expired or not", body = Message)))]
 pub(super) async fn get_message(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Agent])?;
-    let message = relay.store.message(id).await?;
-    require_concerned(&relay, &who, &message).await?;
-    Ok(answer::json(StatusCode::OK, &message))
+    Ok(answer::json(StatusCode::OK, &relay.get_message(&caller, id).await?))
 }
 
 /// The whole thread of a message, oldest first.
@@ -225,26 +134,10 @@ pub(super) async fn get_message(
     responses((status = 200, description = "At most 1000 messages", body = Vec<Message>)))]
 pub(super) async fn get_thread(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Agent])?;
-    let mut thread = relay.store.thread(id).await?;
-    if let Some(agent) = &who.agent_id {
-        let routes = relay.store.routes(agent.clone()).await?;
-        thread.retain(|message| message.from == *agent || routes.reach(&message.to, &message.from, message.created_at));
-    }
-    Ok(answer::json(StatusCode::OK, &thread))
-}
-
-/// A credential that is bound to an agent reads what that agent sent or got.
-async fn require_concerned(relay: &Relay, who: &Who, message: &Message) -> Result<(), ApiError> {
-    let Some(agent) = &who.agent_id else { return Ok(()) };
-    let routes = relay.store.routes(agent.clone()).await?;
-    if message.from == *agent || routes.reach(&message.to, &message.from, message.created_at) {
-        return Ok(());
-    }
-    Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into())
+    Ok(answer::json(StatusCode::OK, &relay.get_thread(&caller, id).await?))
 }
 
 /// What a request about a message's claim says.
@@ -264,20 +157,9 @@ pub(super) struct ClaimRequest {
 }
 
 impl ClaimRequest {
-    fn agent(&self, who: &Who) -> Result<String, ApiError> {
-        who.require(&[Scope::Send, Scope::Agent])?;
-        let named = text::optional("agentId", self.agent_id.clone(), text::ID_MAX)?;
-        let agent = named.or_else(|| who.agent_id.clone()).ok_or_else(|| ApiError::invalid("agentId required"))?;
-        who.require_identity(&agent)?;
-        Ok(agent)
-    }
-
-    fn guard(&self) -> SessionGuard {
-        SessionGuard { instance_id: self.instance_id.clone(), epoch: self.epoch }
-    }
-
-    fn generation(&self) -> Result<i64, ApiError> {
-        self.claim_generation.ok_or_else(|| ApiError::invalid("claimGeneration required"))
+    fn claimant(&self) -> Claimant {
+        let guard = SessionGuard { instance_id: self.instance_id.clone(), epoch: self.epoch };
+        Claimant { agent: self.agent_id.clone(), guard }
     }
 }
 
@@ -286,13 +168,11 @@ impl ClaimRequest {
     request_body = ClaimRequest, responses((status = 200, description = "The message", body = Message)))]
 pub(super) async fn read_message(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    let agent = request.agent(&who)?;
-    relay.store.touch(&agent);
-    Ok(answer::json(StatusCode::OK, &relay.store.mark_read(id, agent, request.guard()).await?))
+    Ok(answer::json(StatusCode::OK, &relay.read_message(&caller, id, request.claimant()).await?))
 }
 
 /// Claim a message: exactly one agent holds it.
@@ -301,13 +181,12 @@ pub(super) async fn read_message(
     responses((status = 200, description = "The message with its `claimGeneration`", body = Message)))]
 pub(super) async fn claim_message(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    let agent = request.agent(&who)?;
-    relay.store.touch(&agent);
-    Ok(answer::json(StatusCode::OK, &relay.store.claim(id, agent, request.guard(), request.lease_ms).await?))
+    let message = relay.claim_message(&caller, id, request.claimant(), request.lease_ms).await?;
+    Ok(answer::json(StatusCode::OK, &message))
 }
 
 /// Prolong a claim.
@@ -315,13 +194,12 @@ pub(super) async fn claim_message(
     request_body = ClaimRequest, responses((status = 200, description = "The message", body = Message)))]
 pub(super) async fn renew_claim(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    let (agent, generation) = (request.agent(&who)?, request.generation()?);
-    relay.store.touch(&agent);
-    let message = relay.store.renew_claim(id, agent, request.guard(), generation, request.lease_ms).await?;
+    let (who, generation) = (request.claimant(), request.claim_generation);
+    let message = relay.renew_claim(&caller, id, who, generation, request.lease_ms).await?;
     Ok(answer::json(StatusCode::OK, &message))
 }
 
@@ -330,13 +208,12 @@ pub(super) async fn renew_claim(
     request_body = ClaimRequest, responses((status = 200, description = "The message", body = Message)))]
 pub(super) async fn release_claim(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    let (agent, generation) = (request.agent(&who)?, request.generation()?);
-    relay.store.touch(&agent);
-    Ok(answer::json(StatusCode::OK, &relay.store.release_claim(id, agent, request.guard(), generation).await?))
+    let message = relay.release_claim(&caller, id, request.claimant(), request.claim_generation).await?;
+    Ok(answer::json(StatusCode::OK, &message))
 }
 
 /// Finish claimed work for good.
@@ -344,13 +221,12 @@ pub(super) async fn release_claim(
     request_body = ClaimRequest, responses((status = 200, description = "The message", body = Message)))]
 pub(super) async fn complete_claim(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    let (agent, generation) = (request.agent(&who)?, request.generation()?);
-    relay.store.touch(&agent);
-    Ok(answer::json(StatusCode::OK, &relay.store.complete_claim(id, agent, request.guard(), generation).await?))
+    let message = relay.complete_claim(&caller, id, request.claimant(), request.claim_generation).await?;
+    Ok(answer::json(StatusCode::OK, &message))
 }
 
 /// Delete a message for good.
@@ -358,15 +234,10 @@ pub(super) async fn complete_claim(
     responses((status = 200, description = "`ok`", body = Object)))]
 pub(super) async fn delete_message(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<i64>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Send, Scope::Agent])?;
-    if who.agent_id.is_some() {
-        let message = relay.store.message(id).await?;
-        who.require_identity(&message.from)?;
-    }
-    relay.store.delete_message(id).await?;
+    relay.delete_message(&caller, id).await?;
     Ok(ok())
 }
 
@@ -384,18 +255,8 @@ pub(super) struct Broadcast {
     responses((status = 201, description = "The message", body = Message)))]
 pub(super) async fn broadcast(
     State(relay): State<Relay>,
-    who: Who,
-    Keyed { body, idempotency }: Keyed<Broadcast>,
+    caller: Authenticated,
+    Keyed { body, key }: Keyed<Broadcast>,
 ) -> Result<Response, ApiError> {
-    who.require(&[])?;
-    let draft = Draft {
-        from: Some(SYSTEM.to_owned()),
-        to: Some("broadcast".to_owned()),
-        kind: Some(MessageType::System.as_str().to_owned()),
-        subject: body.subject,
-        body: body.body,
-        ..Draft::default()
-    };
-    let answer = relay.store.send(draft.checked(None, now_ms())?, idempotency).await?;
-    Ok(json_text(if answer.replayed { StatusCode::OK } else { StatusCode::CREATED }, answer))
+    Ok(answer::created(relay.broadcast(&caller, body.subject, body.body, key).await?))
 }

@@ -7,12 +7,13 @@ use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 
 use super::error;
 use super::events_schema;
+use super::routes::SECURITY_SCHEME;
 
 /// The document as text, made once.
 pub fn document_text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
-        let mut text = serde_json::to_string_pretty(&document(super::routes().1)).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&document(super::routes().document)).unwrap_or_default();
         text.push('\n');
         text
     })
@@ -34,14 +35,18 @@ pub(super) fn base() -> OpenApi {
         .build()
 }
 
-/// Adds what holds for every route: how to authenticate, and what an error looks like.
+/// Adds what holds for every route: what a credential is, and what an error looks like.
 fn document(api: OpenApi) -> Value {
     let mut document = serde_json::to_value(api).unwrap_or_default();
     document["components"]["securitySchemes"] = json!({
-        "bearer": {"type": "http", "scheme": "bearer"},
-        "relayToken": {"type": "apiKey", "in": "header", "name": "X-Agent-Relay-Token"},
+        SECURITY_SCHEME: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token, here or in the header X-Agent-Relay-Token. Each operation names the scopes that \
+                open it. A relay without a token of its own listens on loopback only, where whoever sends none has \
+                the scope admin.",
+        },
     });
-    document["security"] = json!([{"bearer": []}, {"relayToken": []}, {}]);
     let codes: Vec<&str> = error::ALL.iter().map(|code| code.name).collect();
     document["components"]["schemas"]["Problem"] = json!({
         "type": "object",

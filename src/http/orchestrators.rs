@@ -3,54 +3,35 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Json, Keyed, Path, Who};
-use crate::domain::activity::{ActivityKind, NewActivity};
-use crate::domain::caller::Scope;
-use crate::domain::orchestrator::{MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration};
+use super::extract::{Json, Keyed, Path, Authenticated};
+use crate::domain::orchestrator::{Orchestrator, OrchestratorRegistration};
 use crate::relay::Relay;
-use crate::store::now_ms;
 
 /// Register an orchestrator, or again.
 #[utoipa::path(post, path = "/api/orchestrators", tag = "orchestrators", request_body = OrchestratorRegistration,
     responses((status = 201, description = "Registered", body = Orchestrator)))]
 pub(super) async fn register_orchestrator(
     State(relay): State<Relay>,
-    who: Who,
-    Keyed { body, idempotency }: Keyed<Value>,
+    caller: Authenticated,
+    Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Orchestrator])?;
     if !body.is_object() {
         return Err(ApiError::invalid("body required"));
     }
     let registration: OrchestratorRegistration =
         serde_json::from_value(body).map_err(|error| ApiError::invalid(error.to_string()))?;
-    let orchestrator = registration.checked(&relay.plugins.current().provider_ids(), now_ms())?;
-    who.require_identity(&orchestrator.agent_id)?;
-    let entry = NewActivity {
-        body: Some(orchestrator.hostname.clone()),
-        meta: Some(orchestrator.id.clone()),
-        icon: Some("ti-server-2".to_owned()),
-        view: Some("orchestrators".to_owned()),
-        metadata: json!({"orchestratorId": orchestrator.id, "providers": orchestrator.providers}).as_object().cloned(),
-        ..NewActivity::new(
-            ActivityKind::State,
-            format!("server-orchestrator-register-{}-{}", orchestrator.id, now_ms()),
-            "Orchestrator registered",
-        )
-    };
-    Ok(answer::created(relay.store.register_orchestrator(orchestrator, entry, idempotency).await?))
+    Ok(answer::created(relay.register_orchestrator(&caller, registration, key).await?))
 }
 
 /// List orchestrators by id.
 #[utoipa::path(get, path = "/api/orchestrators", tag = "orchestrators",
     responses((status = 200, description = "All of them", body = Vec<Orchestrator>)))]
-pub(super) async fn list_orchestrators(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Orchestrator])?;
-    Ok(answer::json(StatusCode::OK, &relay.store.orchestrators().await?))
+pub(super) async fn list_orchestrators(State(relay): State<Relay>, caller: Authenticated) -> Result<Response, ApiError> {
+    Ok(answer::json(StatusCode::OK, &relay.list_orchestrators(&caller).await?))
 }
 
 /// One orchestrator.
@@ -58,17 +39,10 @@ pub(super) async fn list_orchestrators(State(relay): State<Relay>, who: Who) -> 
     responses((status = 200, description = "The orchestrator", body = Orchestrator)))]
 pub(super) async fn get_orchestrator(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Orchestrator])?;
-    Ok(answer::json(StatusCode::OK, &relay.store.orchestrator(id).await?))
-}
-
-/// A bound credential speaks for its own orchestrator only.
-fn speak_for(who: &Who, id: &str) -> Result<(), ApiError> {
-    who.require(&[Scope::Orchestrator])?;
-    Ok(who.require_identity(&format!("orchestrator-{id}"))?)
+    Ok(answer::json(StatusCode::OK, &relay.get_orchestrator(&caller, id).await?))
 }
 
 /// Say that an orchestrator is alive.
@@ -76,11 +50,10 @@ fn speak_for(who: &Who, id: &str) -> Result<(), ApiError> {
     responses((status = 200, description = "`ok`", body = Object)))]
 pub(super) async fn heartbeat_orchestrator(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    speak_for(&who, &id)?;
-    relay.store.heartbeat_orchestrator(id).await?;
+    relay.heartbeat_orchestrator(&caller, id).await?;
     Ok(answer::ok())
 }
 
@@ -90,23 +63,11 @@ pub(super) async fn heartbeat_orchestrator(
     responses((status = 200, description = "The orchestrator", body = Orchestrator)))]
 pub(super) async fn set_managed_agents(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
-    speak_for(&who, &id)?;
-    relay.store.orchestrator(id.clone()).await?;
-    let Value::Object(fields) = body else { return Err(ApiError::invalid("body required")) };
-    let Some(Value::Array(list)) = fields.get("agents") else {
-        return Err(ApiError::invalid("agents must be an array"));
-    };
-    if list.len() > MANAGED_MAX {
-        return Err(ApiError::invalid(format!("agents must have at most {MANAGED_MAX} entries")));
-    }
-    let now = now_ms();
-    let agents: Vec<ManagedAgent> =
-        list.iter().map(|agent| ManagedAgent::parse(agent, now)).collect::<Result<_, _>>()?;
-    Ok(answer::json(StatusCode::OK, &relay.store.set_managed_agents(id, agents).await?))
+    Ok(answer::json(StatusCode::OK, &relay.set_managed_agents(&caller, id, body).await?))
 }
 
 /// Remove an orchestrator: its agent goes offline and its open commands fail.
@@ -114,20 +75,9 @@ pub(super) async fn set_managed_agents(
     responses((status = 200, description = "`ok`", body = Object)))]
 pub(super) async fn delete_orchestrator(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    speak_for(&who, &id)?;
-    let entry = NewActivity {
-        meta: Some(id.clone()),
-        icon: Some("ti-server-2".to_owned()),
-        view: Some("orchestrators".to_owned()),
-        ..NewActivity::new(
-            ActivityKind::State,
-            format!("server-orchestrator-removed-{}-{}", id.chars().take(120).collect::<String>(), now_ms()),
-            "Orchestrator removed",
-        )
-    };
-    relay.store.remove_orchestrator(id, entry).await?;
+    relay.remove_orchestrator(&caller, id).await?;
     Ok(answer::ok())
 }

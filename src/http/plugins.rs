@@ -10,14 +10,12 @@ use utoipa::ToSchema;
 use super::answer;
 use super::control::Fields;
 use super::error::ApiError;
-use super::extract::{Json, Path, Who};
-use crate::domain::caller::Scope;
-use crate::domain::control::{Control, ControlKind, ControlTarget, Outcome};
-use crate::domain::path::PathFacts;
+use super::extract::{Authenticated, Json, Path};
+use crate::domain::control::{Control, ControlKind, Outcome};
 use crate::domain::text;
 use crate::plugins::{Action, PluginStatus, Step};
 use crate::relay::Relay;
-use crate::relay::control::{as_control, site_of};
+use crate::relay::control::ControlAsk;
 
 /// A plugin and what happened to it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,9 +29,8 @@ pub(super) struct PluginWithHistory {
 /// List plugins: those in use, those that are not, and those on their way.
 #[utoipa::path(get, path = "/api/plugins", tag = "plugins",
     responses((status = 200, description = "By id; the active one of an id comes first", body = Vec<PluginStatus>)))]
-pub(super) async fn list_plugins(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Control])?;
-    Ok(answer::json(StatusCode::OK, &relay.plugins.list()))
+pub(super) async fn list_plugins(State(relay): State<Relay>, caller: Authenticated) -> Result<Response, ApiError> {
+    Ok(answer::json(StatusCode::OK, &relay.list_plugins(&caller)?))
 }
 
 /// One plugin, and what happened to it.
@@ -41,22 +38,18 @@ pub(super) async fn list_plugins(State(relay): State<Relay>, who: Who) -> Result
     responses((status = 200, description = "The active one of this id, or else the other", body = PluginWithHistory)))]
 pub(super) async fn get_plugin(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Read, Scope::Control])?;
-    let plugin = relay.plugins.list().into_iter().find(|plugin| plugin.id == id);
-    let plugin = plugin.ok_or_else(|| ApiError::not_found("plugin"))?;
-    let history = relay.plugins.history(&id);
+    let (plugin, history) = relay.get_plugin(&caller, &id)?;
     Ok(answer::json(StatusCode::OK, &PluginWithHistory { plugin, history }))
 }
 
 /// Look at every plugin again, now.
 #[utoipa::path(post, path = "/api/plugins/reload", tag = "plugins",
     responses((status = 202, description = "How things are then", body = Vec<PluginStatus>)))]
-pub(super) async fn reload_plugins(State(relay): State<Relay>, who: Who) -> Result<Response, ApiError> {
-    who.require(&[])?;
-    Ok(answer::json(StatusCode::ACCEPTED, &relay.plugins.reload(Some(who.name.clone())).await))
+pub(super) async fn reload_plugins(State(relay): State<Relay>, caller: Authenticated) -> Result<Response, ApiError> {
+    Ok(answer::json(StatusCode::ACCEPTED, &relay.reload_plugins(&caller).await?))
 }
 
 /// Go back to the generation before the active one.
@@ -66,10 +59,10 @@ pub(super) async fn reload_plugins(State(relay): State<Relay>, who: Who) -> Resu
     responses((status = 202, description = "How the plugin is then", body = PluginStatus)))]
 pub(super) async fn rollback_plugin(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    act(&relay, &who, &id, Action::RollBack).await
+    act(&relay, &caller, &id, Action::RollBack).await
 }
 
 /// Undo `disable`, or else `rollback`; try again what was rejected or is quarantined.
@@ -77,10 +70,10 @@ pub(super) async fn rollback_plugin(
     responses((status = 202, description = "How the plugin is then", body = PluginStatus)))]
 pub(super) async fn enable_plugin(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    act(&relay, &who, &id, Action::Enable).await
+    act(&relay, &caller, &id, Action::Enable).await
 }
 
 /// Load a plugin no more, until `enable`.
@@ -88,10 +81,10 @@ pub(super) async fn enable_plugin(
     responses((status = 202, description = "How the plugin is then", body = PluginStatus)))]
 pub(super) async fn disable_plugin(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    act(&relay, &who, &id, Action::Disable).await
+    act(&relay, &caller, &id, Action::Disable).await
 }
 
 /// What is allowed.
@@ -108,19 +101,16 @@ pub(super) struct AllowBody {
     responses((status = 202, description = "How the plugin is then", body = PluginStatus)))]
 pub(super) async fn allow_plugin(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
     Json(body): Json<AllowBody>,
 ) -> Result<Response, ApiError> {
-    who.require(&[])?;
     let digest = text::required("digest", Some(body.digest), text::WORD_MAX)?;
-    act(&relay, &who, &id, Action::Allow { digest }).await
+    act(&relay, &caller, &id, Action::Allow { digest }).await
 }
 
-async fn act(relay: &Relay, who: &Who, id: &str, action: Action) -> Result<Response, ApiError> {
-    who.require(&[])?;
-    tracing::info!(plugin.id = id, caller = who.name, ?action, "an operator acts on a plugin");
-    Ok(answer::json(StatusCode::ACCEPTED, &relay.plugins.act(id, action, Some(who.name.clone())).await?))
+async fn act(relay: &Relay, caller: &Authenticated, id: &str, action: Action) -> Result<Response, ApiError> {
+    Ok(answer::json(StatusCode::ACCEPTED, &relay.operate_plugin(caller, id, action).await?))
 }
 
 /// Ask each policy about a control request. Nothing is done.
@@ -129,22 +119,22 @@ async fn act(relay: &Relay, who: &Who, id: &str, action: Action) -> Result<Respo
     responses((status = 200, description = "`{verdicts, outcome}`; outcome is allowed, denied or failed", body = Object)))]
 pub(super) async fn evaluate_control(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Control])?;
     let fields = Fields::of(body);
     let kind = text::required("kind", fields.string("kind")?, text::WORD_MAX)?;
     let target = text::optional("target", fields.string("target")?, text::ID_MAX)?;
-    let control = match ControlKind::parse(&kind) {
+    let ask = match ControlKind::parse(&kind) {
         Some(ControlKind::Spawn) => {
             fields.only(&["kind", "target", "action", "provider", "approvalMode", "cwd", "label", "prompt"])?;
-            spawn_control(&relay, &fields, target).await?
+            let orchestrator = target.map(|target| target.strip_prefix("orchestrator-").unwrap_or(&target).to_owned());
+            ControlAsk::Spawn(fields.spawn()?, orchestrator)
         }
-        Some(kind) => target_control(&relay, kind, &fields, target).await?,
+        Some(kind) => action_asked(kind, &fields, target)?,
         None => return Err(ApiError::invalid("kind must be one of: spawn, restart, shutdown")),
     };
-    let decision = relay.ask_policies(&who, control).await?;
+    let decision = relay.evaluate_control(&caller, ask).await?;
     let (outcome, reason) = match &decision.outcome {
         Outcome::Allowed(_) => ("allowed", None),
         Outcome::Denied { reason, .. } => ("denied", Some(reason.as_str())),
@@ -161,41 +151,15 @@ pub(super) async fn evaluate_control(
     Ok(answer::json(StatusCode::OK, &answer))
 }
 
-async fn spawn_control(relay: &Relay, fields: &Fields, target: Option<String>) -> Result<Control, ApiError> {
-    let ask = fields.spawn()?;
-    let Control::Spawn(mut spawn) = relay.host_spawn(&ask) else { return Err(ApiError::not_found("spawn")) };
-    if let Some(target) = target {
-        let id = target.strip_prefix("orchestrator-").unwrap_or(&target).to_owned();
-        let orchestrator = relay.store.orchestrator(id).await?;
-        let base = std::path::Path::new(&orchestrator.base_dir);
-        spawn.cwd = PathFacts::elsewhere(ask.cwd.as_deref().unwrap_or(&orchestrator.base_dir), base);
-        spawn.site = site_of(&orchestrator);
-    }
-    Ok(Control::Spawn(spawn))
-}
-
-async fn target_control(
-    relay: &Relay,
-    kind: ControlKind,
-    fields: &Fields,
-    target: Option<String>,
-) -> Result<Control, ApiError> {
+/// The restart or shutdown that is asked about.
+fn action_asked(kind: ControlKind, fields: &Fields, target: Option<String>) -> Result<ControlAsk, ApiError> {
     fields.only(&["kind", "target", "action", "agentId", "all"])?;
     let target = target.ok_or_else(|| ApiError::invalid("target required"))?;
     let agent = text::optional("agentId", fields.string("agentId")?, text::ID_MAX)?;
-    let orchestrator = match target.strip_prefix("orchestrator-") {
-        Some(id) => Some(relay.store.orchestrator(id.to_owned()).await?),
-        None => None,
-    };
-    let facts = match (orchestrator, agent) {
-        (Some(orchestrator), Some(agent)) => ControlTarget::Agent(relay.managed_facts(&orchestrator, &agent).await?),
-        (Some(orchestrator), None) => ControlTarget::EveryAgentOf(site_of(&orchestrator)),
-        (None, _) => {
-            let agent = relay.store.agent(target).await?;
-            ControlTarget::Agent(relay.agent_facts(&agent).await?)
-        }
-    };
-    Ok(as_control(kind, facts))
+    Ok(match target.strip_prefix("orchestrator-") {
+        Some(orchestrator) => ControlAsk::Managed(kind, orchestrator.to_owned(), agent),
+        None => ControlAsk::Agent(kind, target),
+    })
 }
 
 /// The plan a provider would make for a spawn on this host. Nothing is started.
@@ -205,11 +169,10 @@ async fn target_control(
         body = Object)))]
 pub(super) async fn plan_spawn(
     State(relay): State<Relay>,
-    who: Who,
+    caller: Authenticated,
     Path(id): Path<String>,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
-    who.require(&[Scope::Control])?;
     let Value::Object(mut map) = body else { return Err(ApiError::invalid("body required")) };
     // The provider is already in the path; naming another one in the body is a mistake.
     let named = map.entry("provider").or_insert_with(|| Value::from(id.as_str()));
@@ -219,10 +182,7 @@ pub(super) async fn plan_spawn(
     let fields = Fields::of(Value::Object(map));
     fields.only(&["provider", "approvalMode", "cwd", "label", "prompt"])?;
     let ask = fields.spawn()?;
-    if !relay.plugins.current().provider_ids().contains(&id) {
-        return Err(ApiError::not_found("provider"));
-    }
-    let plan = relay.plan_here(&ask).await?;
+    let plan = relay.plan_spawn(&caller, ask).await?;
     let mut answer = serde_json::to_value(plan.plan()).map_err(ApiError::internal)?;
     answer["provider"] = Value::from(plan.provider());
     answer["version"] = Value::from(plan.version());

@@ -19,30 +19,12 @@ pub(super) async fn forever(relay: Relay) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = relay.draining.cancelled() => break,
+            () = relay.draining().cancelled() => break,
         }
-        if let Err(error) = run(&relay).await {
-            tracing::warn!(%error, "retention failed; it tries again");
-        }
-    }
-}
-
-async fn run(relay: &Relay) -> Result<(), crate::store::StoreError> {
-    let retention = relay.settings.retention;
-    let surplus = relay.store.surplus_messages(retention.messages_count).await?;
-    let mut rows = 0;
-    loop {
-        match relay.store.retain_step(retention, surplus).await? {
-            0 => break,
-            step => rows += step,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = relay.draining.cancelled() => break,
+        match relay.retain(PAUSE).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "old records deleted"),
+            Err(error) => tracing::warn!(%error, "retention failed; it tries again"),
         }
     }
-    if rows > 0 {
-        tracing::info!(rows, "old records deleted");
-    }
-    Ok(())
 }

@@ -16,9 +16,9 @@ pub(super) async fn forever(relay: Relay) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = relay.draining.cancelled() => break,
+            () = relay.draining().cancelled() => break,
         }
-        if let Err(error) = relay.reap(false).await {
+        if let Err(error) = relay.reap_on_time().await {
             tracing::warn!(%error, "the reaper failed; it tries again");
         }
     }

@@ -1,361 +1,162 @@
-//! Control actions: facts, then policies, then one transaction that records the decision and sends
-//! the message. A denial is recorded too.
+//! Control: one pipeline for every request to start, restart or shut down an agent.
 //!
-//! Which policies are asked does not change under a request: it takes the set of plugins once and
-//! keeps it to its end.
+//! A request takes the set of plugins once and keeps it from the first fact to the last plan, so that which
+//! policies are asked, and which provider plans, does not change under it. Then: the answer to an earlier
+//! request under the same key, a place among those under way, the facts, the policies, and one transaction
+//! that records the decision, sends the message and writes the audit entry. A denial is recorded too.
 
-use serde_json::{Map, Value, json};
+mod actions;
+pub(super) mod facts;
+pub(super) mod spawn;
 
-use super::Relay;
-use crate::domain::activity::{ActivityKind, NewActivity};
-use crate::domain::agent::{Agent, SYSTEM};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
+
+use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
-use crate::domain::command::{Command, CommandStatus};
-use crate::domain::control::{
-    AgentFacts, Context, Control, ControlKind, ControlTarget, Decision, Outcome, Question, RUNNING_MAX, RunningAgent,
-    Site, Spawn, VerdictRecord,
-};
-use crate::domain::message::{Message, MessageType, NewMessage};
-use crate::domain::orchestrator::{Orchestrator, OrchestratorStatus};
-use crate::domain::path::{PathFacts, is_within};
+use crate::domain::command::CommandStatus;
+use crate::domain::control::{Control, Decision, Outcome, Question, VerdictRecord};
+use crate::domain::order::ControlOrder;
 use crate::domain::refusal::Refusal;
-use crate::store::{Answer, Idempotency, NewCommand, StoreError, now_ms};
+use crate::launcher::Listing;
+use crate::plugins::PluginSet;
+use crate::store::{Idempotency, NewCommand, Recorded, now_ms};
 
-/// A request to start an agent, checked for form.
+pub use actions::{ManagedTarget, require_online};
+pub use facts::ControlAsk;
+
+/// The largest question that is kept with its command: some thousand running agents.
+const QUESTION_BYTES_MAX: usize = 256 * 1024;
+
+/// One control request on its way.
+struct Request<'a> {
+    caller: &'a Caller,
+    key: Option<Idempotency>,
+    /// The plugins that decide and plan, from beginning to end.
+    plugins: Arc<PluginSet>,
+    /// Held while it is under way.
+    _place: OwnedSemaphorePermit,
+}
+
+/// Where a request begins.
+enum Begun<'a> {
+    /// It is to be carried out.
+    New(Request<'a>),
+    /// It was, under the same key: the first answer.
+    Answered(Reply),
+}
+
+/// What a control request is answered with.
 #[derive(Clone, Debug)]
-pub struct SpawnAsk {
-    /// The provider that plans it.
-    pub provider: String,
-    /// What it may do by itself.
-    pub approval_mode: crate::domain::control::ApprovalMode,
-    /// Where it works; the base directory when left out.
-    pub cwd: Option<String>,
-    /// A human name for the session.
-    pub label: Option<String>,
-    /// The first prompt.
-    pub prompt: Option<String>,
+pub struct Reply {
+    /// A [`ControlAnswer`](crate::domain::order::ControlAnswer) as JSON.
+    pub json: String,
+    /// Whether it is the answer to an earlier request under the same key.
+    pub replayed: bool,
 }
 
-/// Which agents of an orchestrator an action is for.
-#[derive(Clone, Debug)]
-pub enum ManagedTarget {
-    /// This one.
-    One(String),
-    /// All of them, said in so many words.
-    All,
-}
-
-/// A decision that lets something happen, with what each policy said.
-pub(super) struct Permit {
-    /// The control as policies left it.
-    pub(super) control: Control,
-    pub(super) decided: Decided,
-}
-
-/// What is recorded of a decision.
-pub(super) struct Decided {
+/// A decision that lets something happen, with what is recorded of it.
+struct Permit {
+    /// The control as the policies left it.
+    control: Control,
     verdicts: Vec<VerdictRecord>,
     /// What the policies were asked, as JSON; left out above [`QUESTION_BYTES_MAX`].
     question: Option<String>,
 }
 
-/// The largest question that is kept with its command: some thousand running agents.
-const QUESTION_BYTES_MAX: usize = 256 * 1024;
-
 impl Relay {
-    /// Asks an agent to restart or shut down. One that runs on this host is seen to by the relay,
-    /// whether or not the caller waits for it.
-    pub async fn control_agent(
+    /// Lists the directories in which agents may be started on the relay's own host.
+    pub async fn list_directories(&self, caller: &Caller, path: Option<String>) -> Result<Listing, Error> {
+        caller.require(scopes::CONTROL)?;
+        Ok(self.launcher.list_directories(path).await?)
+    }
+
+    /// Begins a request: what was answered under its key is answered again, and of what is new there are only
+    /// so many at once.
+    async fn begin<'a>(&self, caller: &'a Caller, key: Option<Idempotency>) -> Result<Begun<'a>, Error> {
+        if let Some(key) = &key
+            && let Some(json) = self.store.command_answer(key.clone()).await?
+        {
+            return Ok(Begun::Answered(Reply { json, replayed: true }));
+        }
+        let place = self.control_places.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
+        Ok(Begun::New(Request { caller, key, plugins: self.plugins.current(), _place: place }))
+    }
+
+    /// Asks the policies. What they refuse is recorded, and answered as a refusal. `target` and `wanted` are
+    /// what is recorded then.
+    async fn decide(
         &self,
-        caller: &Caller,
-        id: String,
-        kind: ControlKind,
-        idempotency: Option<Idempotency>,
-    ) -> Result<Answer, StoreError> {
-        let (relay, caller) = (self.clone(), caller.clone());
-        self.to_its_end(async move { relay.act_on_agent(&caller, id, kind, idempotency).await }).await
-    }
-
-    async fn act_on_agent(
-        &self,
-        caller: &Caller,
-        id: String,
-        kind: ControlKind,
-        idempotency: Option<Idempotency>,
-    ) -> Result<Answer, StoreError> {
-        let agent = self.store.agent(id).await?;
-        if !agent.is_controllable() {
-            return Err(Refusal::NotControllable.into());
-        }
-        if let Some(answer) = self.answered_before(&idempotency).await? {
-            return Ok(answer);
-        }
-        let _place = self.begin_control()?;
-        let control = as_control(kind, ControlTarget::Agent(self.agent_facts(&agent).await?));
-        let request = json!({"action": kind.as_str(), "agentId": agent.id});
-        let permit = self.decide(caller, control, &agent.id, request.clone()).await?;
-
-        let now = now_ms();
-        let meta = envelope(
-            "agentControl",
-            json!({
-                "action": kind.as_str(), "requestedBy": caller.name, "requestedAt": now,
-            }),
-        );
-        let subject = format!("Agent {} requested", kind.as_str());
-        let body = match kind {
-            ControlKind::Restart => "Dashboard requested that this agent restart its relay-managed session now.",
-            _ => "Dashboard requested that this agent shut down its relay-managed session now.",
-        };
-        let new = self.new_command(caller, kind, &agent.id, request, permit.decided).with_message(system_message(
-            &agent.id,
-            &subject,
-            body.to_owned(),
-            meta,
-        ));
-        let agent_id = agent.id.clone();
-        let (answer, command) = self
-            .store
-            .record_command(new, idempotency, move |command, message| {
-                let answer = json!({"ok": true, "action": kind.as_str(), "message": message, "command": command});
-                let icon = if kind == ControlKind::Restart { "ti-refresh" } else { "ti-power" };
-                let message_id = message.map_or(0, |message| message.id);
-                let client_id = format!("server-agent-{}-action-{}-{message_id}", short(&agent_id), kind.as_str());
-                let mut entry = audit(client_id, &subject, icon, "agents", command, message);
-                entry.body = Some(kind.as_str().to_owned());
-                entry.meta = Some(agent_id.clone());
-                entry.agent_id = Some(agent_id.clone());
-                entry.metadata = object(json!({"action": kind.as_str()}));
-                (answer, entry)
-            })
-            .await?;
-        if let Some(command) = command {
-            self.see_to_session(command).await?;
-        }
-        Ok(answer)
-    }
-
-    /// Has an orchestrator start an agent.
-    pub async fn spawn_through(
-        &self,
-        caller: &Caller,
-        orchestrator: Orchestrator,
-        ask: SpawnAsk,
-        idempotency: Option<Idempotency>,
-        chosen: bool,
-    ) -> Result<Answer, StoreError> {
-        if let Some(answer) = self.answered_before(&idempotency).await? {
-            return Ok(answer);
-        }
-        let _place = self.begin_control()?;
-        let site = site_of(&orchestrator);
-        let base = std::path::Path::new(&orchestrator.base_dir);
-        let control = Control::Spawn(Spawn {
-            provider: ask.provider,
-            approval_mode: ask.approval_mode,
-            cwd: PathFacts::elsewhere(ask.cwd.as_deref().unwrap_or(&orchestrator.base_dir), base),
-            label: ask.label,
-            prompt: ask.prompt,
-            site,
-        });
-        let request = spawn_request(&control);
-        let permit = self.decide(caller, control, &orchestrator.agent_id, request).await?;
-        let request = spawn_request(&permit.control);
-
-        let mut details = request.clone();
-        details["requestedBy"] = Value::from(caller.name.as_str());
-        details["requestedAt"] = Value::from(now_ms());
-        let message = system_message(
-            &orchestrator.agent_id,
-            "Spawn agent",
-            request.to_string(),
-            envelope("orchestratorControl", details),
-        );
-        let new = self
-            .new_command(caller, ControlKind::Spawn, &orchestrator.agent_id, request.clone(), permit.decided)
-            .with_message(message);
-        let announce = move |command: &Command, message: Option<&Message>| {
-            let provider = request["provider"].as_str().unwrap_or_default();
-            let mut answer =
-                json!({"ok": true, "orchestratorId": orchestrator.id, "message": message, "command": command});
-            let (client_id, title, view) = if chosen {
-                answer["provider"] = Value::from(provider);
-                (
-                    format!("server-agent-spawn-{provider}-{}", command.id),
-                    format!("{provider} agent spawn requested (via {})", orchestrator.id),
-                    "agents",
-                )
-            } else {
-                (
-                    format!("server-orchestrator-spawn-{}-{}", short(&orchestrator.id), command.id),
-                    format!("Spawn {provider} agent requested"),
-                    "orchestrators",
-                )
-            };
-            let mut entry = audit(client_id, &title, "ti-plus", view, command, message);
-            entry.body = request["cwd"].as_str().map(str::to_owned);
-            entry.meta = Some(orchestrator.id.clone());
-            entry.metadata = object(json!({
-                "orchestratorId": orchestrator.id, "provider": provider,
-                "approvalMode": request["approvalMode"], "label": request["label"],
-            }));
-            (answer, entry)
-        };
-        Ok(self.store.record_command(new, idempotency, announce).await?.0)
-    }
-
-    /// Has an orchestrator restart or shut down one of its agents, or all.
-    pub async fn control_orchestrator(
-        &self,
-        caller: &Caller,
-        orchestrator: Orchestrator,
-        kind: ControlKind,
-        target: ManagedTarget,
-        idempotency: Option<Idempotency>,
-    ) -> Result<Answer, StoreError> {
-        let agent_id = match &target {
-            ManagedTarget::One(id) if !orchestrator.managed_agents.iter().any(|agent| agent.agent_id == *id) => {
-                return Err(Refusal::NotFound("managed agent").into());
-            }
-            ManagedTarget::One(id) => Some(id.clone()),
-            ManagedTarget::All => None,
-        };
-        if let Some(answer) = self.answered_before(&idempotency).await? {
-            return Ok(answer);
-        }
-        let _place = self.begin_control()?;
-        let facts = match &agent_id {
-            None => ControlTarget::EveryAgentOf(site_of(&orchestrator)),
-            Some(id) => ControlTarget::Agent(self.managed_facts(&orchestrator, id).await?),
-        };
-        let mut request = json!({"action": kind.as_str()});
-        match &agent_id {
-            Some(id) => request["agentId"] = Value::from(id.as_str()),
-            None => request["all"] = Value::from(true),
-        }
-        let permit = self.decide(caller, as_control(kind, facts), &orchestrator.agent_id, request.clone()).await?;
-
-        let mut details = request.clone();
-        details["requestedBy"] = Value::from(caller.name.as_str());
-        details["requestedAt"] = Value::from(now_ms());
-        let subject = if kind == ControlKind::Restart { "Restart agent" } else { "Shutdown agent" };
-        let message = system_message(
-            &orchestrator.agent_id,
-            subject,
-            request.to_string(),
-            envelope("orchestratorControl", details),
-        );
-        let new = self.new_command(caller, kind, &orchestrator.agent_id, request, permit.decided).with_message(message);
-        let announce = move |command: &Command, message: Option<&Message>| {
-            let answer = json!({"ok": true, "action": kind.as_str(), "message": message, "command": command});
-            let icon = if kind == ControlKind::Restart { "ti-refresh" } else { "ti-power" };
-            let client_id =
-                format!("server-orchestrator-action-{}-{}-{}", short(&orchestrator.id), kind.as_str(), command.id);
-            let title = format!("Agent {} requested", kind.as_str());
-            let mut entry = audit(client_id, &title, icon, "orchestrators", command, message);
-            entry.body = Some(agent_id.clone().unwrap_or_else(|| "all".to_owned()));
-            entry.meta = Some(orchestrator.id.clone());
-            entry.agent_id = agent_id.clone();
-            entry.metadata =
-                object(json!({"orchestratorId": orchestrator.id, "action": kind.as_str(), "agentId": agent_id}));
-            (answer, entry)
-        };
-        Ok(self.store.record_command(new, idempotency, announce).await?.0)
-    }
-
-    /// The orchestrator that should start this: online, offering the provider, its base directory
-    /// holding the working directory; the one with the fewest agents.
-    pub async fn choose_orchestrator(&self, ask: &SpawnAsk) -> Result<Option<Orchestrator>, StoreError> {
-        let mut candidates = self.store.orchestrators().await?;
-        candidates.retain(|orchestrator| {
-            let base = std::path::Path::new(&orchestrator.base_dir);
-            orchestrator.status == OrchestratorStatus::Online
-                && orchestrator.providers.contains(&ask.provider)
-                && ask.cwd.as_deref().is_none_or(|cwd| is_within(&base.join(cwd), base))
-        });
-        Ok(candidates
-            .into_iter()
-            .min_by(|one, other| (one.managed_agents.len(), &one.id).cmp(&(other.managed_agents.len(), &other.id))))
-    }
-
-    /// Asks the policies and changes nothing.
-    pub async fn ask_policies(&self, caller: &Caller, control: Control) -> Result<Decision, StoreError> {
-        let context = self.context(caller).await?;
-        Ok(self.plugins.current().decide(control, &context).await)
-    }
-
-    /// Asks the policies. What they refuse is recorded, and answered as a refusal.
-    pub(super) async fn decide(
-        &self,
-        caller: &Caller,
+        request: &Request<'_>,
         control: Control,
         target: &str,
-        request: Value,
-    ) -> Result<Permit, StoreError> {
+        wanted: Value,
+    ) -> Result<Permit, Error> {
         let kind = control.kind();
-        let context = self.context(caller).await?;
-        let Decision { verdicts, narrowed, outcome } = self.plugins.current().decide(control.clone(), &context).await;
+        let context = self.context(request.caller).await?;
+        let Decision { verdicts, narrowed, outcome } = request.plugins.decide(control.clone(), &context).await;
         let question = serde_json::to_string(&Question { control, context, narrowed }).ok();
-        let decided = Decided { verdicts, question: question.filter(|text| text.len() <= QUESTION_BYTES_MAX) };
+        let question = question.filter(|text| text.len() <= QUESTION_BYTES_MAX);
         let label = match &outcome {
             Outcome::Allowed(_) => "allowed",
             Outcome::Denied { .. } => "denied",
             Outcome::Failed { .. } => "failed",
         };
         metrics::counter!(crate::telemetry::metric::CONTROLS, "kind" => kind.as_str(), "outcome" => label).increment(1);
-        let (plugin, code, reason, failed) = match outcome {
-            Outcome::Allowed(control) => return Ok(Permit { control, decided }),
-            Outcome::Denied { plugin, code, reason } => (plugin, code, reason, false),
-            Outcome::Failed { plugin, reason } => (plugin, "policy_failed".to_owned(), reason, true),
+        let (plugin, code, reason) = match outcome {
+            Outcome::Allowed(control) => return Ok(Permit { control, verdicts, question }),
+            Outcome::Denied { plugin, code, reason } => (plugin, Some(code), reason),
+            Outcome::Failed { plugin, reason } => (plugin, None, reason),
         };
-        let mut new = self.new_command(caller, kind, target, request, decided);
-        new.status = CommandStatus::Denied;
-        new.error = Some(reason.clone());
-        let title = format!("{} denied", capitalised(kind.as_str()));
-        let (body, by, of) = (reason.clone(), plugin.clone(), target.to_owned());
-        let (_, command) = self
-            .store
-            .record_command(new, None, move |command, _| {
-                let mut entry =
-                    audit(format!("server-command-{}-denied", command.id), &title, "ti-ban", "agents", command, None);
-                entry.body = Some(body);
-                entry.meta = Some(by);
-                entry.agent_id = Some(of);
-                (Value::Null, entry)
-            })
-            .await?;
-        let command = command.map_or(0, |command| command.id);
-        Err(if failed {
-            Refusal::PolicyFailed { plugin, reason, command }.into()
-        } else {
-            Refusal::Denied { plugin, policy_code: code, reason, command }.into()
-        })
+        let denied = NewCommand {
+            kind,
+            target: target.to_owned(),
+            request: wanted,
+            status: CommandStatus::Denied,
+            error: Some(reason.clone()),
+            ..self.new_command(request.caller, kind, verdicts, question)
+        };
+        let command = self.store.record_denial(denied, plugin.clone()).await?.id;
+        Err(Error::Refused(match code {
+            Some(policy_code) => Refusal::Denied { plugin, policy_code, reason, command },
+            None => Refusal::PolicyFailed { plugin, reason, command },
+        }))
     }
 
-    pub(super) async fn answered_before(
+    /// Records an allowed request with its message and its audit entry, in one transaction.
+    async fn record(
         &self,
-        idempotency: &Option<Idempotency>,
-    ) -> Result<Option<Answer>, StoreError> {
-        match idempotency {
-            None => Ok(None),
-            Some(idempotency) => self.store.earlier_answer(idempotency.clone()).await,
-        }
+        request: &Request<'_>,
+        permit: Permit,
+        order: ControlOrder,
+        status: CommandStatus,
+    ) -> Result<Recorded, Error> {
+        let command = NewCommand {
+            target: order.target().to_owned(),
+            request: order.request(),
+            status,
+            message: order.message(&request.caller.name, now_ms()),
+            ..self.new_command(request.caller, order.kind(), permit.verdicts, permit.question)
+        };
+        Ok(self.store.record_command(command, order, request.key.clone()).await?)
     }
 
-    pub(super) fn new_command(
+    fn new_command(
         &self,
         caller: &Caller,
-        kind: ControlKind,
-        target: &str,
-        request: Value,
-        decided: Decided,
+        kind: crate::domain::control::ControlKind,
+        decision: Vec<VerdictRecord>,
+        question: Option<String>,
     ) -> NewCommand {
         NewCommand {
             kind,
-            target: target.to_owned(),
-            request,
-            decision: decided.verdicts,
-            question: decided.question,
+            target: String::new(),
+            request: Value::Null,
+            decision,
+            question,
             status: CommandStatus::Pending,
             error: None,
             requested_by: caller.agent_id.clone().unwrap_or_else(|| caller.name.clone()),
@@ -364,174 +165,21 @@ impl Relay {
         }
     }
 
-    async fn context(&self, caller: &Caller) -> Result<Context, StoreError> {
-        let mut running: Vec<RunningAgent> = Vec::new();
-        for session in self.store.open_sessions().await? {
-            running.push(RunningAgent {
-                agent_id: session.start.agent_id,
-                provider: session.start.provider,
-                cwd: session.start.cwd,
-                label: session.start.label,
-                approval_mode: session.start.approval_mode,
-                orchestrator: None,
-                started_at: session.started_at,
-            });
+    /// Runs work that must not end halfway when the caller hangs up: what was written down is also done.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let task = self.tasks.spawn_on(work.in_current_span(), &self.runtime);
+        task.await.map_err(|error| Error::internal(format!("a control request was not finished: {error}")))?
+    }
+}
+
+impl From<Recorded> for Reply {
+    fn from(recorded: Recorded) -> Self {
+        match recorded {
+            Recorded::First { json, .. } => Self { json, replayed: false },
+            Recorded::Again(json) => Self { json, replayed: true },
         }
-        for orchestrator in self.store.orchestrators().await? {
-            running.extend(orchestrator.managed_agents.into_iter().map(|agent| RunningAgent {
-                agent_id: agent.agent_id,
-                provider: agent.provider,
-                cwd: agent.cwd,
-                label: agent.label,
-                approval_mode: agent.approval_mode,
-                orchestrator: Some(orchestrator.id.clone()),
-                started_at: agent.started_at,
-            }));
-        }
-        running.sort_by_key(|agent| std::cmp::Reverse(agent.started_at));
-        running.truncate(RUNNING_MAX);
-        Ok(Context { caller: caller.facts(), now: now_ms(), running })
-    }
-
-    /// What policies may know of an agent.
-    pub async fn agent_facts(&self, agent: &Agent) -> Result<AgentFacts, StoreError> {
-        let here = self.store.session(agent.id.clone()).await?.is_some_and(|session| session.ended_at.is_none());
-        let site = if here {
-            Some(self.host_site())
-        } else {
-            let orchestrators = self.store.orchestrators().await?;
-            let manager = orchestrators
-                .iter()
-                .find(|orchestrator| orchestrator.managed_agents.iter().any(|managed| managed.agent_id == agent.id));
-            manager.map(site_of)
-        };
-        Ok(AgentFacts {
-            id: agent.id.clone(),
-            name: agent.name.clone(),
-            label: agent.label.clone(),
-            tags: agent.tags.clone(),
-            capabilities: agent.capabilities.clone(),
-            machine: agent.machine.clone(),
-            status: agent.status.as_str().to_owned(),
-            site,
-        })
-    }
-
-    /// The facts of a managed agent, which need not have registered.
-    pub async fn managed_facts(&self, orchestrator: &Orchestrator, id: &str) -> Result<AgentFacts, StoreError> {
-        match self.store.agent(id.to_owned()).await {
-            Ok(agent) => Ok(AgentFacts { site: Some(site_of(orchestrator)), ..self.agent_facts(&agent).await? }),
-            Err(StoreError::Refused(Refusal::NotFound(_))) => {
-                let managed = orchestrator.managed_agents.iter().find(|agent| agent.agent_id == id);
-                Ok(AgentFacts {
-                    id: id.to_owned(),
-                    name: id.to_owned(),
-                    label: managed.and_then(|agent| agent.label.clone()),
-                    tags: Vec::new(),
-                    capabilities: Vec::new(),
-                    machine: Some(orchestrator.hostname.clone()),
-                    status: "offline".to_owned(),
-                    site: Some(site_of(orchestrator)),
-                })
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// The control that acts on a target.
-pub fn as_control(kind: ControlKind, target: ControlTarget) -> Control {
-    match kind {
-        ControlKind::Restart => Control::Restart(target),
-        ControlKind::Shutdown | ControlKind::Spawn => Control::Shutdown(target),
-    }
-}
-
-/// Where an orchestrator starts agents.
-pub fn site_of(orchestrator: &Orchestrator) -> Site {
-    Site {
-        orchestrator: Some(orchestrator.id.clone()),
-        hostname: orchestrator.hostname.clone(),
-        base_dir: PathFacts::elsewhere(&orchestrator.base_dir, std::path::Path::new("/")),
-    }
-}
-
-/// A spawn as it is sent and recorded; what was left out stays out.
-pub(super) fn spawn_request(control: &Control) -> Value {
-    let Control::Spawn(spawn) = control else { return Value::Null };
-    let mut request = json!({
-        "action": "spawn", "provider": spawn.provider, "cwd": spawn.cwd.effective(),
-        "approvalMode": spawn.approval_mode,
-    });
-    if let Some(label) = &spawn.label {
-        request["label"] = Value::from(label.as_str());
-    }
-    if let Some(prompt) = &spawn.prompt {
-        request["prompt"] = Value::from(prompt.as_str());
-    }
-    request
-}
-
-fn envelope(key: &str, details: Value) -> Map<String, Value> {
-    let mut meta = Map::new();
-    meta.insert(key.to_owned(), details);
-    meta.insert("delivery".to_owned(), Value::from("interrupt"));
-    meta.insert("priority".to_owned(), Value::from("urgent"));
-    meta
-}
-
-fn system_message(to: &str, subject: &str, body: String, meta: Map<String, Value>) -> NewMessage {
-    NewMessage {
-        from: SYSTEM.to_owned(),
-        to: to.to_owned(),
-        kind: MessageType::System,
-        subject: Some(subject.to_owned()),
-        body,
-        channel: None,
-        reply_to: None,
-        claimable: false,
-        idempotency_key: None,
-        meta,
-        expires_at: None,
-    }
-}
-
-pub(super) fn audit(
-    client_id: String,
-    title: &str,
-    icon: &str,
-    view: &str,
-    command: &Command,
-    message: Option<&Message>,
-) -> NewActivity {
-    NewActivity {
-        icon: Some(icon.to_owned()),
-        view: Some(view.to_owned()),
-        message_id: message.map(|message| message.id).or(command.message_id),
-        ..NewActivity::new(ActivityKind::Control, client_id, title)
-    }
-}
-
-pub(super) fn object(value: Value) -> Option<Map<String, Value>> {
-    match value {
-        Value::Object(map) => Some(map),
-        _ => None,
-    }
-}
-
-/// The start of an id, so that what is built from it stays within its own bound.
-pub(super) fn short(id: &str) -> String {
-    id.chars().take(100).collect()
-}
-
-fn capitalised(word: &str) -> String {
-    let mut chars = word.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + chars.as_str())
-}
-
-impl NewCommand {
-    fn with_message(mut self, message: NewMessage) -> Self {
-        self.message = Some(message);
-        self
     }
 }

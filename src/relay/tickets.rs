@@ -17,7 +17,7 @@ const TICKETS_MAX: usize = 10_000;
 
 /// The outstanding tickets. They are not stored: a restart ends their streams as well.
 #[derive(Default)]
-pub struct Tickets(Mutex<HashMap<Hash, (Instant, Arc<Caller>)>>);
+pub(super) struct Tickets(Mutex<HashMap<Hash, (Instant, Arc<Caller>)>>);
 
 /// SHA-256 of a ticket.
 type Hash = [u8; 32];
@@ -28,7 +28,7 @@ impl Tickets {
     /// # Errors
     ///
     /// When the system has no randomness.
-    pub fn issue(&self, caller: Arc<Caller>) -> Result<String, getrandom::Error> {
+    pub(super) fn issue(&self, caller: Arc<Caller>) -> Result<String, getrandom::Error> {
         let ticket = fresh_secret("art_")?;
         let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tickets.retain(|_, (issued, _)| issued.elapsed() < TICKET_AGE_MAX);
@@ -42,7 +42,7 @@ impl Tickets {
     }
 
     /// Takes a ticket; it is good once.
-    pub fn redeem(&self, ticket: &str) -> Option<Arc<Caller>> {
+    pub(super) fn redeem(&self, ticket: &str) -> Option<Arc<Caller>> {
         let hash: [u8; 32] = Sha256::digest(ticket.as_bytes()).into();
         let (issued, caller) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash)?;
         (issued.elapsed() < TICKET_AGE_MAX).then_some(caller)

@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::folder::StateFile;
 use super::name::SessionName;
-use super::{Ending, Exit, LAST_OUTPUT_BYTES_MAX, SCREEN_BYTES_MAX, SessionState, Sessions, log, now_ms, process};
+use super::{
+    Ending, Exit, LAST_OUTPUT_BYTES_MAX, SCREEN_BYTES_MAX, SessionState, Sessions, log, now_ms, off_the_reactor, process,
+};
 use crate::domain::plan::{Readiness, SETTLE_MS_MAX, StopPlan};
 
 /// How often a screen is looked at while a text is waited for: tmux tells nobody what appears on a screen.
@@ -85,10 +87,10 @@ impl Sessions {
             // A program that has ended is not up, whatever is on its screen.
             biased;
             exit = self.exited(name) => Err(Died { exit }),
-            () = up => match self.state(name) {
+            () = up => match self.state_of(name).await {
                 SessionState::Running { .. } => Ok(()),
                 SessionState::Exited(exit) => Err(Died { exit }),
-                SessionState::Gone => Err(Died { exit: self.lost(name) }),
+                SessionState::Gone => Err(Died { exit: self.lost(name).await }),
             }
         }
     }
@@ -101,32 +103,37 @@ impl Sessions {
         {
             tracing::error!(session.name = %name, %error, "cannot watch a session");
         }
-        folder.exit().unwrap_or_else(|| self.lost(name))
+        self.exit_of(name).await
     }
 
     /// What is on the screen of a session, or for a detached one the end of its log: plain text, at most 64 KiB. For a session
     /// that has ended, its last output.
     pub async fn screen(&self, name: &SessionName) -> String {
-        let folder = self.folder(name);
-        if let (SessionState::Running { .. }, Some(tmux), Some(pane)) =
-            (self.state(name), &self.shared.tmux, folder.state().and_then(|state| state.pane))
+        let (sessions, wanted) = (self.clone(), name.clone());
+        let pane = off_the_reactor(move || match sessions.state(&wanted) {
+            SessionState::Running { .. } => sessions.folder(&wanted).state().and_then(|state| state.pane),
+            SessionState::Exited(_) | SessionState::Gone => None,
+        });
+        if let (Some(tmux), Some(pane)) = (&self.shared.tmux, pane.await)
             && let Ok(screen) = tmux.screen(&pane).await
         {
             return log::last(&log::plain(&screen), SCREEN_BYTES_MAX);
         }
-        log::last(&log::tail(&folder.log(), SCREEN_BYTES_MAX), SCREEN_BYTES_MAX)
+        let log = self.folder(name).log();
+        off_the_reactor(move || log::last(&log::tail(&log, SCREEN_BYTES_MAX), SCREEN_BYTES_MAX)).await
     }
 
     /// Ends a session and answers how it ended: first by its keys, after half of the grace by SIGTERM to its process group, after all
     /// of it by SIGKILL. What it runs in the background ends with it. Returns when the program is confirmed to have ended; one that has is left alone.
     pub async fn stop(&self, name: &SessionName, plan: &StopPlan) -> Result<Exit, StopError> {
-        let SessionState::Running { pid } = self.state(name) else {
+        let SessionState::Running { pid } = self.state_of(name).await else {
             self.end_unhosted(name).await?;
             return Ok(self.exited(name).await);
         };
         let grace = Duration::from_millis(plan.grace_ms.into()).min(GRACE_MAX);
         let deadline = Instant::now() + grace;
-        if let Err(error) = self.folder(name).mark_stopping() {
+        let folder = self.folder(name);
+        if let Err(error) = off_the_reactor(move || folder.mark_stopping()).await {
             tracing::warn!(session.name = %name, %error, "background processes of this session may go on");
         }
         let keys: Vec<&str> = plan.keys.iter().map(String::as_str).collect();
@@ -154,7 +161,8 @@ impl Sessions {
         exit.ok_or_else(|| StopError::StillRunning { name: name.clone(), pid })
     }
 
-    /// Removes all that is left of an ended session, its log included. One that is gone already is fine.
+    /// Removes all that is left of an ended session, its log included. One that is gone already is fine. It asks
+    /// the file system: not for a thread that answers requests.
     pub fn remove(&self, name: &SessionName) -> Result<(), StopError> {
         if let SessionState::Running { .. } = self.state(name) {
             return Err(StopError::Running { name: name.clone() });
@@ -170,7 +178,7 @@ impl Sessions {
     async fn exit_within(&self, name: &SessionName, time: Duration) -> Result<Option<Exit>, StopError> {
         let folder = self.folder(name);
         match timeout(time, folder.ended()).await {
-            Ok(Ok(())) => Ok(Some(folder.exit().unwrap_or_else(|| self.lost(name)))),
+            Ok(Ok(())) => Ok(Some(self.exit_of(name).await)),
             Ok(Err(source)) => Err(StopError::Unwatchable { name: name.clone(), source }),
             Err(_) => Ok(None),
         }
@@ -188,7 +196,8 @@ impl Sessions {
     /// Ends a program whose host was killed: it can be told from a later process with its id by when it began.
     async fn end_unhosted(&self, name: &SessionName) -> Result<(), StopError> {
         let folder = self.folder(name);
-        let (None, Some(StateFile { pid, birth: Some(birth), .. })) = (folder.exit(), folder.state()) else {
+        let known = off_the_reactor(move || (folder.exit(), folder.state())).await;
+        let (None, Some(StateFile { pid, birth: Some(birth), .. })) = known else {
             return Ok(());
         };
         let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
@@ -206,9 +215,19 @@ impl Sessions {
         Ok(())
     }
 
-    fn lost(&self, name: &SessionName) -> Exit {
-        let last_output = log::last(&log::tail(&self.folder(name).log(), LAST_OUTPUT_BYTES_MAX), LAST_OUTPUT_BYTES_MAX);
-        Exit { how: Ending::Lost, at_ms: now_ms(), last_output }
+    /// How an ended session ended, as its host wrote it down; lost when nobody did.
+    async fn exit_of(&self, name: &SessionName) -> Exit {
+        let folder = self.folder(name);
+        match off_the_reactor(move || folder.exit()).await {
+            Some(exit) => exit,
+            None => self.lost(name).await,
+        }
+    }
+
+    async fn lost(&self, name: &SessionName) -> Exit {
+        let log = self.folder(name).log();
+        let tail = move || log::last(&log::tail(&log, LAST_OUTPUT_BYTES_MAX), LAST_OUTPUT_BYTES_MAX);
+        Exit { how: Ending::Lost, at_ms: now_ms(), last_output: off_the_reactor(tail).await }
     }
 }
 

@@ -14,9 +14,9 @@ use super::environment::{self, environment};
 use super::folder::{Folder, LaunchFile, write_private};
 use super::name::SessionName;
 use super::tmux::TmuxError;
-use super::{Ending, Identity, Mode, SessionState, Sessions};
-use crate::domain::control::ApprovalMode;
+use super::{Ending, Identity, Mode, SessionState, Sessions, off_the_reactor};
 use crate::domain::plan::{Plan, SessionFile};
+use crate::domain::spawn::SpawnSpec;
 
 /// The most sessions a directory holds, ended ones included. Room is made by removing the ones that ended first.
 pub const SESSIONS_MAX: usize = 256;
@@ -29,14 +29,8 @@ const NAME_TRIES: usize = 8;
 
 /// What is started.
 pub struct Launch {
-    /// The agent that will run.
-    pub agent_id: String,
-    /// The provider that made the plan.
-    pub provider: String,
-    /// A human name.
-    pub label: Option<String>,
-    /// What the agent may do by itself.
-    pub approval_mode: ApprovalMode,
+    /// What was approved.
+    pub spec: SpawnSpec,
     /// The plan, checked.
     pub plan: Plan,
     /// The relay's own variables for the program, its token among them: not printed, not logged, in no argument list.
@@ -151,7 +145,7 @@ impl Drop for Reservation {
 
 impl Sessions {
     /// Takes a new name, which says the provider and the label, and makes its folder. Makes room first where
-    /// there is none left.
+    /// there is none left. It asks the file system: not for a thread that answers requests.
     pub fn reserve(&self, provider: &str, label: &str) -> Result<Reservation, StartError> {
         self.make_room()?;
         let mut tries = 0;
@@ -178,18 +172,27 @@ impl Sessions {
     pub async fn start(&self, mut reservation: Reservation, launch: Launch) -> Result<Started, StartError> {
         let folder = reservation.folder.clone();
         let program = launch.plan.program.clone();
-        write_files(&folder, &launch.plan.files)?;
-        self.write_launch(&folder, launch)?;
+        let (sessions, written) = (self.clone(), folder.clone());
+        off_the_reactor(move || {
+            write_files(&written, &launch.plan.files)?;
+            sessions.write_launch(&written, launch)
+        })
+        .await?;
         let outcome = self.host(&reservation.name, &folder).await;
-        folder.forget_launch();
+        let left = folder.clone();
+        let (exit, state) = off_the_reactor(move || {
+            left.forget_launch();
+            (left.exit(), left.state())
+        })
+        .await;
         if let Err(error) = outcome {
             self.abandon(&reservation.name).await;
             return Err(error);
         }
-        if let Some(Ending::NotStarted(reason)) = folder.exit().map(|exit| exit.how) {
+        if let Some(Ending::NotStarted(reason)) = exit.map(|exit| exit.how) {
             return Err(StartError::Refused { program, reason });
         }
-        let Some(state) = folder.state() else {
+        let Some(state) = state else {
             let reason = "it ended before the program ran".to_owned();
             return Err(StartError::Host { name: reservation.name.clone(), reason });
         };
@@ -216,7 +219,7 @@ impl Sessions {
     }
 
     fn write_launch(&self, folder: &Folder, launch: Launch) -> Result<(), StartError> {
-        let Launch { agent_id, provider, label, approval_mode, plan, variables } = launch;
+        let Launch { spec, plan, variables } = launch;
         let env = environment(std::env::vars_os(), &plan.env, &variables);
         refuse_impossible(&plan, &env)?;
         let cwd = Path::new(&plan.cwd);
@@ -228,7 +231,7 @@ impl Sessions {
             return Err(StartError::NotFound { program: plan.program, path: path.to_owned() });
         };
         let launch = LaunchFile {
-            identity: Identity { agent_id, provider, label, approval_mode, cwd: plan.cwd },
+            identity: Identity { cwd: plan.cwd, ..Identity::from(spec) },
             program,
             called: plan.program,
             args: plan.args,

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::name::SessionName;
 use super::tmux::{Tmux, TmuxError};
-use super::{SessionState, Sessions, TYPING_LOCKS};
+use super::{SessionState, Sessions, TYPING_LOCKS, off_the_reactor};
 use crate::domain::plan::Presentation;
 
 /// The longest text that is typed, in bytes. More is for a file, or for the agent to fetch.
@@ -61,7 +61,7 @@ impl Sessions {
         }
         let keys: Vec<&str> = keys_before.iter().map(String::as_str).collect();
         check_keys(&keys)?;
-        let pane = self.pane(name)?;
+        let pane = self.pane(name).await?;
         let Some(tmux) = &self.shared.tmux else {
             return Err(TypeError::NoTerminal(name.clone()));
         };
@@ -90,7 +90,7 @@ impl Sessions {
     /// Presses keys in order.
     pub(super) async fn press(&self, name: &SessionName, keys: &[&str]) -> Result<(), TypeError> {
         check_keys(keys)?;
-        let pane = self.pane(name)?;
+        let pane = self.pane(name).await?;
         let Some(tmux) = &self.shared.tmux else {
             return Err(TypeError::NoTerminal(name.clone()));
         };
@@ -105,12 +105,16 @@ impl Sessions {
         Ok(())
     }
 
-    fn pane(&self, name: &SessionName) -> Result<String, TypeError> {
-        if !matches!(self.state(name), SessionState::Running { .. }) {
-            return Err(TypeError::NotRunning(name.clone()));
-        }
-        let state = self.folder(name).state();
-        state.and_then(|state| state.pane).ok_or_else(|| TypeError::NoTerminal(name.clone()))
+    async fn pane(&self, name: &SessionName) -> Result<String, TypeError> {
+        let (sessions, name) = (self.clone(), name.clone());
+        off_the_reactor(move || {
+            if !matches!(sessions.state(&name), SessionState::Running { .. }) {
+                return Err(TypeError::NotRunning(name));
+            }
+            let state = sessions.folder(&name).state();
+            state.and_then(|state| state.pane).ok_or(TypeError::NoTerminal(name))
+        })
+        .await
     }
 }
 

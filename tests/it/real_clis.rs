@@ -7,6 +7,7 @@ use std::process::Command;
 
 use agent_relay::domain::control::ApprovalMode;
 use agent_relay::domain::plan::{EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, StopPlan};
+use agent_relay::domain::spawn::SpawnSpec;
 use agent_relay::sessions::{Ending, Launch, SessionState, TmuxChoice};
 
 use crate::model::{Model, for_claude, for_codex};
@@ -158,10 +159,14 @@ fn launch(cli: &Cli, cwd: &Path, prompt: &str, ready: Readiness) -> Launch {
         .iter()
         .map(|(name, value)| EnvVar { name: name.clone(), value: EnvValue::Literal(value.clone()) });
     Launch {
-        agent_id: "real".to_owned(),
-        provider: "real".to_owned(),
-        label: None,
-        approval_mode: ApprovalMode::Guarded,
+        spec: SpawnSpec {
+            agent_id: "real".to_owned(),
+            provider: "real".to_owned(),
+            approval_mode: ApprovalMode::Guarded,
+            cwd: cwd.to_str().expect("a plain path").to_owned(),
+            label: None,
+            prompt: Some(prompt.to_owned()),
+        },
         plan: Plan {
             program,
             args: cli.args.iter().copied().chain([prompt]).map(str::to_owned).collect(),

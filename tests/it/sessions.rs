@@ -13,6 +13,7 @@ use agent_relay::domain::control::ApprovalMode;
 use agent_relay::domain::plan::{
     EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, SessionFile, StopPlan,
 };
+use agent_relay::domain::spawn::SpawnSpec;
 use agent_relay::sessions::{
     Ending, Exit, LOG_BYTES_MAX, Launch, Mode, Options, SessionName, SessionState, Sessions, StartError, Started,
     StopError, TmuxChoice, TypeError, environment,
@@ -57,10 +58,14 @@ impl Bench {
 
     fn program(&self, program: &str, args: &[&str]) -> Launch {
         Launch {
-            agent_id: "docs".to_owned(),
-            provider: "shell".to_owned(),
-            label: Some("Docs".to_owned()),
-            approval_mode: ApprovalMode::Guarded,
+            spec: SpawnSpec {
+                agent_id: "docs".to_owned(),
+                provider: "shell".to_owned(),
+                approval_mode: ApprovalMode::Guarded,
+                cwd: self.cwd(),
+                label: Some("Docs".to_owned()),
+                prompt: None,
+            },
             plan: Plan {
                 program: program.to_owned(),
                 args: args.iter().map(|argument| (*argument).to_owned()).collect(),
@@ -75,8 +80,8 @@ impl Bench {
     }
 
     pub(crate) async fn start(&self, launch: Launch) -> Result<Started, StartError> {
-        let label = launch.label.clone().unwrap_or_default();
-        let reservation = self.sessions.reserve(&launch.provider, &label)?;
+        let label = launch.spec.label.clone().unwrap_or_default();
+        let reservation = self.sessions.reserve(&launch.spec.provider, &label)?;
         self.sessions.start(reservation, launch).await
     }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
-use super::super::{Answer, Idempotency, StoreError};
+use super::super::{Idempotency, StoreError};
 use super::tx::{self, Tx, from_json};
 use super::{Store, activity, messages};
 use crate::domain::activity::{ActivityKind, NewActivity};
@@ -11,6 +11,7 @@ use crate::domain::command::{Command, CommandStatus};
 use crate::domain::control::{ControlKind, VerdictRecord};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::message::{Message, NewMessage};
+use crate::domain::order::{ControlOrder, denial_entry};
 use crate::domain::refusal::Refusal;
 
 /// A control request that was decided on.
@@ -53,58 +54,103 @@ pub struct CommandFilter {
     pub limit: usize,
 }
 
-/// What is answered and audited once the numbers of a command and its message are known.
-type Announce = Box<dyn FnOnce(&Command, Option<&Message>) -> (Value, NewActivity) + Send>;
+/// What became of a control request that was to be recorded.
+#[derive(Clone, Debug)]
+pub enum Recorded {
+    /// It was recorded.
+    First {
+        /// Its record.
+        command: Command,
+        /// What whoever asked is answered.
+        json: String,
+    },
+    /// It was before, under the same key: the first answer.
+    Again(String),
+}
 
 const COLUMNS: &str = "id, kind, target, request, decision, status, result, error, message_id, requested_by, created_at, expires_at, updated_at";
 
 impl Store {
-    /// Records a command with its message and its audit entry. `announce` makes the answer.
+    /// Records a command with its message, its audit entry and the answer to whoever asked, to which the key
+    /// is bound.
     pub async fn record_command(
         &self,
         new: NewCommand,
-        idempotency: Option<Idempotency>,
-        announce: impl FnOnce(&Command, Option<&Message>) -> (Value, NewActivity) + Send + 'static,
-    ) -> Result<(Answer, Option<Command>), StoreError> {
-        let announce: Announce = Box::new(announce);
+        order: ControlOrder,
+        key: Option<Idempotency>,
+    ) -> Result<Recorded, StoreError> {
         self.write(move |tx| {
-            let mut recorded = None;
-            let answer = tx.once(idempotency.as_ref(), |tx| {
-                let (command, message) = insert(tx, new)?;
-                let (answer, entry) = announce(&command, message.as_ref());
-                activity::insert(tx, entry)?;
-                recorded = Some(command);
-                Ok(Answer { json: tx::json(&answer), replayed: false, created: true })
-            })?;
-            Ok((answer, recorded))
+            if let Some(key) = &key
+                && let Some(earlier) = tx::earlier_answer(tx.connection, key)?
+            {
+                return Ok(Recorded::Again(earlier.json));
+            }
+            let (command, message) = insert(tx, new)?;
+            activity::insert(tx, order.entry(&command, message.as_ref()))?;
+            let json = keep_answer(tx, &order, &command, message.as_ref())?;
+            if let Some(key) = &key {
+                tx.bind(key, None, Some(command.id))?;
+            }
+            Ok(Recorded::First { command, json })
+        })
+        .await
+    }
+
+    /// Records a control that a policy refused, or could not decide on.
+    pub async fn record_denial(&self, denied: NewCommand, policy: String) -> Result<Command, StoreError> {
+        self.write(move |tx| {
+            let reason = denied.error.clone().unwrap_or_default();
+            let (command, _) = insert(tx, denied)?;
+            activity::insert(tx, denial_entry(&command, &policy, &reason))?;
+            Ok(command)
         })
         .await
     }
 
     /// The first answer given under this key, if there was one.
-    pub async fn earlier_answer(&self, idempotency: Idempotency) -> Result<Option<Answer>, StoreError> {
-        self.read(move |connection| tx::earlier_answer(connection, &idempotency)).await
+    pub async fn command_answer(&self, key: Idempotency) -> Result<Option<String>, StoreError> {
+        self.read(move |connection| Ok(tx::earlier_answer(connection, &key)?.map(|answer| answer.json))).await
     }
 
-    /// Replaces the answer kept under a key by one that says more, and answers it.
-    pub async fn amend_answer(&self, idempotency: Option<Idempotency>, json: String) -> Result<Answer, StoreError> {
-        if let Some(key) = idempotency {
-            let json = json.clone();
-            self.write(move |tx| {
-                tx.sql("UPDATE idempotency SET answer = ?3 WHERE scope = ?1 AND key = ?2")?
-                    .execute(params![key.scope, key.key, json])?;
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(Answer { json, replayed: false, created: true })
+    /// What whoever asked for this command was answered.
+    pub async fn answer_of(&self, id: i64) -> Result<String, StoreError> {
+        self.read(move |connection| {
+            let answer: Option<Option<String>> = connection
+                .prepare_cached("SELECT answer FROM commands WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            Ok(answer.flatten().ok_or(Refusal::NotFound("command"))?)
+        })
+        .await
     }
 
-    /// Forgets the answer kept under a key: what it promised did not come about.
-    pub async fn forget_answer(&self, idempotency: Option<Idempotency>) -> Result<(), StoreError> {
-        let Some(key) = idempotency else { return Ok(()) };
+    /// Ends a spawn that was only to be planned, with the answer that says so.
+    pub async fn finish_dry_run(
+        &self,
+        id: i64,
+        result: Value,
+        order: Option<ControlOrder>,
+    ) -> Result<(), StoreError> {
         self.write(move |tx| {
-            tx.sql("DELETE FROM idempotency WHERE scope = ?1 AND key = ?2")?.execute(params![key.scope, key.key])?;
+            let command = load(tx.connection, id)?.ok_or(Refusal::NotFound("command"))?;
+            let command = advance(tx, command, CommandStatus::Succeeded, Some(result), None)?;
+            if let Some(order) = order {
+                keep_answer(tx, &order, &command, None)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Fails a command of which nothing came, and takes its answer back: its key is free again.
+    pub async fn withdraw_command(&self, id: i64, reason: String) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.sql("UPDATE commands SET answer = NULL WHERE id = ?1")?.execute([id])?;
+            let command = load(tx.connection, id)?.ok_or(Refusal::NotFound("command"))?;
+            if command.status.may_become(CommandStatus::Failed) {
+                let reason = reason.chars().take(REASON_MAX).collect();
+                advance(tx, command, CommandStatus::Failed, None, Some(reason))?;
+            }
             Ok(())
         })
         .await
@@ -154,6 +200,23 @@ impl Store {
         .await
     }
 }
+
+/// Has a command keep what whoever asked is answered.
+pub(super) fn keep_answer(
+    tx: &Tx<'_>,
+    order: &ControlOrder,
+    command: &Command,
+    message: Option<&Message>,
+) -> Result<String, StoreError> {
+    // By way of a value, whose members are sorted: clients have always got them in this order.
+    let answer = serde_json::to_value(order.answer(command, message)).expect("an answer is JSON");
+    let json = answer.to_string();
+    tx.sql("UPDATE commands SET answer = ?2 WHERE id = ?1")?.execute(params![command.id, json])?;
+    Ok(json)
+}
+
+/// The longest reason that is kept of a failure, in characters.
+const REASON_MAX: usize = 4_000;
 
 fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>), StoreError> {
     let mut command = Command {

@@ -6,10 +6,11 @@ use super::super::{StoreError, now_ms};
 use crate::domain::agent::{SYSTEM, USER};
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../0001_initial.sql"),
     include_str!("../0002_messages_are_events.sql"),
     include_str!("../0003_questions.sql"),
+    include_str!("../0004_answers.sql"),
 ];
 
 /// Applies what is missing, each file in its own transaction.

@@ -15,26 +15,18 @@ use crate::domain::activity::{ActivityKind, NewActivity};
 use crate::domain::agent::AgentStatus;
 use crate::domain::command::CommandStatus;
 use crate::domain::control::ApprovalMode;
+use crate::domain::order::ControlOrder;
+use crate::domain::spawn::SpawnSpec;
 
 /// A session about to be started.
 #[derive(Clone, Debug)]
 pub struct SessionStart {
-    /// The agent it is for.
-    pub agent_id: String,
+    /// What it is started from, and would be again.
+    pub spec: SpawnSpec,
     /// The command that started it.
     pub command_id: i64,
     /// Its name among the host's sessions.
     pub name: String,
-    /// The provider that planned it.
-    pub provider: String,
-    /// Its working directory.
-    pub cwd: String,
-    /// Its label.
-    pub label: Option<String>,
-    /// What it may do by itself.
-    pub approval_mode: ApprovalMode,
-    /// The first prompt, for a restart.
-    pub prompt: Option<String>,
 }
 
 /// A session as it is known to the store.
@@ -67,14 +59,14 @@ impl Store {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
-                start.agent_id,
+                start.spec.agent_id,
                 start.command_id,
                 start.name,
-                start.provider,
-                start.cwd,
-                start.label,
-                start.approval_mode.as_str(),
-                tx::json(&start.prompt),
+                start.spec.provider,
+                start.spec.cwd,
+                start.spec.label,
+                start.spec.approval_mode.as_str(),
+                tx::json(&start.spec.prompt),
                 tx.now
             ])?;
             Ok(())
@@ -82,13 +74,24 @@ impl Store {
         .await
     }
 
-    /// Notes the process of a session whose program runs, and with it that its command is running.
-    pub async fn session_up(&self, name: String, pid: i64, command: i64, result: Value) -> Result<(), StoreError> {
+    /// Notes the process of a session whose program runs, and with it that its command is running; `order` is
+    /// what the command's answer then says.
+    pub async fn session_up(
+        &self,
+        name: String,
+        pid: i64,
+        command: i64,
+        result: Value,
+        order: Option<ControlOrder>,
+    ) -> Result<(), StoreError> {
         self.write(move |tx| {
             tx.sql("UPDATE sessions SET pid = ?2 WHERE name = ?1")?.execute(params![name, pid])?;
             match commands::load(tx.connection, command)? {
                 Some(command) if command.status.may_become(CommandStatus::Running) => {
-                    commands::advance(tx, command, CommandStatus::Running, Some(result), None)?;
+                    let command = commands::advance(tx, command, CommandStatus::Running, Some(result), None)?;
+                    if let Some(order) = order {
+                        commands::keep_answer(tx, &order, &command, None)?;
+                    }
                 }
                 // A restart has been running since its first program was asked to end.
                 Some(command) if command.status == CommandStatus::Running => {
@@ -184,14 +187,16 @@ fn from_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
     let prompt: String = row.get(7)?;
     Ok(SessionRow {
         start: SessionStart {
-            agent_id: row.get(0)?,
+            spec: SpawnSpec {
+                agent_id: row.get(0)?,
+                provider: row.get(3)?,
+                cwd: row.get(4)?,
+                label: row.get(5)?,
+                approval_mode: ApprovalMode::parse(&mode).unwrap_or_default(),
+                prompt: from_json(&prompt)?,
+            },
             command_id: row.get(1)?,
             name: row.get(2)?,
-            provider: row.get(3)?,
-            cwd: row.get(4)?,
-            label: row.get(5)?,
-            approval_mode: ApprovalMode::parse(&mode).unwrap_or_default(),
-            prompt: from_json(&prompt)?,
         },
         pid: row.get(8)?,
         started_at: row.get(9)?,

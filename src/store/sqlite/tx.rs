@@ -103,22 +103,42 @@ impl<'a> Tx<'a> {
             return Ok(answer);
         }
         let answer = work(self)?;
-        self.sql("INSERT INTO idempotency (scope, key, fingerprint, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![
-                idempotency.scope,
-                idempotency.key,
-                &idempotency.fingerprint[..],
-                answer.json,
-                self.now
-            ])?;
+        self.bind(idempotency, Some(&answer.json), None)?;
         Ok(answer)
+    }
+
+    /// Binds a key to an answer, or to the command that keeps one.
+    pub(super) fn bind(
+        &self,
+        idempotency: &Idempotency,
+        answer: Option<&str>,
+        command: Option<i64>,
+    ) -> Result<(), StoreError> {
+        self.sql(
+            "INSERT INTO idempotency (scope, key, fingerprint, answer, command_id, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (scope, key) DO UPDATE SET answer = excluded.answer, command_id = excluded.command_id,
+                 created_at = excluded.created_at",
+        )?
+        .execute(params![
+            idempotency.scope,
+            idempotency.key,
+            &idempotency.fingerprint[..],
+            answer,
+            command,
+            self.now
+        ])?;
+        Ok(())
     }
 }
 
 /// The first answer given under this key, if there was one. Refuses the key for another request.
 pub(super) fn earlier_answer(connection: &Connection, idempotency: &Idempotency) -> Result<Option<Answer>, StoreError> {
-    let earlier: Option<(Vec<u8>, String)> = connection
-        .prepare_cached("SELECT fingerprint, answer FROM idempotency WHERE scope = ?1 AND key = ?2")?
+    let earlier: Option<(Vec<u8>, Option<String>)> = connection
+        .prepare_cached(
+            "SELECT i.fingerprint, coalesce(i.answer, c.answer)
+             FROM idempotency i LEFT JOIN commands c ON c.id = i.command_id WHERE i.scope = ?1 AND i.key = ?2",
+        )?
         .query_row([&idempotency.scope, &idempotency.key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match earlier {
@@ -126,7 +146,8 @@ pub(super) fn earlier_answer(connection: &Connection, idempotency: &Idempotency)
         Some((fingerprint, _)) if fingerprint != idempotency.fingerprint => {
             Err(Refusal::KeyReused(idempotency.key.clone()).into())
         }
-        Some((_, json)) => Ok(Some(Answer { json, replayed: true, created: false })),
+        // Without an answer nothing came of the request: the key is free.
+        Some((_, json)) => Ok(json.map(|json| Answer { json, replayed: true, created: false })),
     }
 }
 

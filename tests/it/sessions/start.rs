@@ -121,8 +121,8 @@ async fn hostile_labels_and_files_go_nowhere() {
             ["../../../etc", "a:b.c;kill-server", "$(touch pwned)`id`", "\u{1b}]0;x\u{7}\n\0", "=", "", "#{host}"]
         {
             let mut launch = bench.script("exit 0");
-            launch.label = Some(label.to_owned());
-            launch.agent_id = label.to_owned();
+            launch.spec.label = Some(label.to_owned());
+            launch.spec.agent_id = label.to_owned();
             let started = bench.started(launch).await;
             assert_eq!(bench.sessions.exited(&started.name).await.how, Ending::Code(0), "{label:?}");
             let found = bench.sessions.find(&started.name).expect("it is found");

@@ -7,25 +7,28 @@ use super::{none, sources};
 
 /// Who may name whom, beside itself: the arrows of the design, followed to their ends. `lib` is
 /// `src/lib.rs`, which everything below the command line is assembled in.
-const IMPORTS: [(&str, &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("telemetry", &[]),
     ("plugins", &["domain", "telemetry"]),
     ("sessions", &["domain", "telemetry"]),
     ("store", &["domain", "telemetry"]),
     ("stream", &["store", "domain", "telemetry"]),
-    ("relay", &["stream", "store", "plugins", "sessions", "domain", "telemetry"]),
-    ("orchestrator", &["relay", "plugins", "sessions", "domain", "telemetry"]),
-    ("jobs", &["relay", "stream", "store", "plugins", "sessions", "domain", "telemetry"]),
-    ("http", &["relay", "stream", "store", "plugins", "sessions", "domain", "telemetry"]),
+    ("launcher", &["plugins", "sessions", "domain", "telemetry"]),
+    ("relay", &["stream", "store", "launcher", "plugins", "sessions", "domain", "telemetry"]),
+    ("orchestrator", &["launcher", "plugins", "sessions", "domain", "telemetry"]),
+    // The front doors and the jobs see the store, the stream and the plugins only for the types of operations.
+    ("jobs", &["relay", "store", "domain", "telemetry"]),
+    ("http", &["relay", "stream", "store", "plugins", "domain", "telemetry"]),
     // It fills each module's options, so it sees those, and nobody below `lib` sees it.
-    ("config", &["http", "jobs", "relay", "stream", "store", "plugins", "sessions", "domain", "telemetry"]),
+    ("config", &["http", "jobs", "relay", "stream", "store", "launcher", "plugins", "sessions", "domain", "telemetry"]),
     (
         "lib",
         &[
             "config",
             "http",
             "jobs",
+            "launcher",
             "orchestrator",
             "relay",
             "stream",
@@ -41,7 +44,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
 
 /// The modules in which something may wait: `domain` and `config` are not among them.
 const WAITING: &[&str] =
-    &["cli", "http", "jobs", "lib", "orchestrator", "plugins", "relay", "sessions", "store", "stream"];
+    &["cli", "http", "jobs", "launcher", "lib", "orchestrator", "plugins", "relay", "sessions", "store", "stream"];
 
 /// The modules that may name a dependency. What is not listed may be named anywhere.
 const ENGINES: [(&str, &[&str]); 15] = [

@@ -1,0 +1,114 @@
+//! Spawns: what is asked for, and what was approved.
+//!
+//! A spawn is parsed once, into a [`SpawnAsk`]. Policies see it with the facts of its site, as a
+//! [`Spawn`](super::control::Spawn). What they approve is a [`SpawnSpec`], and that is what the launcher
+//! plans and starts, what is stored with the session, and what a restart begins from.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::control::{ApprovalMode, Site, Spawn};
+use super::path::{PathFacts, is_within};
+use super::plan::SpawnRequest;
+use super::refusal::Refusal;
+
+/// A request to start an agent, checked for form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpawnAsk {
+    /// The provider that plans it, at most [`PROVIDER_MAX`](super::orchestrator::PROVIDER_MAX) characters.
+    pub provider: String,
+    /// What it may do by itself.
+    pub approval_mode: ApprovalMode,
+    /// Where it works; the base directory of the site when left out. At most
+    /// [`PATH_MAX`](super::text::PATH_MAX) characters.
+    pub cwd: Option<String>,
+    /// A human name for the session.
+    pub label: Option<String>,
+    /// The first prompt, at most [`PROMPT_MAX`](super::orchestrator::PROMPT_MAX) characters.
+    pub prompt: Option<String>,
+}
+
+impl SpawnAsk {
+    /// What the policies are asked about, where `cwd` are the facts of the directory and `site` of the host.
+    pub fn at(&self, cwd: PathFacts, site: Site) -> Spawn {
+        Spawn {
+            provider: self.provider.clone(),
+            approval_mode: self.approval_mode,
+            cwd,
+            label: self.label.clone(),
+            prompt: self.prompt.clone(),
+            site,
+        }
+    }
+
+    /// The same at an orchestrator, whose files nobody here can look at: a path is compared by its components.
+    pub fn elsewhere(&self, site: Site) -> Spawn {
+        let base = site.base_dir.given.clone();
+        let cwd = PathFacts::elsewhere(self.cwd.as_deref().unwrap_or(&base), Path::new(&base));
+        self.at(cwd, site)
+    }
+}
+
+/// An approved spawn: which agent is started, how, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpawnSpec {
+    /// The id the agent registers under, chosen by the relay.
+    pub agent_id: String,
+    /// The provider that plans it.
+    pub provider: String,
+    /// What it may do by itself.
+    pub approval_mode: ApprovalMode,
+    /// The approved working directory: absolute, and resolved where the process starts.
+    pub cwd: String,
+    /// A human name for the session.
+    pub label: Option<String>,
+    /// The first prompt.
+    pub prompt: Option<String>,
+}
+
+impl SpawnSpec {
+    /// What was approved, under the id that the agent gets.
+    pub fn approved(agent_id: String, spawn: &Spawn) -> Self {
+        Self {
+            agent_id,
+            provider: spawn.provider.clone(),
+            approval_mode: spawn.approval_mode,
+            cwd: spawn.cwd.effective().to_owned(),
+            label: spawn.label.clone(),
+            prompt: spawn.prompt.clone(),
+        }
+    }
+
+    /// What the provider is asked to plan.
+    pub fn request(&self) -> SpawnRequest {
+        SpawnRequest {
+            agent_id: self.agent_id.clone(),
+            approval_mode: self.approval_mode,
+            label: self.label.clone(),
+            prompt: self.prompt.clone(),
+        }
+    }
+}
+
+/// A fresh id for an agent of this provider: `PROVIDER-` and eight hexadecimal digits.
+///
+/// # Errors
+///
+/// When the system has no randomness.
+pub fn fresh_agent_id(provider: &str) -> Result<String, Refusal> {
+    let mut bytes = [0_u8; 4];
+    getrandom::fill(&mut bytes).map_err(|error| Refusal::invalid(format!("no randomness for an id: {error}")))?;
+    Ok(format!("{provider}-{:08x}", u32::from_be_bytes(bytes)))
+}
+
+/// Refuses a directory that is not there, unless it lies outside: whether something exists there is for
+/// nobody to learn, and for the policies to refuse.
+pub fn require_directory(spawn: &Spawn) -> Result<(), Refusal> {
+    let outside = !is_within(Path::new(&spawn.cwd.normalised), Path::new(&spawn.site.base_dir.normalised));
+    if spawn.cwd.resolved.is_some() || outside {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("cwd is not a directory: {}", spawn.cwd.given)))
+}

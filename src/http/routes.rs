@@ -1,0 +1,84 @@
+//! A route, its scopes, and their place in the document: declared together, so that none can be without.
+
+use std::collections::BTreeSet;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{OpenApi, SecurityRequirement};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use super::error::ApiError;
+use super::extract::Authenticated;
+use crate::domain::caller::Scopes;
+use crate::relay::Relay;
+
+/// The name of the security scheme that scopes belong to.
+pub(super) const SECURITY_SCHEME: &str = "token";
+
+/// Routes under construction. There is no way to add one without saying who may call it.
+pub(super) struct Routes {
+    router: OpenApiRouter<Relay>,
+    public: BTreeSet<String>,
+}
+
+/// All routes, with what was said about them.
+pub(super) struct Assembled {
+    pub(super) router: Router<Relay>,
+    pub(super) document: OpenApi,
+    /// The paths that need no credential.
+    pub(super) public: BTreeSet<String>,
+}
+
+impl Routes {
+    pub(super) fn new(base: OpenApi) -> Self {
+        Self { router: OpenApiRouter::with_openapi(base), public: BTreeSet::new() }
+    }
+
+    /// Adds a route that these scopes open. Whoever has none of them is refused before the body is read.
+    pub(super) fn add(mut self, scopes: Scopes, route: UtoipaMethodRouter<Relay>) -> Self {
+        let (schemas, mut paths, methods) = route;
+        for (path, item) in &mut paths.paths {
+            for operation in operations(item) {
+                operation.security = Some(security(scopes));
+            }
+            if scopes == Scopes::Public {
+                self.public.insert(path.clone());
+            }
+        }
+        let methods = methods.route_layer(from_fn(move |request, next| admit(scopes, request, next)));
+        self.router = self.router.routes((schemas, paths, methods));
+        self
+    }
+
+    pub(super) fn assemble(self) -> Assembled {
+        let (router, document) = self.router.split_for_parts();
+        Assembled { router, document, public: self.public }
+    }
+}
+
+async fn admit(scopes: Scopes, request: Request, next: Next) -> Response {
+    if scopes != Scopes::Public {
+        let refused = match request.extensions().get::<Authenticated>() {
+            Some(caller) => caller.require(scopes).err().map(ApiError::from),
+            // The edge lets nobody without a credential come here.
+            None => Some(ApiError::internal("a closed route was reached without a caller")),
+        };
+        if let Some(error) = refused {
+            return error.into_response();
+        }
+    }
+    next.run(request).await
+}
+
+/// One alternative for each scope; none at all for what is public.
+fn security(scopes: Scopes) -> Vec<SecurityRequirement> {
+    scopes.iter().map(|scope| SecurityRequirement::new(SECURITY_SCHEME, [scope.as_str()])).collect()
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem { get, put, post, delete, options, head, patch, trace, query, .. } = item;
+    [get, put, post, delete, options, head, patch, trace, query].into_iter().flatten()
+}

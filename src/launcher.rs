@@ -1,0 +1,93 @@
+//! Launching agents on one host: plan, check, start, watch, deliver, stop.
+//!
+//! The launcher puts plugins and sessions together and knows nothing else: no database, no HTTP. Whoever
+//! uses it is told what happens through [`Reports`]: a relay writes that into its store, an orchestrator
+//! sends it to a relay.
+//!
+//! The order is always the same: **the record first, the process second, the outcome third.** Reports are
+//! told of a session before its process is started, and whatever ends the launcher in between, the next
+//! start finds the record and looks at the session.
+//!
+//! File calls are made on threads that may wait, never on those that answer requests.
+
+mod directories;
+mod launch;
+mod site;
+mod turns;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use self::turns::Turns;
+use crate::sessions::{SessionName, SessionState, Sessions};
+
+pub use directories::{ENTRIES_MAX, Listing};
+pub use launch::{Follow, LaunchError, Launched, PlanRecord, Reports, SessionRecord, reserved_log};
+pub use turns::Turn;
+
+/// The variable in which a started agent finds its own token.
+pub const TOKEN_VARIABLE: &str = "AGENT_RELAY_TOKEN";
+
+/// What a host needs to know to start agents.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The directories in which agents may work, at least one; the first is the default. Resolved.
+    pub roots: Vec<PathBuf>,
+    /// The home directory of the user that agents run as.
+    pub home: PathBuf,
+    /// The name of this host.
+    pub hostname: String,
+    /// Where started agents find the relay.
+    pub relay_url: String,
+    /// Plan and record, but start nothing.
+    pub dry_run: bool,
+}
+
+/// Starts and ends the agents of one host. Cheap to clone.
+#[derive(Clone)]
+pub struct Launcher(Arc<Parts>);
+
+struct Parts {
+    host: Host,
+    sessions: Sessions,
+    turns: Turns,
+}
+
+impl Launcher {
+    /// A launcher for this host.
+    pub fn new(host: Host, sessions: Sessions) -> Self {
+        Self(Arc::new(Parts { host, sessions, turns: Turns::default() }))
+    }
+
+    /// The host it starts agents on.
+    pub fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    /// Waits until nobody else ends or restarts this agent, so that two requests never leave two
+    /// processes behind.
+    pub async fn turn(&self, agent: &str) -> Turn {
+        self.0.turns.of(agent).await
+    }
+
+    /// What has become of a session.
+    pub async fn state(&self, name: &SessionName) -> SessionState {
+        self.0.sessions.state_of(name).await
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+}
+
+/// Runs file calls on a thread that may wait.
+///
+/// # Panics
+///
+/// When `work` panics: with its panic.
+async fn off_the_reactor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

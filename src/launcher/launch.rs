@@ -1,0 +1,293 @@
+//! One session from its plan to its end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{Launcher, TOKEN_VARIABLE, off_the_reactor};
+use crate::domain::plan::{LaunchSite, Presentation, PromptDelivery, Readiness, StopPlan, StopReason};
+use crate::domain::spawn::SpawnSpec;
+use crate::plugins::{CheckedPlan, PluginError, PluginSet};
+use crate::sessions::{Died, Exit, Launch, Reservation, SessionName, StartError, Started, StopError};
+
+/// Told what happens to one session, in this order: `beginning`, `running`, then `up` or `died`, and at the
+/// end `ended`. A session whose program never ran is told `beginning` and `ended`.
+///
+/// A `String` in an error is the reason, for whoever asked for the session.
+pub trait Reports: Send + Sync + 'static {
+    /// A session is about to be started. Once this is answered it is on record, so that it is found after a
+    /// crash. Answers the token with which its agent will call the relay.
+    fn beginning(&self, session: &SessionRecord) -> impl Future<Output = Result<String, String>> + Send;
+    /// The session's program runs. Whether it comes up is told next. `result` is what the command that asked
+    /// for it records.
+    fn running(&self, started: &Started, result: Value) -> impl Future<Output = Result<(), String>> + Send;
+    /// The program is up, and its prompt reached it or did not.
+    fn up(&self, prompt: Result<(), String>) -> impl Future<Output = ()> + Send;
+    /// The program ended before it was up.
+    fn died(&self, died: &Died) -> impl Future<Output = ()> + Send;
+    /// The session has ended, in these words.
+    fn ended(&self, ending: &str) -> impl Future<Output = ()> + Send;
+    /// The program still runs: a sign of life of its agent.
+    fn alive(&self);
+    /// Sends the first prompt as a message to the agent.
+    fn send_prompt(&self, prompt: &str) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// A session about to be started.
+#[derive(Clone, Debug)]
+pub struct SessionRecord {
+    /// Its name among the host's sessions.
+    pub name: SessionName,
+    /// What it is started from.
+    pub spec: SpawnSpec,
+}
+
+/// Which plan a session was started from.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanRecord {
+    /// SHA-256 of the plan, in hexadecimal.
+    pub sha256: String,
+    /// The provider that made it.
+    pub provider: String,
+    /// The version it gave itself.
+    pub version: String,
+    /// SHA-256 of its component, in hexadecimal.
+    pub digest: String,
+}
+
+/// Why nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The provider is well, and the request is not for it.
+    #[error("{0}")]
+    Refused(String),
+    /// The provider could not make a plan, or none that may be carried out.
+    #[error("{0}")]
+    Provider(String),
+    /// The name of the approved directory leads elsewhere by now.
+    #[error("the working directory {cwd:?} is not the one that was approved any more")]
+    Moved {
+        /// The directory that was approved.
+        cwd: String,
+    },
+    /// The program could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// What happened could not be put on record.
+    #[error("{0}")]
+    Report(String),
+}
+
+/// What became of a launch.
+pub enum Launched {
+    /// On a dry run: what would have been started, for the command's result.
+    Planned(Value),
+    /// The program runs.
+    Running {
+        /// The session.
+        started: Started,
+        /// What there is left to do.
+        follow: Follow,
+    },
+}
+
+/// The rest of a session's life: waits until its program is up, delivers the prompt, and watches it to its
+/// end. Runs in a task of its own, since sessions outlive requests.
+pub struct Follow {
+    launcher: Launcher,
+    name: SessionName,
+    prompt: Option<String>,
+    delivery: PromptDelivery,
+    ready: Readiness,
+}
+
+/// When the provider cannot say how its program is asked to end.
+const STOP_PLAN_DEFAULT: StopPlan = StopPlan { keys: Vec::new(), grace_ms: 5_000 };
+
+impl Launcher {
+    /// Takes a name and a folder for a session to come; dropped unused, they are gone.
+    pub async fn reserve(&self, provider: &str, label: Option<&str>) -> Result<Reservation, LaunchError> {
+        let sessions = self.sessions().clone();
+        let (provider, label) = (provider.to_owned(), label.unwrap_or_default().to_owned());
+        Ok(off_the_reactor(move || sessions.reserve(&provider, &label)).await?)
+    }
+
+    /// The plan that the provider makes, checked. Nothing is started.
+    pub async fn plan(
+        &self,
+        plugins: &PluginSet,
+        spec: &SpawnSpec,
+        place: &Reservation,
+    ) -> Result<CheckedPlan, LaunchError> {
+        let host = self.host();
+        let site = LaunchSite {
+            cwd: spec.cwd.clone(),
+            home: host.home.to_string_lossy().into_owned(),
+            hostname: host.hostname.clone(),
+            session_dir: place.files_directory().to_string_lossy().into_owned(),
+            relay_url: host.relay_url.clone(),
+            token_variable: TOKEN_VARIABLE.to_owned(),
+            mcp_url: None,
+            host_variables: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
+            root: rustix::process::geteuid().is_root(),
+        };
+        plugins.plan(&spec.provider, &spec.request(), &site).await.map_err(|error| {
+            let reason = error.to_string();
+            match error {
+                PluginError::Refused { .. } => LaunchError::Refused(reason),
+                _ => LaunchError::Provider(reason),
+            }
+        })
+    }
+
+    /// Plans and starts an approved spawn. Returns once the program runs; [`Follow::run`] does the rest.
+    pub async fn launch(
+        &self,
+        plugins: &PluginSet,
+        spec: &SpawnSpec,
+        place: Reservation,
+        reports: &impl Reports,
+    ) -> Result<Launched, LaunchError> {
+        if !self.is_still(&spec.cwd).await {
+            return Err(LaunchError::Moved { cwd: spec.cwd.clone() });
+        }
+        let plan = self.plan(plugins, spec, &place).await?;
+        let name = place.name().clone();
+        let mut result = json!({"plan": record(&plan), "agentId": spec.agent_id, "session": name.as_str()});
+        if self.host().dry_run {
+            result["dryRun"] = Value::from(true);
+            result["planned"] = json!(plan.plan());
+            return Ok(Launched::Planned(result));
+        }
+        let session = SessionRecord { name: name.clone(), spec: spec.clone() };
+        let token = reports.beginning(&session).await.map_err(LaunchError::Report)?;
+        let follow = Follow {
+            launcher: self.clone(),
+            name,
+            prompt: spec.prompt.clone(),
+            delivery: plan.plan().prompt.clone(),
+            ready: plan.plan().ready.clone(),
+        };
+        let launch =
+            Launch { spec: spec.clone(), variables: self.variables(spec, token), plan: plan.into_plan() };
+        let started = match self.sessions().start(place, launch).await {
+            Ok(started) => started,
+            Err(error) => {
+                reports.ended(&error.to_string()).await;
+                return Err(error.into());
+            }
+        };
+        result["pid"] = Value::from(started.pid);
+        result["attach"] = json!(started.attach_command);
+        reports.running(&started, result).await.map_err(LaunchError::Report)?;
+        Ok(Launched::Running { started, follow })
+    }
+
+    /// Ends a session as its provider says, or without it when it cannot say. Returns when the program is
+    /// confirmed to have ended.
+    pub async fn stop(
+        &self,
+        plugins: &PluginSet,
+        provider: &str,
+        name: &SessionName,
+        reason: StopReason,
+    ) -> Result<Exit, StopError> {
+        let plan = match plugins.stop(provider, reason).await {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::warn!(%error, session.name = %name, "ending a session without its provider");
+                STOP_PLAN_DEFAULT
+            }
+        };
+        self.sessions().stop(name, &plan).await
+    }
+
+    /// Watches a session whose program is up, until it ends or `until` is cancelled. Its agent shows a sign of
+    /// life every `alive_every`.
+    pub async fn watch(
+        &self,
+        name: &SessionName,
+        reports: &impl Reports,
+        alive_every: Duration,
+        until: &CancellationToken,
+    ) {
+        let alive = async {
+            loop {
+                reports.alive();
+                tokio::time::sleep(alive_every).await;
+            }
+        };
+        tokio::select! {
+            exit = self.sessions().exited(name) => reports.ended(&exit.how.to_string()).await,
+            () = alive => {}
+            () = until.cancelled() => {}
+        }
+    }
+
+    fn variables(&self, spec: &SpawnSpec, token: String) -> Vec<(String, String)> {
+        let mut variables = vec![
+            ("AGENT_RELAY_URL".to_owned(), self.host().relay_url.clone()),
+            (TOKEN_VARIABLE.to_owned(), token),
+            ("AGENT_RELAY_AGENT_ID".to_owned(), spec.agent_id.clone()),
+            ("AGENT_RELAY_APPROVAL".to_owned(), spec.approval_mode.as_str().to_owned()),
+        ];
+        variables.extend(spec.label.clone().map(|label| ("AGENT_RELAY_LABEL".to_owned(), label)));
+        variables
+    }
+}
+
+impl Follow {
+    /// Sees to the session until it ends or `until` is cancelled; then the next start finds it and goes on.
+    pub async fn run(self, reports: &impl Reports, alive_every: Duration, until: &CancellationToken) {
+        let Self { launcher, name, prompt, delivery, ready } = self;
+        let up = tokio::select! {
+            up = launcher.sessions().wait_ready(&name, &ready) => up,
+            () = until.cancelled() => return,
+        };
+        if let Err(died) = up {
+            reports.died(&died).await;
+            reports.ended(&died.exit.how.to_string()).await;
+            return;
+        }
+        reports.up(launcher.deliver(&name, prompt.as_deref(), &delivery, reports).await).await;
+        launcher.watch(&name, reports, alive_every, until).await;
+    }
+}
+
+impl Launcher {
+    /// Gives a program that is up its first prompt.
+    async fn deliver(
+        &self,
+        name: &SessionName,
+        prompt: Option<&str>,
+        delivery: &PromptDelivery,
+        reports: &impl Reports,
+    ) -> Result<(), String> {
+        let Some(prompt) = prompt else { return Ok(()) };
+        match delivery {
+            PromptDelivery::InArguments | PromptDelivery::InFile(_) => Ok(()),
+            PromptDelivery::Typed => {
+                let text = Presentation { keys_before: Vec::new(), text: prompt.to_owned(), submit: true };
+                self.sessions().type_text(name, &text).await.map_err(|error| error.to_string())
+            }
+            PromptDelivery::Message => reports.send_prompt(prompt).await,
+        }
+    }
+}
+
+fn record(plan: &CheckedPlan) -> PlanRecord {
+    PlanRecord {
+        sha256: plan.sha256().to_owned(),
+        provider: plan.provider().to_owned(),
+        version: plan.version().to_owned(),
+        digest: plan.digest().to_owned(),
+    }
+}
+
+/// Where the output of a reserved session will be kept.
+pub fn reserved_log(place: &Reservation) -> PathBuf {
+    place.files_directory().with_file_name("log")
+}

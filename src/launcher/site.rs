@@ -1,0 +1,62 @@
+//! Where on this host an agent would start, as policies see it.
+
+use std::path::Path;
+
+use super::{Host, Launcher, off_the_reactor};
+use crate::domain::control::{Site, Spawn};
+use crate::domain::path::{PathFacts, is_within, normalise};
+use crate::domain::spawn::SpawnAsk;
+
+impl Launcher {
+    /// Where agents start on this host unless asked otherwise.
+    pub fn site(&self) -> Site {
+        let host = self.host();
+        site_of(host, &host.roots[0])
+    }
+
+    /// A spawn on this host, as the policies see it: with its directory as given, normalised, and resolved
+    /// through every symlink.
+    pub async fn locate(&self, ask: &SpawnAsk) -> Spawn {
+        let (launcher, ask) = (self.clone(), ask.clone());
+        off_the_reactor(move || {
+            let host = launcher.host();
+            let base = &host.roots[0];
+            let given = ask.cwd.clone().unwrap_or_else(|| base.to_string_lossy().into_owned());
+            let joined = base.join(&given);
+            let resolved = std::fs::canonicalize(&joined).ok();
+            let normalised = normalise(&joined);
+            let site = site_of(host, resolved.as_deref().unwrap_or(&normalised));
+            let cwd = PathFacts {
+                given,
+                normalised: normalised.to_string_lossy().into_owned(),
+                resolved: resolved.map(|path| path.to_string_lossy().into_owned()),
+            };
+            ask.at(cwd, site)
+        })
+        .await
+    }
+
+    /// Whether a path is a directory of this host.
+    pub async fn is_directory(&self, path: &str) -> bool {
+        let path = path.to_owned();
+        off_the_reactor(move || Path::new(&path).is_dir()).await
+    }
+
+    /// Whether the name of an approved directory still leads to that directory, and not to what it was
+    /// exchanged for since.
+    pub(super) async fn is_still(&self, cwd: &str) -> bool {
+        let cwd = cwd.to_owned();
+        off_the_reactor(move || std::fs::canonicalize(&cwd).ok().as_deref() == Some(Path::new(&cwd))).await
+    }
+}
+
+/// The root that holds a path is the base directory of its site.
+fn site_of(host: &Host, path: &Path) -> Site {
+    let root = host.roots.iter().find(|root| is_within(path, root)).unwrap_or(&host.roots[0]);
+    let text = root.to_string_lossy().into_owned();
+    Site {
+        orchestrator: None,
+        hostname: host.hostname.clone(),
+        base_dir: PathFacts { given: text.clone(), normalised: text.clone(), resolved: Some(text) },
+    }
+}

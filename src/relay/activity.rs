@@ -1,0 +1,75 @@
+//! The activity log, and the entries that the relay itself writes into it.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Error, Relay, scopes};
+use crate::domain::activity::{Activity, ActivityKind, NewActivity};
+use crate::domain::caller::Caller;
+use crate::domain::refusal::Refusal;
+use crate::store::{ActivityFilter, Answer, Idempotency, now_ms};
+
+/// Refused credentials are written down at most once in this time: a guessing client must not fill the
+/// disk.
+const REFUSED_EVERY: Duration = Duration::from_secs(10);
+
+/// When a refused credential was last written down, and how many were not since.
+#[derive(Default)]
+pub(super) struct RefusedCredentials(Mutex<(Option<Instant>, u64)>);
+
+impl RefusedCredentials {
+    /// Counts one, and answers how many there are to write down now, if it is time to.
+    fn count(&self) -> Option<u64> {
+        let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.1 += 1;
+        if refused.0.is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
+            return None;
+        }
+        refused.0 = Some(Instant::now());
+        Some(std::mem::take(&mut refused.1))
+    }
+}
+
+impl Relay {
+    /// A page of entries, newest first.
+    pub async fn list_activity(&self, caller: &Caller, filter: ActivityFilter) -> Result<Vec<Activity>, Error> {
+        caller.require(scopes::READ_ACTIVITY)?;
+        Ok(self.store.activity(filter).await?)
+    }
+
+    /// Writes an entry; a `clientId` that is there already changes nothing. The relay's own ids are not to be
+    /// taken.
+    pub async fn create_activity(
+        &self,
+        caller: &Caller,
+        entry: NewActivity,
+        key: Option<Idempotency>,
+    ) -> Result<Answer, Error> {
+        caller.require(scopes::WRITE_ACTIVITY)?;
+        if entry.client_id.as_deref().is_some_and(|id| id.trim_start().starts_with("server-")) {
+            let text = "clientId must not begin with \"server-\", which marks the relay's own entries";
+            return Err(Refusal::invalid(text).into());
+        }
+        Ok(self.store.add_activity(entry, key).await?)
+    }
+
+    /// Writes a refused credential down, with those that came since the last time.
+    pub async fn note_refused_credential(&self, peer: Option<IpAddr>, loopback: bool) {
+        let Some(count) = self.refused_credentials.count() else { return };
+        let address = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+        let entry = NewActivity {
+            body: Some(format!("{count} request(s) since the last entry; the latest from {address}")),
+            meta: Some(if loopback { "loopback".to_owned() } else { address }),
+            view: Some("activity".to_owned()),
+            ..NewActivity::new(
+                ActivityKind::Security,
+                format!("server-refused-credential-{}", now_ms()),
+                "Credential refused",
+            )
+        };
+        if let Err(error) = self.store.add_activity(entry, None).await {
+            tracing::warn!(%error, "cannot record a refused credential");
+        }
+    }
+}

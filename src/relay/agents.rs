@@ -1,0 +1,54 @@
+//! Agents: registering, finding, changing.
+
+use super::{Error, Relay, scopes};
+use crate::domain::agent::{Agent, Registration, SessionGuard, refuse_reserved};
+use crate::domain::caller::Caller;
+use crate::store::{AgentFilter, AgentPatch, Answer, Idempotency};
+
+impl Relay {
+    /// Registers an agent, or a new session of one. A bound credential registers its own agent alone.
+    pub async fn register_agent(
+        &self,
+        caller: &Caller,
+        registration: Registration,
+        key: Option<Idempotency>,
+    ) -> Result<Answer, Error> {
+        caller.require(scopes::REGISTER_AGENT)?;
+        let registration = registration.checked()?;
+        caller.require_identity(registration.id.as_deref().unwrap_or_default())?;
+        Ok(self.store.register(registration, key).await?)
+    }
+
+    /// A page of agents, by id or live ones first.
+    pub async fn list_agents(&self, caller: &Caller, filter: AgentFilter) -> Result<Vec<Agent>, Error> {
+        caller.require(scopes::READ_AGENTS)?;
+        Ok(self.store.agents(filter).await?)
+    }
+
+    /// One agent.
+    pub async fn get_agent(&self, caller: &Caller, id: String) -> Result<Agent, Error> {
+        caller.require(scopes::READ_AGENTS)?;
+        Ok(self.store.agent(id).await?)
+    }
+
+    /// Changes one agent; the session that speaks for it must be the current one where `guard` names one.
+    pub async fn change_agent(
+        &self,
+        caller: &Caller,
+        id: String,
+        guard: SessionGuard,
+        patch: AgentPatch,
+    ) -> Result<Agent, Error> {
+        caller.require(scopes::CHANGE_AGENT)?;
+        caller.require_identity(&id)?;
+        Ok(self.store.patch_agent(id, guard, patch).await?)
+    }
+
+    /// Removes an agent; its messages stay.
+    pub async fn remove_agent(&self, caller: &Caller, id: String, guard: SessionGuard) -> Result<(), Error> {
+        caller.require(scopes::REMOVE_AGENT)?;
+        caller.require_identity(&id)?;
+        refuse_reserved(&id)?;
+        Ok(self.store.remove_agent(id, guard).await?)
+    }
+}

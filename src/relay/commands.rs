@@ -1,0 +1,80 @@
+//! Commands: the record of each control request, and what its target reports.
+
+use serde_json::Value;
+
+use super::{Error, Relay, scopes};
+use crate::domain::caller::Caller;
+use crate::domain::command::{Command, CommandStatus, RecordedDecision};
+use crate::store::CommandFilter;
+
+impl Relay {
+    /// A page of commands, newest first. A bound credential sees those for its own agent; the filter is
+    /// answered as it was applied.
+    pub async fn list_commands(
+        &self,
+        caller: &Caller,
+        mut filter: CommandFilter,
+    ) -> Result<(Vec<Command>, CommandFilter), Error> {
+        caller.require(scopes::READ_COMMANDS)?;
+        if let Some(bound) = &caller.agent_id {
+            caller.require_identity(filter.target.as_deref().unwrap_or(bound))?;
+            filter.target = Some(bound.clone());
+        }
+        Ok((self.store.commands(filter.clone()).await?, filter))
+    }
+
+    /// One command, with what each policy said.
+    pub async fn get_command(&self, caller: &Caller, id: i64) -> Result<Command, Error> {
+        caller.require(scopes::READ_COMMANDS)?;
+        let command = self.store.command(id).await?;
+        caller.require_identity(&command.target)?;
+        Ok(command)
+    }
+
+    /// Moves a command on, as its target reports it; nobody else may.
+    pub async fn report_command(&self, caller: &Caller, id: i64, report: CommandReport) -> Result<Command, Error> {
+        caller.require(scopes::REPORT_COMMAND)?;
+        let command = self.store.command(id).await?;
+        caller.require_identity(&command.target)?;
+        let CommandReport { status, result, error } = report;
+        Ok(self.store.report_command(id, status, result, error).await?)
+    }
+
+    /// Recorded decisions with the question that was asked, newest first, of commands with a smaller id than
+    /// `before`. A page of large questions is shorter than `limit`; the last one is empty.
+    pub async fn list_decisions(
+        &self,
+        caller: &Caller,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<RecordedDecision>, Error> {
+        caller.require(scopes::READ_PLUGINS)?;
+        Ok(self.store.decisions(before, limit).await?)
+    }
+
+    /// Moves on a command that this relay carries out. One that has ended meanwhile stays as it is.
+    pub(super) async fn advance(&self, id: i64, status: CommandStatus) {
+        if let Err(error) = self.store.report_command(id, status, None, None).await {
+            tracing::debug!(%error, command.id = id, "a command was not moved on");
+        }
+    }
+
+    /// Fails a command that this relay could not carry out.
+    pub(super) async fn fail(&self, id: i64, reason: &str) {
+        let reason = reason.chars().take(4_000).collect();
+        if let Err(error) = self.store.report_command(id, CommandStatus::Failed, None, Some(reason)).await {
+            tracing::debug!(%error, command.id = id, "a command was not moved on");
+        }
+    }
+}
+
+/// What the target of a command reports.
+#[derive(Clone, Debug)]
+pub struct CommandReport {
+    /// How far it has come.
+    pub status: CommandStatus,
+    /// What came of it, at most 16 KiB of JSON.
+    pub result: Option<Value>,
+    /// Why it was not done, at most 4000 bytes.
+    pub error: Option<String>,
+}

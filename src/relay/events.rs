@@ -1,0 +1,109 @@
+//! The event stream, and the same page by page.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Error, Relay, scopes};
+use crate::domain::caller::Caller;
+use crate::domain::event::{Cursor, Event, EventTypes};
+use crate::stream::{Feed, Listen, Start, Subscription};
+
+/// Which events.
+#[derive(Clone, Debug)]
+pub struct EventQuery {
+    /// Only what concerns this agent.
+    pub agent: Option<String>,
+    /// Only these kinds.
+    pub types: EventTypes,
+    /// After this position.
+    pub since: Option<Cursor>,
+}
+
+/// A page of events in commit order.
+#[derive(Debug)]
+pub struct EventLog {
+    /// Why it does not begin where it was asked to, and the oldest event there is.
+    pub reset: Option<(&'static str, Cursor)>,
+    /// The events, with their positions.
+    pub events: Vec<(Cursor, Arc<Event>)>,
+    /// Where the next page begins, while there is one.
+    pub next: Option<Cursor>,
+}
+
+impl Relay {
+    /// Opens a stream: replay after `since`, or from now on, then live.
+    pub async fn follow_events(&self, caller: &Caller, query: EventQuery) -> Result<(Feed, Start), Error> {
+        let subscription = self.subscribe(listen(caller, query.agent)?, query.types)?;
+        Ok(Feed::open(self.store.clone(), subscription, query.since).await?)
+    }
+
+    /// The events after `since`, or from the oldest kept, at most `limit`. While there is none, waits up to
+    /// `wait` for one.
+    pub async fn list_events(
+        &self,
+        caller: &Caller,
+        query: EventQuery,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<EventLog, Error> {
+        let listen = listen(caller, query.agent)?;
+        let at = |seq| Cursor { epoch: self.store.epoch().to_owned(), seq };
+        let since = match query.since {
+            Some(since) => since,
+            None => at(self.store.event_range().await?.floor),
+        };
+        let subscription = self.subscribe(listen.clone(), query.types)?;
+        let (mut feed, start) = Feed::open(self.store.clone(), subscription, Some(since)).await?;
+        let routes = match &listen {
+            Listen::All => None,
+            Listen::Agent(agent) => Some(self.store.routes(agent.clone()).await?),
+        };
+        let page = self.store.events_after(start.from.seq, routes, query.types, limit).await?;
+        let mut events: VecDeque<Arc<Event>> = page.events.into();
+        if events.is_empty() && !wait.is_zero() && start.reset.is_none() {
+            tokio::select! {
+                next = timeout(wait, feed.next()) => {
+                    if let Ok(next) = next {
+                        events = next?;
+                        events.truncate(limit);
+                    }
+                }
+                () = self.draining.cancelled() => {}
+            }
+        }
+        let events: Vec<_> = events.into_iter().map(|event| (at(event.seq), event)).collect();
+        let next = events.last().filter(|_| page.more).map(|(last, _)| last.clone());
+        Ok(EventLog { reset: start.reset, events, next })
+    }
+
+    /// A ticket with which its bearer opens one stream as this caller.
+    pub fn create_ticket(&self, caller: Arc<Caller>) -> Result<String, Error> {
+        caller.require(scopes::FOLLOW_EVENTS)?;
+        self.tickets.issue(caller).map_err(Error::internal)
+    }
+
+    /// Opens a subscription, unless there are too many.
+    pub(super) fn subscribe(&self, listen: Listen, types: EventTypes) -> Result<Subscription, Error> {
+        Ok(self.hub.subscribe(listen, types, self.settings.streams_max)?)
+    }
+}
+
+/// A credential that is bound to an agent follows what concerns that agent, and nothing else.
+fn listen(caller: &Caller, agent: Option<String>) -> Result<Listen, Error> {
+    caller.require(scopes::FOLLOW_EVENTS)?;
+    match (&caller.agent_id, agent) {
+        (Some(bound), None) => Ok(Listen::Agent(bound.clone())),
+        (Some(_), Some(agent)) => {
+            caller.require_identity(&agent)?;
+            Ok(Listen::Agent(agent))
+        }
+        (None, Some(agent)) => Ok(Listen::Agent(agent)),
+        (None, None) => {
+            caller.require(scopes::FOLLOW_EVERYTHING)?;
+            Ok(Listen::All)
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Messages: sending, finding, reading, claiming.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{Error, Relay, scopes};
+use crate::domain::agent::{SYSTEM, SessionGuard, USER};
+use crate::domain::caller::Caller;
+use crate::domain::event::{EventName, EventTypes};
+use crate::domain::message::{Draft, Message, MessageType, NewMessage};
+use crate::domain::refusal::Refusal;
+use crate::domain::text;
+use crate::store::{Answer, Idempotency, MessageFilter, now_ms};
+use crate::stream::Listen;
+
+/// Who does something with a message.
+#[derive(Clone, Debug, Default)]
+pub struct Claimant {
+    /// The agent; the credential's own when left out.
+    pub agent: Option<String>,
+    /// The session that speaks for it.
+    pub guard: SessionGuard,
+}
+
+impl Claimant {
+    fn agent(&self, caller: &Caller) -> Result<String, Error> {
+        let named = text::optional("agentId", self.agent.clone(), text::ID_MAX)?;
+        let agent = named.or_else(|| caller.agent_id.clone()).ok_or_else(|| Refusal::invalid("agentId required"))?;
+        caller.require_identity(&agent)?;
+        Ok(agent)
+    }
+}
+
+impl Relay {
+    /// Sends a message: durable, and visible to readers and streams, once this is answered.
+    pub async fn send_message(
+        &self,
+        caller: &Caller,
+        draft: Draft,
+        key: Option<Idempotency>,
+    ) -> Result<Answer, Error> {
+        caller.require(scopes::SEND_MESSAGE)?;
+        let message = draft.checked(caller.agent_id.as_deref(), now_ms())?;
+        check_sender(caller, &message)?;
+        let key = key.or_else(|| key_of_body(caller, &message));
+        self.store.touch(&message.from);
+        Ok(self.store.send(message, key).await?)
+    }
+
+    /// Sends a message from the relay to everybody.
+    pub async fn broadcast(
+        &self,
+        caller: &Caller,
+        subject: Option<String>,
+        body: Option<String>,
+        key: Option<Idempotency>,
+    ) -> Result<Answer, Error> {
+        caller.require(scopes::BROADCAST)?;
+        let draft = Draft {
+            from: Some(SYSTEM.to_owned()),
+            to: Some("broadcast".to_owned()),
+            kind: Some(MessageType::System.as_str().to_owned()),
+            subject,
+            body,
+            ..Draft::default()
+        };
+        Ok(self.store.send(draft.checked(None, now_ms())?, key).await?)
+    }
+
+    /// A page of messages, oldest first. While there is none, waits up to `wait` for one. A bound credential
+    /// reads what reaches its own agent.
+    pub async fn list_messages(
+        &self,
+        caller: &Caller,
+        filter: MessageFilter,
+        wait: Duration,
+    ) -> Result<Vec<Message>, Error> {
+        caller.require(scopes::READ_MESSAGES)?;
+        if let Some(bound) = &caller.agent_id {
+            let Some(agent) = &filter.reaching else {
+                return Err(Refusal::WrongIdentity { bound: bound.clone(), asked: "everybody".to_owned() }.into());
+            };
+            caller.require_identity(agent)?;
+            self.store.touch(agent);
+        }
+        if filter.unread && filter.reaching.is_none() {
+            return Err(Refusal::invalid("unread needs for=AGENT").into());
+        }
+        if wait.is_zero() {
+            return Ok(self.store.messages(filter).await?);
+        }
+        self.poll_messages(filter, wait).await
+    }
+
+    /// Reads, and while there is nothing waits for a message that may match and reads again.
+    async fn poll_messages(&self, filter: MessageFilter, wait: Duration) -> Result<Vec<Message>, Error> {
+        let listen = filter.reaching.clone().map_or(Listen::All, Listen::Agent);
+        // Subscribed before the first read, so that nothing falls between reading and waiting.
+        let subscription = self.subscribe(listen.clone(), EventTypes::NONE.with(EventName::MessageNew))?;
+        if let Listen::Agent(agent) = listen {
+            let version = subscription.routes_version();
+            subscription.set_routes(self.store.routes(agent).await?, version);
+        }
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let messages = self.store.messages(filter.clone()).await?;
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
+            tokio::select! {
+                _ = subscription.take() => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(messages),
+                () = self.draining.cancelled() => return Ok(messages),
+            }
+        }
+    }
+
+    /// The id of the newest message, or 0.
+    pub async fn latest_message_id(&self, caller: &Caller) -> Result<i64, Error> {
+        caller.require(scopes::READ_MESSAGES)?;
+        Ok(self.store.latest_message_id().await?)
+    }
+
+    /// One message, expired or not. A bound credential reads what its agent sent or got.
+    pub async fn get_message(&self, caller: &Caller, id: i64) -> Result<Message, Error> {
+        caller.require(scopes::READ_MESSAGES)?;
+        let message = self.store.message(id).await?;
+        if let Some(agent) = &caller.agent_id {
+            let routes = self.store.routes(agent.clone()).await?;
+            if message.from != *agent && !routes.reach(&message.to, &message.from, message.created_at) {
+                return Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into());
+            }
+        }
+        Ok(message)
+    }
+
+    /// The thread of a message, oldest first, as far as the caller may read it.
+    pub async fn get_thread(&self, caller: &Caller, id: i64) -> Result<Vec<Message>, Error> {
+        caller.require(scopes::READ_MESSAGES)?;
+        let mut thread = self.store.thread(id).await?;
+        if let Some(agent) = &caller.agent_id {
+            let routes = self.store.routes(agent.clone()).await?;
+            thread.retain(|message| {
+                message.from == *agent || routes.reach(&message.to, &message.from, message.created_at)
+            });
+        }
+        Ok(thread)
+    }
+
+    /// Marks a message read by an agent.
+    pub async fn read_message(&self, caller: &Caller, id: i64, who: Claimant) -> Result<Message, Error> {
+        caller.require(scopes::MARK_READ)?;
+        let agent = who.agent(caller)?;
+        self.store.touch(&agent);
+        Ok(self.store.mark_read(id, agent, who.guard).await?)
+    }
+
+    /// Claims a message: exactly one agent holds it. `lease_ms` is 5 minutes unless given.
+    pub async fn claim_message(
+        &self,
+        caller: &Caller,
+        id: i64,
+        who: Claimant,
+        lease_ms: Option<i64>,
+    ) -> Result<Message, Error> {
+        caller.require(scopes::CLAIM)?;
+        let agent = who.agent(caller)?;
+        self.store.touch(&agent);
+        Ok(self.store.claim(id, agent, who.guard, lease_ms).await?)
+    }
+
+    /// Prolongs a claim held with this generation, by its own length unless another is given.
+    pub async fn renew_claim(
+        &self,
+        caller: &Caller,
+        id: i64,
+        who: Claimant,
+        generation: Option<i64>,
+        lease_ms: Option<i64>,
+    ) -> Result<Message, Error> {
+        caller.require(scopes::CLAIM)?;
+        let (agent, generation) = (who.agent(caller)?, required(generation)?);
+        self.store.touch(&agent);
+        Ok(self.store.renew_claim(id, agent, who.guard, generation, lease_ms).await?)
+    }
+
+    /// Gives back a claim held with this generation.
+    pub async fn release_claim(
+        &self,
+        caller: &Caller,
+        id: i64,
+        who: Claimant,
+        generation: Option<i64>,
+    ) -> Result<Message, Error> {
+        caller.require(scopes::CLAIM)?;
+        let (agent, generation) = (who.agent(caller)?, required(generation)?);
+        self.store.touch(&agent);
+        Ok(self.store.release_claim(id, agent, who.guard, generation).await?)
+    }
+
+    /// Finishes the work of a claim held with this generation, for good.
+    pub async fn complete_claim(
+        &self,
+        caller: &Caller,
+        id: i64,
+        who: Claimant,
+        generation: Option<i64>,
+    ) -> Result<Message, Error> {
+        caller.require(scopes::CLAIM)?;
+        let (agent, generation) = (who.agent(caller)?, required(generation)?);
+        self.store.touch(&agent);
+        Ok(self.store.complete_claim(id, agent, who.guard, generation).await?)
+    }
+
+    /// Deletes a message for good. A bound credential deletes what its agent sent.
+    pub async fn delete_message(&self, caller: &Caller, id: i64) -> Result<(), Error> {
+        caller.require(scopes::DELETE_MESSAGE)?;
+        if caller.agent_id.is_some() {
+            let message = self.store.message(id).await?;
+            caller.require_identity(&message.from)?;
+        }
+        Ok(self.store.delete_message(id).await?)
+    }
+}
+
+fn required(generation: Option<i64>) -> Result<i64, Refusal> {
+    generation.ok_or_else(|| Refusal::invalid("claimGeneration required"))
+}
+
+fn check_sender(caller: &Caller, message: &NewMessage) -> Result<(), Refusal> {
+    caller.require_identity(&message.from)?;
+    let administrator = caller.is_administrator();
+    let refusal = match message.from.as_str() {
+        SYSTEM => Some("only the relay itself sends as \"system\""),
+        USER if !administrator => Some("only an administrator sends as \"user\""),
+        _ if message.kind == MessageType::System && !administrator => {
+            Some("messages of type system need a credential with scope admin")
+        }
+        _ => None,
+    };
+    refusal.map_or(Ok(()), |text| Err(Refusal::NotAllowed(text.to_owned())))
+}
+
+/// A key in the body counts as one beside it does; that one wins.
+fn key_of_body(caller: &Caller, message: &NewMessage) -> Option<Idempotency> {
+    let key = message.idempotency_key.clone()?;
+    let body = json!({
+        "from": message.from, "to": message.to, "type": message.kind, "subject": message.subject,
+        "body": message.body, "channel": message.channel, "replyTo": message.reply_to,
+        "claimable": message.claimable, "meta": message.meta, "expiresAt": message.expires_at,
+    });
+    Some(Idempotency {
+        scope: format!("{} POST /api/messages", caller.principal()),
+        key,
+        fingerprint: Sha256::digest(body.to_string().as_bytes()).into(),
+    })
+}

@@ -1,0 +1,97 @@
+//! Plugins: what is loaded, what operators decide about it, and what it would say.
+
+use serde_json::json;
+
+use super::control::facts::ControlAsk;
+use super::{Error, Relay, scopes};
+use crate::domain::activity::{ActivityKind, NewActivity};
+use crate::domain::caller::Caller;
+use crate::domain::control::Decision;
+use crate::domain::refusal::Refusal;
+use crate::domain::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id};
+use crate::plugins::{Action, CheckedPlan, PluginChange, PluginStatus, Step};
+use crate::store::now_ms;
+
+impl Relay {
+    /// All plugins: those in use, those that are not, and those on their way. By id; the active one of an id
+    /// comes first.
+    pub fn list_plugins(&self, caller: &Caller) -> Result<Vec<PluginStatus>, Error> {
+        caller.require(scopes::READ_PLUGINS)?;
+        Ok(self.plugins.list())
+    }
+
+    /// One plugin, and the latest steps in its life.
+    pub fn get_plugin(&self, caller: &Caller, id: &str) -> Result<(PluginStatus, Vec<Step>), Error> {
+        let plugin = self.list_plugins(caller)?.into_iter().find(|plugin| plugin.id == id);
+        let plugin = plugin.ok_or(Refusal::NotFound("plugin"))?;
+        Ok((plugin, self.plugins.history(id)))
+    }
+
+    /// Looks at every plugin again, now.
+    pub async fn reload_plugins(&self, caller: &Caller) -> Result<Vec<PluginStatus>, Error> {
+        caller.require(scopes::OPERATE_PLUGINS)?;
+        Ok(self.plugins.reload(Some(caller.name.clone())).await)
+    }
+
+    /// Carries out an operator's decision about a plugin.
+    pub async fn operate_plugin(&self, caller: &Caller, id: &str, action: Action) -> Result<PluginStatus, Error> {
+        caller.require(scopes::OPERATE_PLUGINS)?;
+        tracing::info!(plugin.id = id, ?action, "an operator acts on a plugin");
+        Ok(self.plugins.act(id, action, Some(caller.name.clone())).await?)
+    }
+
+    /// Asks the policies about a control and does nothing.
+    pub async fn evaluate_control(&self, caller: &Caller, ask: ControlAsk) -> Result<Decision, Error> {
+        caller.require(scopes::CONTROL)?;
+        let plugins = self.plugins.current();
+        let control = self.facts_of(ask).await?;
+        let context = self.context(caller).await?;
+        Ok(plugins.decide(control, &context).await)
+    }
+
+    /// The plan that a provider would make for a spawn on this host. Nothing is started.
+    pub async fn plan_spawn(&self, caller: &Caller, ask: SpawnAsk) -> Result<CheckedPlan, Error> {
+        caller.require(scopes::CONTROL)?;
+        let plugins = self.plugins.current();
+        if !plugins.provider_ids().contains(&ask.provider) {
+            return Err(Refusal::NotFound("provider").into());
+        }
+        let spawn = self.launcher.locate(&ask).await;
+        let spec = SpawnSpec::approved(fresh_agent_id(&ask.provider)?, &spawn);
+        let refused = |error| super::control::spawn::refusal(error, &spec.provider, 0);
+        let place = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await.map_err(refused)?;
+        Ok(self.launcher.plan(&plugins, &spec, &place).await.map_err(refused)?)
+    }
+
+    /// Tells the stream and the activity log what happened to a plugin.
+    pub async fn announce_plugin(&self, change: PluginChange) {
+        let (what, plugin) = (change.kind.as_str(), change.plugin);
+        let Ok(mut data) = serde_json::to_value(&plugin) else { return };
+        data["change"] = what.into();
+        data["steps"] = json!(change.steps);
+        if let Some(by) = &change.by {
+            data["by"] = by.as_str().into();
+        }
+        let generation = plugin.generation.unwrap_or(0);
+        let entry = NewActivity {
+            body: plugin.error.as_ref().map(|rejection| rejection.reason.clone()),
+            meta: Some(plugin.id.clone()),
+            icon: Some("ti-puzzle".to_owned()),
+            view: Some("plugins".to_owned()),
+            metadata: json!({
+                "plugin": plugin.id, "digest": plugin.digest, "generation": plugin.generation,
+                "stage": plugin.error.as_ref().map(|rejection| rejection.stage), "by": change.by,
+            })
+            .as_object()
+            .cloned(),
+            ..NewActivity::new(
+                ActivityKind::Plugin,
+                format!("server-plugin-{}-{what}-{generation}-{}", plugin.id, now_ms()),
+                format!("Plugin {what}"),
+            )
+        };
+        if let Err(error) = self.store.announce_plugin(data, entry).await {
+            tracing::warn!(%error, plugin.id, "cannot announce a change of a plugin");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Which scopes open which operation, one line each; `admin` opens all of them.
+//!
+//! The routes name these constants, the document shows them as `security`, and each operation requires its own,
+//! whichever front door it was called through. What a credential that is bound to an agent may do *within* an
+//! operation (act as that agent alone) is checked there as well.
+
+use crate::domain::caller::Scope::{Agent, Control, Metrics, Orchestrator, Read, Send};
+use crate::domain::caller::Scopes;
+
+/// Operations that need no credential at all: what a load balancer and a newcomer ask for.
+pub const PUBLIC: Scopes = Scopes::Public;
+
+const ADMIN: Scopes = Scopes::AnyOf(&[]);
+
+// Agents
+pub(crate) const REGISTER_AGENT: Scopes = Scopes::AnyOf(&[Agent]);
+pub(crate) const CHANGE_AGENT: Scopes = Scopes::AnyOf(&[Agent]);
+pub(crate) const REMOVE_AGENT: Scopes = Scopes::AnyOf(&[Agent]);
+pub(crate) const READ_AGENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Control]);
+
+// Messages
+pub(crate) const SEND_MESSAGE: Scopes = Scopes::AnyOf(&[Send, Agent]);
+pub(crate) const READ_MESSAGES: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);
+pub(crate) const MARK_READ: Scopes = Scopes::AnyOf(&[Agent, Orchestrator]);
+pub(crate) const CLAIM: Scopes = Scopes::AnyOf(&[Agent]);
+pub(crate) const DELETE_MESSAGE: Scopes = Scopes::AnyOf(&[Send, Agent]);
+pub(crate) const BROADCAST: Scopes = ADMIN;
+
+// Events
+pub(crate) const FOLLOW_EVENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);
+/// Following what concerns everybody.
+pub(crate) const FOLLOW_EVERYTHING: Scopes = Scopes::AnyOf(&[Read]);
+
+// Orchestrators
+pub(crate) const BE_ORCHESTRATOR: Scopes = Scopes::AnyOf(&[Orchestrator]);
+pub(crate) const READ_ORCHESTRATORS: Scopes = Scopes::AnyOf(&[Read, Orchestrator, Control]);
+
+// Control
+pub(crate) const CONTROL: Scopes = Scopes::AnyOf(&[Control]);
+pub(crate) const READ_COMMANDS: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator, Control]);
+pub(crate) const REPORT_COMMAND: Scopes = Scopes::AnyOf(&[Agent, Orchestrator]);
+
+// Plugins
+pub(crate) const READ_PLUGINS: Scopes = Scopes::AnyOf(&[Read, Control]);
+pub(crate) const OPERATE_PLUGINS: Scopes = ADMIN;
+
+// Activity
+pub(crate) const READ_ACTIVITY: Scopes = Scopes::AnyOf(&[Read]);
+pub(crate) const WRITE_ACTIVITY: Scopes = Scopes::AnyOf(&[Send, Agent, Orchestrator]);
+
+// The relay itself
+pub(crate) const READ_STATS: Scopes = Scopes::AnyOf(&[Read]);
+pub(crate) const READ_METRICS: Scopes = Scopes::AnyOf(&[Metrics]);
+pub(crate) const REAP: Scopes = Scopes::AnyOf(&[Control]);

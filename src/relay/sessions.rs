@@ -1,0 +1,253 @@
+//! The sessions of the relay's own host: what the launcher reports goes into the store, and those that run
+//! are ended or restarted when somebody asked for it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tracing::Instrument as _;
+
+use super::access::fresh_secret;
+use super::{Error, Relay};
+use crate::domain::agent::{AgentStatus, Registration, SessionGuard, USER};
+use crate::domain::caller::Scope;
+use crate::domain::command::{Command, CommandStatus};
+use crate::domain::control::ControlKind;
+use crate::domain::message::Draft;
+use crate::domain::order::ControlOrder;
+use crate::domain::plan::StopReason;
+use crate::domain::spawn::SpawnSpec;
+use crate::launcher::{LaunchError, Launched, Reports, SessionRecord};
+use crate::plugins::PluginSet;
+use crate::sessions::{Died, Reservation, SessionName, Started};
+use crate::store::{AgentPatch, NewToken, SessionRow, SessionStart, now_ms};
+
+/// Writes what happens to one session into the store.
+#[derive(Clone)]
+pub(super) struct StoreReports {
+    relay: Relay,
+    /// The command that asked for it.
+    command: i64,
+    spec: Arc<SpawnSpec>,
+    name: SessionName,
+    /// What whoever asked is answered; none for a restart, which was answered before.
+    answer: Option<Box<ControlOrder>>,
+}
+
+impl StoreReports {
+    pub(super) fn new(relay: &Relay, command: i64, spec: &SpawnSpec, name: &SessionName) -> Self {
+        Self { relay: relay.clone(), command, spec: Arc::new(spec.clone()), name: name.clone(), answer: None }
+    }
+
+    /// With an answer that the command keeps once the program runs.
+    pub(super) fn with_answer(self, order: ControlOrder) -> Self {
+        Self { answer: Some(Box::new(order)), ..self }
+    }
+
+    /// Makes the agent's card, so that others find it before it says a word.
+    async fn introduce(&self, started: &Started) {
+        let spec = &self.spec;
+        let meta = json!({
+            "provider": spec.provider, "approvalMode": spec.approval_mode, "cwd": spec.cwd,
+            "session": self.name.as_str(), "attach": started.attach_command,
+        });
+        let registration = Registration {
+            id: Some(spec.agent_id.clone()),
+            name: Some(spec.label.clone().unwrap_or_else(|| spec.agent_id.clone())),
+            label: Some(spec.label.clone()),
+            tags: Some(Some(vec![spec.provider.clone(), "spawned".to_owned()])),
+            machine: Some(Some(self.relay.launcher.host().hostname.clone())),
+            rig: Some(Some(spec.provider.clone())),
+            status: Some(AgentStatus::Online.as_str().to_owned()),
+            instance_id: Some(self.name.as_str().to_owned()),
+            meta: Some(meta.as_object().cloned()),
+            ..Registration::default()
+        };
+        if let Err(error) = self.relay.store.register(registration, None).await {
+            tracing::warn!(%error, "cannot register a started agent");
+        }
+    }
+
+    async fn mark_ready(&self) {
+        let change = AgentPatch::Ready(true);
+        let id = self.spec.agent_id.clone();
+        if let Err(error) = self.relay.store.patch_agent(id, SessionGuard::default(), change).await {
+            tracing::debug!(%error, "the agent is gone already");
+        }
+    }
+}
+
+impl Reports for StoreReports {
+    async fn beginning(&self, session: &SessionRecord) -> Result<String, String> {
+        let secret = fresh_secret("ar_").map_err(|error| format!("no randomness for a token: {error}"))?;
+        let spec = &session.spec;
+        let token = NewToken {
+            name: spec.agent_id.clone(),
+            hash: Sha256::digest(secret.as_bytes()).into(),
+            scopes: vec![Scope::Agent],
+            agent_id: Some(spec.agent_id.clone()),
+            expires_at: None,
+        };
+        let start =
+            SessionStart { spec: spec.clone(), command_id: self.command, name: session.name.as_str().to_owned() };
+        self.relay.store.begin_session(start, token).await.map_err(|error| error.to_string())?;
+        Ok(secret)
+    }
+
+    async fn running(&self, started: &Started, result: Value) -> Result<(), String> {
+        let answer = self.answer.as_deref().map(|order| order.clone().running_as(started.pid));
+        let (name, pid) = (self.name.as_str().to_owned(), i64::from(started.pid));
+        let up = self.relay.store.session_up(name, pid, self.command, result, answer).await;
+        up.map_err(|error| error.to_string())?;
+        self.introduce(started).await;
+        Ok(())
+    }
+
+    async fn up(&self, prompt: Result<(), String>) {
+        match prompt {
+            Ok(()) => self.relay.advance(self.command, CommandStatus::Succeeded).await,
+            Err(reason) => {
+                tracing::warn!(%reason, "the prompt did not reach the session");
+                let reason = format!("the program is up, but its prompt did not reach it: {reason}");
+                self.relay.fail(self.command, &reason).await;
+            }
+        }
+        self.mark_ready().await;
+    }
+
+    async fn died(&self, died: &Died) {
+        self.relay.fail(self.command, &died.to_string()).await;
+    }
+
+    async fn ended(&self, ending: &str) {
+        let (name, agent) = (self.name.as_str().to_owned(), self.spec.agent_id.clone());
+        if let Err(error) = self.relay.store.end_session(name, agent, ending.to_owned()).await {
+            tracing::error!(%error, "cannot write down that a session ended");
+        }
+    }
+
+    fn alive(&self) {
+        self.relay.store.touch(&self.spec.agent_id);
+    }
+
+    async fn send_prompt(&self, prompt: &str) -> Result<(), String> {
+        let draft = Draft {
+            from: Some(USER.to_owned()),
+            to: Some(self.spec.agent_id.clone()),
+            body: Some(prompt.to_owned()),
+            ..Draft::default()
+        };
+        let message = draft.checked(None, now_ms()).map_err(|refusal| refusal.to_string())?;
+        self.relay.store.send(message, None).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+impl Relay {
+    /// Starts an approved spawn on this host, and sees to its session in the background.
+    pub(super) async fn launch(
+        &self,
+        plugins: &PluginSet,
+        spec: &SpawnSpec,
+        place: Reservation,
+        reports: StoreReports,
+    ) -> Result<(), LaunchError> {
+        let span = session_span(&reports);
+        let launched = self.launcher.launch(plugins, spec, place, &reports).instrument(span.clone()).await?;
+        match launched {
+            Launched::Planned(result) => {
+                let answer = reports.answer.map(|order| *order);
+                let done = self.store.finish_dry_run(reports.command, result, answer).await;
+                done.map_err(|error| LaunchError::Report(error.to_string()))
+            }
+            Launched::Running { follow, .. } => {
+                let relay = self.clone();
+                let following = async move { follow.run(&reports, relay.alive_every(), &relay.draining).await };
+                self.tasks.spawn_on(following.instrument(span), &self.runtime);
+                Ok(())
+            }
+        }
+    }
+
+    /// Watches a session that an earlier run of the relay started.
+    pub(super) fn watch(&self, reports: StoreReports) {
+        let (relay, span) = (self.clone(), session_span(&reports));
+        let watching = async move {
+            reports.mark_ready().await;
+            relay.launcher.watch(&reports.name, &reports, relay.alive_every(), &relay.draining).await;
+        };
+        self.tasks.spawn_on(watching.instrument(span), &self.runtime);
+    }
+
+    fn alive_every(&self) -> std::time::Duration {
+        self.settings.offline_after / 3
+    }
+
+    /// Carries out a restart or shutdown of an agent that runs on this host; others do it themselves.
+    pub(super) async fn see_to_session(&self, command: Command, plugins: Arc<PluginSet>) -> Result<(), Error> {
+        if self.own_session(&command.target).await?.is_some() {
+            let span = tracing::info_span!("control", command.id = command.id, agent.id = command.target);
+            let relay = self.clone();
+            let ending = async move { relay.end_or_restart(command, &plugins).await };
+            self.tasks.spawn_on(ending.instrument(span), &self.runtime);
+        }
+        Ok(())
+    }
+
+    /// The session that is this relay's to see to. One that has ended still is, unless the agent has a session
+    /// elsewhere by now: there is nothing left to end, and it can be started again.
+    async fn own_session(&self, agent: &str) -> Result<Option<(SessionRow, SessionName)>, Error> {
+        let Some(session) = self.store.session(agent.to_owned()).await? else { return Ok(None) };
+        if session.ended_at.is_some() {
+            let agent = self.store.agent(agent.to_owned()).await?;
+            if agent.instance_id.as_deref() != Some(session.start.name.as_str()) {
+                return Ok(None);
+            }
+        }
+        Ok(SessionName::parse(&session.start.name).ok().map(|name| (session, name)))
+    }
+
+    async fn end_or_restart(&self, command: Command, plugins: &PluginSet) {
+        let _turn = self.launcher.turn(&command.target).await;
+        self.advance(command.id, CommandStatus::Running).await;
+        // Whoever had the turn before may have started another session.
+        let (session, name) = match self.own_session(&command.target).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return self.fail(command.id, "the agent has no session on this host any more").await,
+            Err(error) => return self.fail(command.id, &error.to_string()).await,
+        };
+        let spec = session.start.spec;
+        let restart = command.kind == ControlKind::Restart;
+        let reason = if restart { StopReason::Restart } else { StopReason::Shutdown };
+        let exit = match self.launcher.stop(plugins, &spec.provider, &name, reason).await {
+            Ok(exit) => exit,
+            Err(error) => return self.fail(command.id, &error.to_string()).await,
+        };
+        StoreReports::new(self, command.id, &spec, &name).ended(&exit.how.to_string()).await;
+        if !restart {
+            let result = json!({"exit": exit.how});
+            let done = self.store.report_command(command.id, CommandStatus::Succeeded, Some(result), None);
+            if let Err(error) = done.await {
+                tracing::warn!(%error, "cannot report a command");
+            }
+            return;
+        }
+        if let Err(error) = self.start_again(&command, &spec, plugins).await {
+            self.fail(command.id, &error.to_string()).await;
+        }
+    }
+
+    async fn start_again(&self, command: &Command, spec: &SpawnSpec, plugins: &PluginSet) -> Result<(), LaunchError> {
+        let place = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await?;
+        let reports = StoreReports::new(self, command.id, spec, place.name());
+        self.launch(plugins, spec, place, reports).await
+    }
+}
+
+fn session_span(reports: &StoreReports) -> tracing::Span {
+    tracing::info_span!(
+        "session",
+        session.name = %reports.name,
+        agent.id = reports.spec.agent_id,
+        command.id = reports.command
+    )
+}
