@@ -174,13 +174,9 @@ impl ControlOrder {
             Self::Agent { kind, agent_id } => agent_request(*kind, agent_id),
             Self::Managed { kind, agent_id, .. } => managed_request(*kind, agent_id.as_deref()),
             Self::SpawnThrough { spawn, .. } => spawn_request(spawn),
-            Self::SpawnHere { spec, .. } => request_of(
-                &spec.provider,
-                &spec.cwd,
-                spec.approval_mode,
-                spec.label.as_deref(),
-                spec.prompt.as_deref(),
-            ),
+            Self::SpawnHere { spec, .. } => {
+                request_of(&spec.provider, &spec.cwd, spec.approval_mode, spec.label.as_deref(), spec.prompt.as_deref())
+            }
         }
     }
 
@@ -223,12 +219,7 @@ impl ControlOrder {
         let mut details = request.clone();
         details["requestedBy"] = Value::from(requested_by);
         details["requestedAt"] = Value::from(now);
-        system_message(
-            &orchestrator.agent_id,
-            subject,
-            request.to_string(),
-            envelope("orchestratorControl", details),
-        )
+        system_message(&orchestrator.agent_id, subject, request.to_string(), envelope("orchestratorControl", details))
     }
 
     /// What whoever asked is answered.
@@ -321,12 +312,7 @@ impl ControlOrder {
                     "orchestratorId": orchestrator.id, "action": kind.as_str(), "agentId": agent_id,
                 })),
                 ..audit(
-                    format!(
-                        "server-orchestrator-action-{}-{}-{}",
-                        short(&orchestrator.id),
-                        kind.as_str(),
-                        command.id
-                    ),
+                    format!("server-orchestrator-action-{}-{}-{}", short(&orchestrator.id), kind.as_str(), command.id),
                     &agent_subject(*kind),
                     action_icon(*kind),
                     view::ORCHESTRATORS,

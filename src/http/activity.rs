@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Keyed, Query, Authenticated, limit};
+use super::extract::{Authenticated, Keyed, Query, limit};
 use crate::domain::activity::{Activity, ActivityKind, NewActivity};
 use crate::domain::text;
 use crate::relay::Relay;

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Json, Keyed, OptionalJson, Path, Query, Authenticated, limit};
+use super::extract::{Authenticated, Json, Keyed, OptionalJson, Path, Query, limit};
 use crate::domain::agent::{Agent, AgentStatus, Registration, SessionGuard};
 use crate::domain::text;
 use crate::relay::Relay;
@@ -86,12 +86,7 @@ pub(super) async fn list_agents(
     list(&relay, &caller, "/api/agents", query.filter(false)?).await
 }
 
-async fn list(
-    relay: &Relay,
-    caller: &Authenticated,
-    path: &str,
-    filter: AgentFilter,
-) -> Result<Response, ApiError> {
+async fn list(relay: &Relay, caller: &Authenticated, path: &str, filter: AgentFilter) -> Result<Response, ApiError> {
     let agents = relay.list_agents(caller, filter.clone()).await?;
     let next = agents.last().filter(|_| agents.len() == filter.limit).map(|last| {
         let mut link = answer::Link::new(path);

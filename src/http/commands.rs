@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Json, Path, Query, Authenticated, limit};
+use super::extract::{Authenticated, Json, Path, Query, limit};
 use crate::domain::command::{Command, CommandStatus, RecordedDecision};
 use crate::domain::control::ControlKind;
 use crate::domain::text;

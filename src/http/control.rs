@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Keyed, Path, Query, Authenticated};
+use super::extract::{Authenticated, Keyed, Path, Query};
 use crate::domain::control::{ApprovalMode, ControlKind};
 use crate::domain::orchestrator::{PROMPT_MAX, PROVIDER_MAX, parse_approval_mode};
 use crate::domain::spawn::SpawnAsk;

@@ -69,9 +69,7 @@ async fn answer(edge: &Edge, request: Request, next: Next, id: &str, started: In
     let mut request = Request::from_parts(parts, body);
     let response = match admitted {
         // What was begun before is finished; what comes now finds the next relay, or waits for it.
-        Ok(_) if relay.draining().is_cancelled() && !edge.public.contains(path) => {
-            ApiError::draining().into_response()
-        }
+        Ok(_) if relay.draining().is_cancelled() && !edge.public.contains(path) => ApiError::draining().into_response(),
         Ok(caller) => {
             if let Some(caller) = caller {
                 tracing::Span::current().record("caller", caller.principal());

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use super::answer;
-use super::event_stream;
 use super::error::ApiError;
+use super::event_stream;
 use super::extract::{Authenticated, Query, limit};
 use super::messages::wait;
 use super::serve::Takeover;

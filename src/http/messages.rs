@@ -113,7 +113,10 @@ fn query_with_since(filter: &MessageFilter, since: i64) -> String {
 /// The id of the newest message.
 #[utoipa::path(get, path = "/api/messages/cursor", tag = "messages",
     responses((status = 200, description = "`latestId`, 0 when there is none", body = Object)))]
-pub(super) async fn get_message_cursor(State(relay): State<Relay>, caller: Authenticated) -> Result<Response, ApiError> {
+pub(super) async fn get_message_cursor(
+    State(relay): State<Relay>,
+    caller: Authenticated,
+) -> Result<Response, ApiError> {
     let latest = relay.latest_message_id(&caller).await?;
     Ok(answer::json(StatusCode::OK, &json!({"latestId": latest})))
 }

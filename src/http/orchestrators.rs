@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Json, Keyed, Path, Authenticated};
+use super::extract::{Authenticated, Json, Keyed, Path};
 use crate::domain::orchestrator::{Orchestrator, OrchestratorRegistration};
 use crate::relay::Relay;
 
@@ -30,7 +30,10 @@ pub(super) async fn register_orchestrator(
 /// List orchestrators by id.
 #[utoipa::path(get, path = "/api/orchestrators", tag = "orchestrators",
     responses((status = 200, description = "All of them", body = Vec<Orchestrator>)))]
-pub(super) async fn list_orchestrators(State(relay): State<Relay>, caller: Authenticated) -> Result<Response, ApiError> {
+pub(super) async fn list_orchestrators(
+    State(relay): State<Relay>,
+    caller: Authenticated,
+) -> Result<Response, ApiError> {
     Ok(answer::json(StatusCode::OK, &relay.list_orchestrators(&caller).await?))
 }
 

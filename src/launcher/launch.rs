@@ -171,8 +171,7 @@ impl Launcher {
             delivery: plan.plan().prompt.clone(),
             ready: plan.plan().ready.clone(),
         };
-        let launch =
-            Launch { spec: spec.clone(), variables: self.variables(spec, token), plan: plan.into_plan() };
+        let launch = Launch { spec: spec.clone(), variables: self.variables(spec, token), plan: plan.into_plan() };
         let started = match self.sessions().start(place, launch).await {
             Ok(started) => started,
             Err(error) => {

@@ -35,12 +35,7 @@ impl Claimant {
 
 impl Relay {
     /// Sends a message: durable, and visible to readers and streams, once this is answered.
-    pub async fn send_message(
-        &self,
-        caller: &Caller,
-        draft: Draft,
-        key: Option<Idempotency>,
-    ) -> Result<Answer, Error> {
+    pub async fn send_message(&self, caller: &Caller, draft: Draft, key: Option<Idempotency>) -> Result<Answer, Error> {
         caller.require(scopes::SEND_MESSAGE)?;
         let message = draft.checked(caller.agent_id.as_deref(), now_ms())?;
         check_sender(caller, &message)?;

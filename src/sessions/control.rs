@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::folder::StateFile;
 use super::name::SessionName;
 use super::{
-    Ending, Exit, LAST_OUTPUT_BYTES_MAX, SCREEN_BYTES_MAX, SessionState, Sessions, log, now_ms, off_the_reactor, process,
+    Ending, Exit, LAST_OUTPUT_BYTES_MAX, SCREEN_BYTES_MAX, SessionState, Sessions, log, now_ms, off_the_reactor,
+    process,
 };
 use crate::domain::plan::{Readiness, SETTLE_MS_MAX, StopPlan};
 

@@ -19,6 +19,7 @@ mod plugins;
 mod program;
 mod readme;
 mod real_clis;
+mod scopes;
 mod server;
 mod sessions;
 mod spawn;

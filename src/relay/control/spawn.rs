@@ -17,12 +17,7 @@ use crate::store::{Idempotency, Recorded};
 
 impl Relay {
     /// Starts an agent: through the orchestrator that suits, or else on the relay's own host.
-    pub async fn spawn_agent(
-        &self,
-        caller: &Caller,
-        ask: SpawnAsk,
-        key: Option<Idempotency>,
-    ) -> Result<Reply, Error> {
+    pub async fn spawn_agent(&self, caller: &Caller, ask: SpawnAsk, key: Option<Idempotency>) -> Result<Reply, Error> {
         caller.require(scopes::CONTROL)?;
         match self.choose_orchestrator(&ask).await? {
             Some(orchestrator) => self.spawn_at(caller, orchestrator, ask, key, true).await,

@@ -125,12 +125,7 @@ impl Store {
     }
 
     /// Ends a spawn that was only to be planned, with the answer that says so.
-    pub async fn finish_dry_run(
-        &self,
-        id: i64,
-        result: Value,
-        order: Option<ControlOrder>,
-    ) -> Result<(), StoreError> {
+    pub async fn finish_dry_run(&self, id: i64, result: Value, order: Option<ControlOrder>) -> Result<(), StoreError> {
         self.write(move |tx| {
             let command = load(tx.connection, id)?.ok_or(Refusal::NotFound("command"))?;
             let command = advance(tx, command, CommandStatus::Succeeded, Some(result), None)?;
