@@ -16,10 +16,11 @@ use super::error::ApiError;
 use super::extract::{Authenticated, Keyed, Path, Query};
 use crate::domain::control::{ApprovalMode, ControlKind};
 use crate::domain::orchestrator::{PROMPT_MAX, PROVIDER_MAX, parse_approval_mode};
+use crate::domain::refusal::Refusal;
 use crate::domain::spawn::SpawnAsk;
 use crate::domain::text;
 use crate::relay::Relay;
-use crate::relay::control::{ManagedTarget, require_online};
+use crate::relay::control::{ManagedAction, ManagedTarget};
 
 /// The fields of a control request. Values of other types and names not listed are refused.
 pub(super) struct Fields(Map<String, Value>);
@@ -33,42 +34,57 @@ impl Fields {
         }
     }
 
-    pub(super) fn only(&self, allowed: &[&str]) -> Result<(), ApiError> {
+    pub(super) fn only(&self, allowed: &[&str]) -> Result<(), Refusal> {
         match self.0.keys().find(|name| !allowed.contains(&name.as_str())) {
             None => Ok(()),
             Some(unknown) => {
-                Err(ApiError::invalid(format!("unknown field \"{unknown}\"; allowed are {}", allowed.join(", "))))
+                Err(Refusal::invalid(format!("unknown field \"{unknown}\"; allowed are {}", allowed.join(", "))))
             }
         }
     }
 
-    pub(super) fn string(&self, name: &str) -> Result<Option<String>, ApiError> {
+    pub(super) fn string(&self, name: &str) -> Result<Option<String>, Refusal> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(ApiError::invalid(format!("{name} must be a string"))),
+            Some(_) => Err(Refusal::invalid(format!("{name} must be a string"))),
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn action(&self) -> Result<ControlKind, ApiError> {
-        let action =
-            self.string("action").map_err(|_| ApiError::invalid("action must be one of: restart, shutdown"))?;
+    pub(super) fn action(&self) -> Result<ControlKind, Refusal> {
+        let action = self.string("action").map_err(|_| Refusal::invalid("action must be one of: restart, shutdown"))?;
         match text::optional("action", action, text::WORD_MAX)?.as_deref() {
-            None => Err(ApiError::invalid("action required")),
+            None => Err(Refusal::invalid("action required")),
             Some("restart") => Ok(ControlKind::Restart),
             Some("shutdown") => Ok(ControlKind::Shutdown),
-            Some(_) => Err(ApiError::invalid("action must be one of: restart, shutdown")),
+            Some(_) => Err(Refusal::invalid("action must be one of: restart, shutdown")),
         }
     }
 
-    pub(super) fn spawn(&self) -> Result<SpawnAsk, ApiError> {
+    /// Which agents of an orchestrator are meant: one, or every one, but said in so many words.
+    fn managed_target(&self) -> Result<ManagedTarget, Refusal> {
+        self.only(&["action", "agentId", "all"])?;
+        let one = text::optional("agentId", self.string("agentId")?, text::ID_MAX)?;
+        match (one, self.0.get("all")) {
+            (Some(id), None | Some(Value::Null)) => Ok(ManagedTarget::One(id)),
+            (None, Some(Value::Bool(true))) => Ok(ManagedTarget::All),
+            _ => Err(Refusal::invalid(
+                "name one agent with agentId, or all of them with \"all\": true; not both and not neither",
+            )),
+        }
+    }
+
+    /// A spawn with no field that is unknown.
+    fn spawn_only(&self) -> Result<SpawnAsk, Refusal> {
+        let ask = self.spawn()?;
+        self.only(&SPAWN_FIELDS)?;
+        Ok(ask)
+    }
+
+    pub(super) fn spawn(&self) -> Result<SpawnAsk, Refusal> {
         let prompt = text::long("prompt", self.string("prompt")?, text::BODY_BYTES_MAX)?;
         if prompt.as_deref().is_some_and(|prompt| prompt.chars().nth(PROMPT_MAX).is_some()) {
-            return Err(ApiError::invalid(format!("prompt must have at most {PROMPT_MAX} characters")));
+            return Err(Refusal::invalid(format!("prompt must have at most {PROMPT_MAX} characters")));
         }
         Ok(SpawnAsk {
             provider: text::required("provider", self.string("provider")?, PROVIDER_MAX)?,
@@ -158,9 +174,7 @@ pub(super) async fn create_spawn(
     caller: Authenticated,
     Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    let fields = Fields::of(body);
-    let ask = fields.spawn()?;
-    fields.only(&SPAWN_FIELDS)?;
+    let ask = Fields::of(body).spawn_only()?;
     Ok(answer::accepted(relay.spawn_agent(&caller, ask, key).await?))
 }
 
@@ -174,18 +188,8 @@ pub(super) async fn create_orchestrator_spawn(
     Path(id): Path<String>,
     Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    let orchestrator = relay.orchestrator_to_control(&caller, id).await?;
-    require_online(&orchestrator)?;
-    if !body.is_object() {
-        return Err(ApiError::invalid("body required"));
-    }
-    let fields = Fields::of(body);
-    let ask = fields.spawn()?;
-    fields.only(&SPAWN_FIELDS)?;
-    if !orchestrator.providers.contains(&ask.provider) {
-        return Err(ApiError::invalid(format!("orchestrator does not support provider: {}", ask.provider)));
-    }
-    Ok(answer::accepted(relay.spawn_through(&caller, orchestrator, ask, key).await?))
+    let ask = if body.is_object() { Fields::of(body).spawn_only() } else { Err(Refusal::invalid("body required")) };
+    Ok(answer::accepted(relay.spawn_through(&caller, id, ask, key).await?))
 }
 
 /// Have an orchestrator restart or shut down one of its agents, or all.
@@ -198,26 +202,9 @@ pub(super) async fn create_orchestrator_action(
     Path(id): Path<String>,
     Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    let orchestrator = relay.orchestrator_to_control(&caller, id).await?;
-    let is_object = body.is_object();
     let fields = Fields::of(body);
-    if !is_object || fields.is_empty() {
-        return Err(ApiError::invalid("action required"));
-    }
-    let kind = fields.action()?;
-    require_online(&orchestrator)?;
-    fields.only(&["action", "agentId", "all"])?;
-    let one = text::optional("agentId", fields.string("agentId")?, text::ID_MAX)?;
-    let target = match (one, fields.0.get("all")) {
-        (Some(id), None | Some(Value::Null)) => ManagedTarget::One(id),
-        (None, Some(Value::Bool(true))) => ManagedTarget::All,
-        _ => {
-            return Err(ApiError::invalid(
-                "name one agent with agentId, or all of them with \"all\": true; not both and not neither",
-            ));
-        }
-    };
-    Ok(answer::accepted(relay.control_orchestrator(&caller, orchestrator, kind, target, key).await?))
+    let action = ManagedAction { kind: fields.action(), target: fields.managed_target() };
+    Ok(answer::accepted(relay.control_orchestrator(&caller, id, action, key).await?))
 }
 
 /// Which directory.

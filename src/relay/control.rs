@@ -25,7 +25,7 @@ use crate::launcher::Listing;
 use crate::plugins::PluginSet;
 use crate::store::{Idempotency, NewCommand, Recorded, now_ms};
 
-pub use actions::{ManagedTarget, require_online};
+pub use actions::{ManagedAction, ManagedTarget};
 pub use facts::ControlAsk;
 
 /// The largest question that is kept with its command: some thousand running agents.

@@ -20,6 +20,16 @@ pub enum ManagedTarget {
     All,
 }
 
+/// A restart or shutdown of agents of an orchestrator, read from a request. What is wrong with it is told only
+/// after the orchestrator was looked at, in the order that clients of this protocol know.
+#[derive(Debug)]
+pub struct ManagedAction {
+    /// Restart or shutdown; refused first.
+    pub kind: Result<ControlKind, Refusal>,
+    /// Which agents; refused after an orchestrator that is offline.
+    pub target: Result<ManagedTarget, Refusal>,
+}
+
 impl Relay {
     /// Asks an agent to restart or shut down. One that runs on this host is seen to by the relay, whether or
     /// not the caller waits for it.
@@ -60,17 +70,19 @@ impl Relay {
         Ok(recorded.into())
     }
 
-    /// Has an orchestrator restart or shut down one of its agents, or all. The orchestrator must be online.
+    /// Has the orchestrator of this id restart or shut down one of its agents, or all. It must be online.
     pub async fn control_orchestrator(
         &self,
         caller: &Caller,
-        orchestrator: Orchestrator,
-        kind: ControlKind,
-        target: ManagedTarget,
+        id: String,
+        action: ManagedAction,
         key: Option<Idempotency>,
     ) -> Result<Reply, Error> {
         caller.require(scopes::CONTROL)?;
-        let agent_id = match target {
+        let orchestrator = self.store.orchestrator(id).await?;
+        let kind = action.kind?;
+        require_online(&orchestrator)?;
+        let agent_id = match action.target? {
             ManagedTarget::One(id) if !orchestrator.managed_agents.iter().any(|agent| agent.agent_id == *id) => {
                 return Err(Refusal::NotFound("managed agent").into());
             }
@@ -91,15 +103,9 @@ impl Relay {
         let order = ControlOrder::Managed { kind, orchestrator, agent_id };
         Ok(self.record(&request, permit, order, CommandStatus::Pending).await?.into())
     }
-
-    /// The orchestrator of a control request, which needs it to be there.
-    pub async fn orchestrator_to_control(&self, caller: &Caller, id: String) -> Result<Orchestrator, Error> {
-        caller.require(scopes::CONTROL)?;
-        Ok(self.store.orchestrator(id).await?)
-    }
 }
 
 /// Refuses an orchestrator that has not been heard from.
-pub fn require_online(orchestrator: &Orchestrator) -> Result<(), Refusal> {
+pub(super) fn require_online(orchestrator: &Orchestrator) -> Result<(), Refusal> {
     if orchestrator.status == OrchestratorStatus::Online { Ok(()) } else { Err(Refusal::OrchestratorOffline) }
 }

@@ -2,6 +2,7 @@
 
 use super::super::sessions::StoreReports;
 use super::super::{Error, Relay, scopes};
+use super::actions::require_online;
 use super::facts::site_of;
 use super::{Begun, Reply, Request};
 use crate::domain::caller::Caller;
@@ -25,15 +26,24 @@ impl Relay {
         }
     }
 
-    /// Has this orchestrator start an agent.
+    /// Has the orchestrator of this id start an agent. It must be online and offer the provider. What is wrong
+    /// with the request is told only after that the orchestrator is offline, in the order that clients of this
+    /// protocol know.
     pub async fn spawn_through(
         &self,
         caller: &Caller,
-        orchestrator: Orchestrator,
-        ask: SpawnAsk,
+        id: String,
+        ask: Result<SpawnAsk, Refusal>,
         key: Option<Idempotency>,
     ) -> Result<Reply, Error> {
         caller.require(scopes::CONTROL)?;
+        let orchestrator = self.store.orchestrator(id).await?;
+        require_online(&orchestrator)?;
+        let ask = ask?;
+        if !orchestrator.providers.contains(&ask.provider) {
+            let text = format!("orchestrator does not support provider: {}", ask.provider);
+            return Err(Refusal::invalid(text).into());
+        }
         self.spawn_at(caller, orchestrator, ask, key, false).await
     }
 
