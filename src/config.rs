@@ -107,7 +107,7 @@ impl Config {
     /// Names the first flag, variable or key that cannot be used, and what is allowed.
     pub fn load(flags: &Flags, env: &Environment) -> Result<Self, ConfigError> {
         let file = match resolve::config_path(flags, env)? {
-            Some((place, path)) => File::read(&place, &path, env)?,
+            Some((origin, path)) => File::read(&origin, &path, env)?,
             None => File::default(),
         };
         let (listen_place, listen) = resolve::listen(flags, env, &file)?;

@@ -100,8 +100,8 @@ pub struct Parts {
     /// Where that work runs: requests are answered on threads that should not carry it.
     runtime: Handle,
     started: Instant,
-    /// Places for control requests: each may run plugins and start a process.
-    control_places: Arc<Semaphore>,
+    /// Permits for control requests: each may run plugins and start a process.
+    control_permits: Arc<Semaphore>,
     refused_credentials: RefusedCredentials,
 }
 
@@ -132,7 +132,7 @@ impl Relay {
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
             started: Instant::now(),
-            control_places: Arc::new(Semaphore::new(CONTROLS_MAX)),
+            control_permits: Arc::new(Semaphore::new(CONTROLS_MAX)),
             refused_credentials: RefusedCredentials::default(),
         }))
     }

@@ -104,15 +104,15 @@ pub(super) struct LogSection {
 }
 
 impl File {
-    /// Reads the file that `place` (a flag or a variable) named.
-    pub(super) fn read(place: &str, path: &Path, env: &Environment) -> Result<Self, ConfigError> {
+    /// Reads the file that `origin` (a flag or a variable) named.
+    pub(super) fn read(origin: &str, path: &Path, env: &Environment) -> Result<Self, ConfigError> {
         let text =
-            read_text(path).map_err(|problem| ConfigError::at(place, format!("{}: {problem}", path.display())))?;
+            read_text(path).map_err(|problem| ConfigError::at(origin, format!("{}: {problem}", path.display())))?;
         Ok(Self { settings: parse(path, &text)?, path: path.to_owned(), home: env.path("HOME").map(Path::to_owned) })
     }
 
     /// How an error names one of this file's keys.
-    pub(super) fn place(&self, key: &str) -> String {
+    pub(super) fn origin(&self, key: &str) -> String {
         if self.path.as_os_str().is_empty() {
             return key.to_owned();
         }
@@ -120,7 +120,7 @@ impl File {
     }
 
     pub(super) fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
-        ConfigError::at(self.place(key), problem)
+        ConfigError::at(self.origin(key), problem)
     }
 
     /// A number within its bounds, or its default. Signed, so that a negative one gets the same
@@ -140,10 +140,10 @@ impl File {
         })
     }
 
-    /// A path of this file, see [`Self::resolve`], with its place.
+    /// A path of this file, see [`Self::resolve`], with its origin.
     pub(super) fn path(&self, key: &str, typed: &Option<String>) -> Result<Option<(String, PathBuf)>, ConfigError> {
         let Some(text) = typed else { return Ok(None) };
-        Ok(Some((self.place(key), self.resolve(key, text)?)))
+        Ok(Some((self.origin(key), self.resolve(key, text)?)))
     }
 
     /// A path as the file means it: `~/` is the home directory, and a relative path starts where

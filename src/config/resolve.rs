@@ -1,5 +1,5 @@
 //! From what was typed to what is used: one function for each setting that is more than a number,
-//! with its default, its bounds, and the place to blame.
+//! with its default, its bounds, and the origin to blame.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -43,11 +43,11 @@ fn path_setting(
     Ok(in_file)
 }
 
-fn absolute(place: &str, path: &Path) -> Result<PathBuf, ConfigError> {
-    std::path::absolute(path).map_err(|error| ConfigError::at(place, format!("{}: {error}", path.display())))
+fn absolute(origin: &str, path: &Path) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(path).map_err(|error| ConfigError::at(origin, format!("{}: {error}", path.display())))
 }
 
-/// The address, with the place to blame for it. `HOST` and `PORT` each replace their half of
+/// The address, with the origin to blame for it. `HOST` and `PORT` each replace their half of
 /// what the file says; neither is looked at when the whole address was given.
 pub(super) fn listen(flags: &Flags, env: &Environment, file: &File) -> Result<(String, SocketAddr), ConfigError> {
     if let Some(text) = &flags.listen {
@@ -56,9 +56,9 @@ pub(super) fn listen(flags: &Flags, env: &Environment, file: &File) -> Result<(S
     if let Some(text) = env.text("AGENT_RELAY_LISTEN")? {
         return Ok(("AGENT_RELAY_LISTEN".into(), parse_address("AGENT_RELAY_LISTEN", text)?));
     }
-    let mut place = file.place("listen");
+    let mut origin = file.origin("listen");
     let mut address = match &file.settings.listen {
-        Some(text) => parse_address(&place, text)?,
+        Some(text) => parse_address(&origin, text)?,
         None => LISTEN_DEFAULT,
     };
     if let Some(port) = env.text("PORT")? {
@@ -67,7 +67,7 @@ pub(super) fn listen(flags: &Flags, env: &Environment, file: &File) -> Result<(S
         })?);
     }
     if let Some(host) = env.text("HOST")? {
-        place = "HOST".into();
+        origin = "HOST".into();
         address.set_ip(parse_host(host).ok_or_else(|| {
             ConfigError::at(
                 "HOST",
@@ -75,13 +75,13 @@ pub(super) fn listen(flags: &Flags, env: &Environment, file: &File) -> Result<(S
             )
         })?);
     }
-    Ok((place, address))
+    Ok((origin, address))
 }
 
-fn parse_address(place: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+fn parse_address(origin: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     local.as_deref().unwrap_or(text).parse().map_err(|_| {
-        ConfigError::at(place, format!("`{text}` is not an address and port, such as {LISTEN_DEFAULT} or [::1]:4850"))
+        ConfigError::at(origin, format!("`{text}` is not an address and port, such as {LISTEN_DEFAULT} or [::1]:4850"))
     })
 }
 
@@ -101,10 +101,10 @@ pub(super) fn token(env: &Environment, file: &File) -> Result<Option<Secret>, Co
         return Secret::parse("AGENT_RELAY_TOKEN", text).map(Some);
     }
     if let Some(token) = &settings.token {
-        return Secret::parse(&file.place("token"), token.expose()).map(Some);
+        return Secret::parse(&file.origin("token"), token.expose()).map(Some);
     }
     match file.path("token_file", &settings.token_file)? {
-        Some((place, path)) => Secret::read(&place, &path).map(Some),
+        Some((origin, path)) => Secret::read(&origin, &path).map(Some),
         None => Ok(None),
     }
 }
@@ -138,8 +138,8 @@ pub(super) fn base_dir(flags: &Flags, env: &Environment, file: &File) -> Result<
     )?;
     match given {
         Some((_, path)) if path.is_dir() => Ok(path),
-        Some((place, path)) => Err(ConfigError::at(
-            place,
+        Some((origin, path)) => Err(ConfigError::at(
+            origin,
             format!("base directory {} is not a directory; create it or name another", path.display()),
         )),
         None => home(env, "--base-dir"),
@@ -291,23 +291,23 @@ pub(super) fn spawn(env: &Environment, file: &File) -> Result<Spawn, ConfigError
     let relay_url = if let Some(url) = env.text("AGENT_RELAY_SPAWN_RELAY_URL")? {
         Some(("AGENT_RELAY_SPAWN_RELAY_URL".into(), url))
     } else if let Some(url) = &typed.relay_url {
-        Some((file.place("spawn.relay_url"), url.as_str()))
+        Some((file.origin("spawn.relay_url"), url.as_str()))
     } else {
         env.text("AGENT_RELAY_URL")?.map(|url| ("AGENT_RELAY_URL".into(), url))
     };
-    Ok(Spawn { dry_run, relay_url: relay_url.map(|(place, url): (String, _)| base_url(&place, url)).transpose()? })
+    Ok(Spawn { dry_run, relay_url: relay_url.map(|(origin, url): (String, _)| base_url(&origin, url)).transpose()? })
 }
 
 pub(super) fn log(flags: &Flags, env: &Environment, file: &File) -> Result<telemetry::Options, ConfigError> {
     let typed = &file.settings.log;
-    let (place, filter) = if let Some(filter) = &flags.log {
+    let (origin, filter) = if let Some(filter) = &flags.log {
         ("--log".into(), filter.as_str())
     } else if let Some(filter) = env.text("AGENT_RELAY_LOG")? {
         ("AGENT_RELAY_LOG".into(), filter)
     } else {
-        (file.place("log.level"), typed.level.as_deref().unwrap_or("info"))
+        (file.origin("log.level"), typed.level.as_deref().unwrap_or("info"))
     };
-    let filter = telemetry::Filter::parse(filter).map_err(|error| ConfigError::at(place, error.to_string()))?;
+    let filter = telemetry::Filter::parse(filter).map_err(|error| ConfigError::at(origin, error.to_string()))?;
     Ok(telemetry::Options { filter, format: typed.format.unwrap_or_default() })
 }
 

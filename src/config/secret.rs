@@ -20,12 +20,12 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// Names `place`, never the text.
-    pub fn parse(place: &str, text: &str) -> Result<Self, ConfigError> {
+    /// Names `origin`, never the text.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, ConfigError> {
         let text = text.trim();
         if text.is_empty() || text.len() > SECRET_CHARS_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ConfigError::at(
-                place,
+                origin,
                 format!("a token is 1 to {SECRET_CHARS_MAX} visible ASCII characters without spaces"),
             ));
         }
@@ -37,10 +37,10 @@ impl Secret {
     /// # Errors
     ///
     /// When the file cannot be read or holds something else.
-    pub fn read(place: &str, path: &Path) -> Result<Self, ConfigError> {
+    pub fn read(origin: &str, path: &Path) -> Result<Self, ConfigError> {
         let text = super::file::read_text(path)
-            .map_err(|problem| ConfigError::at(place, format!("{}: {problem}", path.display())))?;
-        Self::parse(&format!("{place} ({})", path.display()), &text)
+            .map_err(|problem| ConfigError::at(origin, format!("{}: {problem}", path.display())))?;
+        Self::parse(&format!("{origin} ({})", path.display()), &text)
     }
 
     /// The credential itself, for the one who must compare or send it.

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 /// A setting that cannot be used: where it stands, what is wrong, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {problem}")]
+#[error("{origin}: {problem}")]
 pub struct ConfigError {
-    place: String,
+    origin: String,
     problem: String,
 }
 
 impl ConfigError {
-    /// An error in what stands at `place`: a flag, a variable, or a file's key.
-    pub fn at(place: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { place: place.into(), problem: problem.into() }
+    /// An error in what stands at `origin`: a flag, a variable, or a file's key.
+    pub fn at(origin: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { origin: origin.into(), problem: problem.into() }
     }
 }
 
@@ -102,18 +102,18 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
 ///
 /// When it is not an `http` or `https` address of a host, or carries a password, which would end
 /// up in logs and process lists.
-pub fn base_url(place: &str, text: &str) -> Result<String, ConfigError> {
+pub fn base_url(origin: &str, text: &str) -> Result<String, ConfigError> {
     let url = reqwest::Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| {
-        ConfigError::at(place, format!("`{text}` is not an address such as http://127.0.0.1:4850"))
+        ConfigError::at(origin, format!("`{text}` is not an address such as http://127.0.0.1:4850"))
     })?;
     if url.password().is_some() || !url.username().is_empty() {
-        return Err(ConfigError::at(place, "holds a name or password; credentials go into AGENT_RELAY_TOKEN"));
+        return Err(ConfigError::at(origin, "holds a name or password; credentials go into AGENT_RELAY_TOKEN"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(ConfigError::at(place, format!("`{text}` has something after its path; leave it out")));
+        return Err(ConfigError::at(origin, format!("`{text}` has something after its path; leave it out")));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }

@@ -52,7 +52,7 @@ fn the_example_lists_the_defaults() {
     insta::assert_snapshot!("defaults", shown);
 }
 
-/// What serde would have allowed in place of a key that does not exist is the list of all keys.
+/// What serde would have allowed in origin of a key that does not exist is the list of all keys.
 #[test]
 fn the_example_lists_every_key() {
     let home = Home::new();
@@ -188,7 +188,7 @@ fn what_is_said_about_a_plugin_reaches_it() {
     assert_eq!(workdir.settings["nested"]["a"][1].as_float(), Some(2.5));
 }
 
-/// Each refusal names its place, what is wrong with it, and what is allowed.
+/// Each refusal names its origin, what is wrong with it, and what is allowed.
 #[test]
 fn refusals() {
     let home = Home::new();

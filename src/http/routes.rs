@@ -1,4 +1,4 @@
-//! A route, its scopes, and their place in the document: declared together, so that none can be without.
+//! A route, the scopes that open it, and its security in the document: declared together, so that none can lack one.
 
 use std::collections::BTreeSet;
 

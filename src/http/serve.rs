@@ -67,7 +67,7 @@ pub(super) async fn serve(
     shutdown: CancellationToken,
     tasks: TaskTracker,
 ) {
-    let places = Arc::new(Semaphore::new(connections_max));
+    let permits = Arc::new(Semaphore::new(connections_max));
     let shared = Handle::current();
     let count = std::thread::available_parallelism().map_or(2, usize::from);
     let threads: Vec<_> = (0..count)
@@ -90,11 +90,11 @@ pub(super) async fn serve(
         tasks.wait().await;
     });
     loop {
-        let place = tokio::select! {
-            place = places.clone().acquire_owned() => place,
+        let permit = tokio::select! {
+            permit = permits.clone().acquire_owned() => permit,
             () = &mut drained => break,
         };
-        let Ok(place) = place else { break };
+        let Ok(permit) = permit else { break };
         let (socket, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
@@ -112,9 +112,9 @@ pub(super) async fn serve(
         }
         let Ok(socket) = socket.into_std() else { continue };
         next = (next + 1) % threads.len().max(1);
-        // Bounded by the places; a thread that is gone drops the connection.
+        // Bounded by the permits; a thread that is gone drops the connection.
         if let Some(thread) = threads.get(next) {
-            drop(thread.send(Accepted { socket, peer, place, guard: tasks.token() }));
+            drop(thread.send(Accepted { socket, peer, permit, guard: tasks.token() }));
         }
     }
 }
@@ -123,7 +123,7 @@ pub(super) async fn serve(
 struct Accepted {
     socket: std::net::TcpStream,
     peer: SocketAddr,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     /// Counts the connection as under way.
     guard: TaskTrackerToken,
 }
@@ -138,7 +138,7 @@ struct Context {
 }
 
 /// Starts a thread that answers the connections it is sent, until no more can come and all have ended.
-#[expect(clippy::disallowed_methods, reason = "each entry holds a place, of which there are only so many")]
+#[expect(clippy::disallowed_methods, reason = "each entry holds a permit, of which there are only so many")]
 fn answering_thread(number: usize, context: Context) -> Option<mpsc::UnboundedSender<Accepted>> {
     let (sender, mut accepted) = mpsc::unbounded_channel::<Accepted>();
     let body = move || {
@@ -147,12 +147,12 @@ fn answering_thread(number: usize, context: Context) -> Option<mpsc::UnboundedSe
         let Ok(runtime) = runtime else { return tracing::error!("cannot make a runtime for requests") };
         let local = TaskTracker::new();
         runtime.block_on(async {
-            while let Some(Accepted { socket, peer, place, guard }) = accepted.recv().await {
+            while let Some(Accepted { socket, peer, permit, guard }) = accepted.recv().await {
                 let Ok(socket) = TcpStream::from_std(socket) else { continue };
                 let context = context.clone();
                 local.spawn(async move {
                     metrics::gauge!(metric::CONNECTIONS).increment(1);
-                    answer_connection(socket, peer, place, context).await;
+                    answer_connection(socket, peer, permit, context).await;
                     metrics::gauge!(metric::CONNECTIONS).decrement(1);
                     drop(guard);
                 });
@@ -171,7 +171,7 @@ fn answering_thread(number: usize, context: Context) -> Option<mpsc::UnboundedSe
 /// Reads of the store under way for one thread: as many as there are connections to read with, twice.
 const BLOCKING_MAX: usize = 8;
 
-async fn answer_connection(socket: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit, context: Context) {
+async fn answer_connection(socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, context: Context) {
     let Context { router, shutdown, shared, tasks } = context;
     let taken = Box::pin(converse(socket, peer, router, shutdown)).await;
     if let Some((continuation, socket, head)) = taken {
@@ -182,7 +182,7 @@ async fn answer_connection(socket: TcpStream, peer: SocketAddr, place: OwnedSema
                 if let Ok(socket) = TcpStream::from_std(socket) {
                     continuation(socket, head).await;
                 }
-                drop(place);
+                drop(permit);
             },
             &shared,
         );

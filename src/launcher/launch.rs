@@ -120,14 +120,14 @@ impl Launcher {
         &self,
         plugins: &PluginSet,
         spec: &SpawnSpec,
-        place: &Reservation,
+        reservation: &Reservation,
     ) -> Result<CheckedPlan, LaunchError> {
         let host = self.host();
         let site = LaunchSite {
             cwd: spec.cwd.clone(),
             home: host.home.to_string_lossy().into_owned(),
             hostname: host.hostname.clone(),
-            session_dir: place.files_directory().to_string_lossy().into_owned(),
+            session_dir: reservation.files_directory().to_string_lossy().into_owned(),
             relay_url: host.relay_url.clone(),
             token_variable: TOKEN_VARIABLE.to_owned(),
             mcp_url: None,
@@ -148,14 +148,14 @@ impl Launcher {
         &self,
         plugins: &PluginSet,
         spec: &SpawnSpec,
-        place: Reservation,
+        reservation: Reservation,
         reports: &impl Reports,
     ) -> Result<Launched, LaunchError> {
         if !self.is_still(&spec.cwd).await {
             return Err(LaunchError::Moved { cwd: spec.cwd.clone() });
         }
-        let plan = self.plan(plugins, spec, &place).await?;
-        let name = place.name().clone();
+        let plan = self.plan(plugins, spec, &reservation).await?;
+        let name = reservation.name().clone();
         let mut result = json!({"plan": record(&plan), "agentId": spec.agent_id, "session": name.as_str()});
         if self.host().dry_run {
             result["dryRun"] = Value::from(true);
@@ -172,7 +172,7 @@ impl Launcher {
             ready: plan.plan().ready.clone(),
         };
         let launch = Launch { spec: spec.clone(), variables: self.variables(spec, token), plan: plan.into_plan() };
-        let started = match self.sessions().start(place, launch).await {
+        let started = match self.sessions().start(reservation, launch).await {
             Ok(started) => started,
             Err(error) => {
                 reports.ended(&error.to_string()).await;
@@ -287,6 +287,6 @@ fn record(plan: &CheckedPlan) -> PlanRecord {
 }
 
 /// Where the output of a reserved session will be kept.
-pub fn reserved_log(place: &Reservation) -> PathBuf {
-    place.files_directory().with_file_name("log")
+pub fn reserved_log(reservation: &Reservation) -> PathBuf {
+    reservation.files_directory().with_file_name("log")
 }

@@ -2,7 +2,7 @@
 //!
 //! A request takes the set of plugins once and keeps it from the first fact to the last plan, so that which
 //! policies are asked, and which provider plans, does not change under it. Then: the answer to an earlier
-//! request under the same key, a place among those under way, the facts, the policies, and one transaction
+//! request under the same key, a permit, of which there are only so many, the facts, the policies, and one transaction
 //! that records the decision, sends the message and writes the audit entry. A denial is recorded too.
 
 mod actions;
@@ -38,7 +38,7 @@ struct Request<'a> {
     /// The plugins that decide and plan, from beginning to end.
     plugins: Arc<PluginSet>,
     /// Held while it is under way.
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Where a request begins.
@@ -82,8 +82,8 @@ impl Relay {
         {
             return Ok(Begun::Answered(Reply { json, replayed: true }));
         }
-        let place = self.control_places.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
-        Ok(Begun::New(Request { caller, key, plugins: self.plugins.current(), _place: place }))
+        let permit = self.control_permits.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
+        Ok(Begun::New(Request { caller, key, plugins: self.plugins.current(), _permit: permit }))
     }
 
     /// Asks the policies. What they refuse is recorded, and answered as a refusal. `target` and `wanted` are

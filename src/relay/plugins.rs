@@ -59,8 +59,8 @@ impl Relay {
         let spawn = self.launcher.locate(&ask).await;
         let spec = SpawnSpec::approved(fresh_agent_id(&ask.provider)?, &spawn);
         let refused = |error| super::control::spawn::refusal(error, &spec.provider, 0);
-        let place = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await.map_err(refused)?;
-        Ok(self.launcher.plan(&plugins, &spec, &place).await.map_err(refused)?)
+        let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await.map_err(refused)?;
+        Ok(self.launcher.plan(&plugins, &spec, &reservation).await.map_err(refused)?)
     }
 
     /// Tells the stream and the activity log what happened to a plugin.

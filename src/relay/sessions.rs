@@ -148,11 +148,11 @@ impl Relay {
         &self,
         plugins: &PluginSet,
         spec: &SpawnSpec,
-        place: Reservation,
+        reservation: Reservation,
         reports: StoreReports,
     ) -> Result<(), LaunchError> {
         let span = session_span(&reports);
-        let launched = self.launcher.launch(plugins, spec, place, &reports).instrument(span.clone()).await?;
+        let launched = self.launcher.launch(plugins, spec, reservation, &reports).instrument(span.clone()).await?;
         match launched {
             Launched::Planned(result) => {
                 let answer = reports.answer.map(|order| *order);
@@ -237,9 +237,9 @@ impl Relay {
     }
 
     async fn start_again(&self, command: &Command, spec: &SpawnSpec, plugins: &PluginSet) -> Result<(), LaunchError> {
-        let place = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await?;
-        let reports = StoreReports::new(self, command.id, spec, place.name());
-        self.launch(plugins, spec, place, reports).await
+        let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await?;
+        let reports = StoreReports::new(self, command.id, spec, reservation.name());
+        self.launch(plugins, spec, reservation, reports).await
     }
 }
 

@@ -55,13 +55,13 @@ pub(super) fn find_program(program: &str, path: &str, cwd: &Path) -> Option<Path
         return None;
     }
     if program.contains('/') {
-        let place = cwd.join(program);
-        return is_executable(&place).then_some(place);
+        let path = cwd.join(program);
+        return is_executable(&path).then_some(path);
     }
     path.split(':')
         .filter(|folder| folder.starts_with('/'))
         .map(|folder| Path::new(folder).join(program))
-        .find(|place| is_executable(place))
+        .find(|file| is_executable(file))
 }
 
 fn inherited(host: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -70,8 +70,8 @@ fn inherited(host: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     host.iter().filter(|(name, _)| allowed(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn is_executable(place: &Path) -> bool {
-    place.is_file() && rustix::fs::access(place, Access::EXEC_OK).is_ok()
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, Access::EXEC_OK).is_ok()
 }
 
 #[cfg(test)]

@@ -303,8 +303,8 @@ fn refuse_impossible(plan: &Plan, env: &BTreeMap<String, String>) -> Result<(), 
     if plan.program.contains('\0') {
         return invalid("a program name with a NUL".to_owned());
     }
-    if let Some(place) = plan.args.iter().position(|argument| argument.contains('\0')) {
-        return invalid(format!("argument {} with a NUL", place + 1));
+    if let Some(index) = plan.args.iter().position(|argument| argument.contains('\0')) {
+        return invalid(format!("argument {} with a NUL", index + 1));
     }
     for (name, value) in env {
         // The value may be a secret: only the name is told.

@@ -1,4 +1,4 @@
-//! A tmux server of our own: its socket lies in a private place and it reads no configuration, so the
+//! A tmux server of our own: its socket lies in a private directory and it reads no configuration, so the
 //! user's own tmux is neither touched nor able to change what we rely on.
 
 use std::fs;

@@ -96,8 +96,8 @@ impl Sessions {
         };
         let _whole = self.shared.typing[lock_of(name)].lock().await;
         // One at a time: a program that asks "press again to exit" does not take two in one moment for an answer.
-        for (place, key) in keys.iter().enumerate() {
-            if place > 0 {
+        for (index, key) in keys.iter().enumerate() {
+            if index > 0 {
                 sleep(PAUSE).await;
             }
             tmux.press(&pane, &[key]).await?;

@@ -110,11 +110,11 @@ impl Relay {
             return Err(Refusal::invalid(format!("cwd is not a directory: {}", spawn.cwd.given)).into());
         }
         let spec = SpawnSpec::approved(agent_id, spawn);
-        let place = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await;
-        let place = place.map_err(|error| refusal(error, &spec.provider, 0))?;
+        let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await;
+        let reservation = reservation.map_err(|error| refusal(error, &spec.provider, 0))?;
         let order = ControlOrder::SpawnHere {
-            session: place.name().as_str().to_owned(),
-            log_path: reserved_log(&place),
+            session: reservation.name().as_str().to_owned(),
+            log_path: reserved_log(&reservation),
             dry_run: self.launcher.host().dry_run,
             pid: None,
             spec: Box::new(spec.clone()),
@@ -122,8 +122,8 @@ impl Relay {
         let recorded = self.record(request, permit, order.clone(), CommandStatus::Accepted).await?;
         // A repeat that came in at the same moment is answered by the one that was first.
         let Recorded::First { command, .. } = recorded else { return Ok(recorded.into()) };
-        let reports = StoreReports::new(self, command.id, &spec, place.name()).with_answer(order);
-        match self.launch(&request.plugins, &spec, place, reports).await {
+        let reports = StoreReports::new(self, command.id, &spec, reservation.name()).with_answer(order);
+        match self.launch(&request.plugins, &spec, reservation, reports).await {
             // The first answer is what the command keeps from now on, and answers under the same key.
             Ok(()) => Ok(Reply { json: self.store.answer_of(command.id).await?, replayed: false }),
             Err(error) => {
