@@ -47,7 +47,8 @@ pub(super) async fn edge(State(edge): State<Edge>, request: Request, next: Next)
     let span = tracing::info_span!(
         "request",
         request.id = id,
-        http.method = %request.method(),
+        http.method = request.method().as_str(),
+        http.route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str),
         http.path = request.uri().path(),
         caller = tracing::field::Empty,
     );

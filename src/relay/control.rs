@@ -76,14 +76,19 @@ impl Relay {
 
     /// Begins a request: what was answered under its key is answered again, and of what is new there are only
     /// so many at once.
-    async fn begin<'a>(&self, caller: &'a Caller, key: Option<Idempotency>) -> Result<Begun<'a>, Error> {
+    async fn begin<'a>(
+        &self,
+        caller: &'a Caller,
+        plugins: Arc<PluginSet>,
+        key: Option<Idempotency>,
+    ) -> Result<Begun<'a>, Error> {
         if let Some(key) = &key
             && let Some(json) = self.store.command_answer(key.clone()).await?
         {
             return Ok(Begun::Answered(Reply { json, replayed: true }));
         }
         let permit = self.control_permits.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
-        Ok(Begun::New(Request { caller, key, plugins: self.plugins.current(), _permit: permit }))
+        Ok(Begun::New(Request { caller, key, plugins, _permit: permit }))
     }
 
     /// Asks the policies. What they refuse is recorded, and answered as a refusal. `target` and `wanted` are

@@ -22,6 +22,7 @@ mod real_clis;
 mod scopes;
 mod server;
 mod sessions;
+mod spans;
 mod spawn;
 mod system;
 mod tidy;

@@ -56,7 +56,7 @@ impl Relay {
         if !agent.is_controllable() {
             return Err(Refusal::NotControllable.into());
         }
-        let request = match self.begin(caller, key).await? {
+        let request = match self.begin(caller, self.plugins.current(), key).await? {
             Begun::New(request) => request,
             Begun::Answered(reply) => return Ok(reply),
         };
@@ -89,7 +89,7 @@ impl Relay {
             ManagedTarget::One(id) => Some(id),
             ManagedTarget::All => None,
         };
-        let request = match self.begin(caller, key).await? {
+        let request = match self.begin(caller, self.plugins.current(), key).await? {
             Begun::New(request) => request,
             Begun::Answered(reply) => return Ok(reply),
         };

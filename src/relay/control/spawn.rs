@@ -70,7 +70,7 @@ impl Relay {
         key: Option<Idempotency>,
         chosen: bool,
     ) -> Result<Reply, Error> {
-        let request = match self.begin(caller, key).await? {
+        let request = match self.begin(caller, self.plugins.current(), key).await? {
             Begun::New(request) => request,
             Begun::Answered(reply) => return Ok(reply),
         };
@@ -86,12 +86,13 @@ impl Relay {
     /// Starts an agent on this host. Answers once its program runs; the command tells whether it came up. A
     /// caller that hangs up changes nothing: what was begun is brought to its end.
     async fn spawn_here(&self, caller: &Caller, ask: SpawnAsk, key: Option<Idempotency>) -> Result<Reply, Error> {
-        if !self.plugins.current().provider_ids().contains(&ask.provider) {
+        let plugins = self.plugins.current();
+        if !plugins.provider_ids().contains(&ask.provider) {
             return Err(Refusal::NoOrchestrator(ask.provider).into());
         }
         let (relay, caller) = (self.clone(), caller.clone());
         self.to_its_end(async move {
-            match relay.begin(&caller, key).await? {
+            match relay.begin(&caller, plugins, key).await? {
                 Begun::New(request) => relay.start_agent(&request, ask).await,
                 Begun::Answered(reply) => Ok(reply),
             }
