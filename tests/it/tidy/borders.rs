@@ -7,15 +7,17 @@ use super::{none, sources};
 
 /// Who may name whom, beside itself: the arrows of the design, followed to their ends. `lib` is
 /// `src/lib.rs`, which everything below the command line is assembled in.
-const IMPORTS: [(&str, &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("telemetry", &[]),
+    // What others ask a relay with: it must not know how a relay is made.
+    ("client", &["domain"]),
     ("plugins", &["domain", "telemetry"]),
     ("sessions", &["domain", "telemetry"]),
     ("store", &["domain", "telemetry"]),
     ("stream", &["store", "domain", "telemetry"]),
     ("relay", &["stream", "store", "plugins", "sessions", "domain", "telemetry"]),
-    ("orchestrator", &["relay", "plugins", "sessions", "domain", "telemetry"]),
+    ("orchestrator", &["client", "relay", "plugins", "sessions", "domain", "telemetry"]),
     ("jobs", &["relay", "stream", "store", "plugins", "sessions", "domain", "telemetry"]),
     ("http", &["relay", "stream", "store", "plugins", "sessions", "domain", "telemetry"]),
     // It fills each module's options, so it sees those, and nobody below `lib` sees it.
@@ -36,12 +38,12 @@ const IMPORTS: [(&str, &[&str]); 13] = [
             "telemetry",
         ],
     ),
-    ("cli", &["lib", "config", "http", "orchestrator", "plugins", "sessions", "domain", "telemetry"]),
+    ("cli", &["lib", "client", "config", "http", "orchestrator", "plugins", "sessions", "domain", "telemetry"]),
 ];
 
 /// The modules in which something may wait: `domain` and `config` are not among them.
 const WAITING: &[&str] =
-    &["cli", "http", "jobs", "lib", "orchestrator", "plugins", "relay", "sessions", "store", "stream"];
+    &["cli", "client", "http", "jobs", "lib", "orchestrator", "plugins", "relay", "sessions", "store", "stream"];
 
 /// The modules that may name a dependency. What is not listed may be named anywhere.
 const ENGINES: [(&str, &[&str]); 15] = [
@@ -51,7 +53,7 @@ const ENGINES: [(&str, &[&str]); 15] = [
     ("hyper_util", &["http", "lib"]),
     ("metrics_exporter_prometheus", &["telemetry"]),
     ("notify", &["plugins"]),
-    ("reqwest", &["cli", "config", "jobs", "orchestrator"]),
+    ("reqwest", &["client", "config", "jobs", "orchestrator"]),
     ("rusqlite", &["store"]),
     ("tokio", WAITING),
     ("tokio_util", WAITING),
