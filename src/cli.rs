@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and which exit code follows.
 
-mod client;
+mod connection;
 mod data_dir;
 mod plugin;
 mod serve;

@@ -28,12 +28,14 @@
 //! - [`jobs`]: what time does, what a crash left, and telling about plugins.
 //! - [`http`]: every route, the edge in front of them, and the connections. The only place that knows
 //!   status codes.
+//! - [`client`]: how others ask a relay: typed requests, and a stream of events that goes on where it was.
+//!   The command line and the tests use it. Knows nothing of the relay but the domain.
 //! - [`config`], [`telemetry`]: what the operator decided; log and metrics.
 //! - The `agent-relay` program (`src/main.rs`, `src/cli`) turns arguments into a [`config::Config`] and
 //!   calls [`serve`].
 //!
 //! Who may import whom: `main -> cli -> lib -> {http, jobs} -> relay -> {stream -> store, plugins,
-//! sessions} -> domain`; anyone may use the constants of `telemetry`. A test reads the sources and
+//! sessions} -> domain`; `cli -> client -> domain`; anyone may use the constants of `telemetry`. A test reads the sources and
 //! holds this.
 //!
 //! # One control request, start to end
@@ -45,6 +47,7 @@
 //! the session's row, starts it, and records what became of it. Row first, side effect second,
 //! outcome third: after a crash `jobs` finds what was left half done.
 
+pub mod client;
 pub mod config;
 pub mod domain;
 pub mod http;

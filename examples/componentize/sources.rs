@@ -16,6 +16,11 @@ const GUEST_FOLDERS: [&str; 4] = ["plugins", "examples/plugins", "tests/plugins"
 /// What every guest written in C is compiled with.
 const C_LIBRARY: &str = "plugins/sdk-c";
 
+/// What the library holds for others: the guests here are policies, and only `agent-relay plugin new`
+/// gives the bindings of providers away.
+const C_LIBRARY_UNUSED: [&str; 2] =
+    ["plugins/sdk-c/bindings/provider_plugin.c", "plugins/sdk-c/bindings/provider_plugin.h"];
+
 /// The section's name.
 const SECTION: &[u8] = b"agent-relay:sources";
 
@@ -115,6 +120,7 @@ fn c_files(root: &Path, guest: &Path) -> io::Result<Vec<PathBuf>> {
     collect_files(root, guest, &mut files)?;
     files.retain(|file| {
         file.extension().is_some_and(|extension| ["c", "h", "o"].iter().any(|known| extension == *known))
+            && !C_LIBRARY_UNUSED.iter().any(|unused| file == Path::new(unused))
     });
     Ok(files)
 }

@@ -21,7 +21,7 @@ use agent_relay::config::Environment;
 use agent_relay::plugins::workbench::{Called, Difference, Loaded, Project, Workbench};
 use serde_json::{Map, Value};
 
-use super::client::ClientArgs;
+use super::connection::ClientArgs;
 use super::{Failure, print};
 
 #[derive(Debug, clap::Subcommand)]
@@ -65,9 +65,9 @@ pub(super) fn run(command: Plugin, env: &Environment) -> Result<ExitCode, Failur
         Plugin::History(args) => history::run(&args, env),
         Plugin::Reload(args) => operate::reload(&args, env),
         Plugin::Evaluate(args) => operate::evaluate(&args, env),
-        Plugin::Rollback(args) => operate::act("rollback", &args, env),
-        Plugin::Enable(args) => operate::act("enable", &args, env),
-        Plugin::Disable(args) => operate::act("disable", &args, env),
+        Plugin::Rollback(args) => operate::act(operate::Verb::RollBack, &args, env),
+        Plugin::Enable(args) => operate::act(operate::Verb::Enable, &args, env),
+        Plugin::Disable(args) => operate::act(operate::Verb::Disable, &args, env),
         Plugin::Allow(args) => operate::allow(&args, env),
     }
 }

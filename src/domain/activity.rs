@@ -94,7 +94,7 @@ pub struct Activity {
 }
 
 /// An entry to be written.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewActivity {
     /// Unique; a repeat is ignored.

@@ -141,7 +141,7 @@ impl Routes {
 }
 
 /// What a registration sets. A field left out keeps its value, `null` clears it.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
     /// Chosen by the agent, at most 240 characters.
@@ -149,23 +149,23 @@ pub struct Registration {
     /// A display name; the id when never given.
     pub name: Option<String>,
     /// A human name for the session.
-    #[serde(default, deserialize_with = "text::present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
     #[schema(value_type = Option<String>)]
     pub label: Option<Option<String>>,
     /// Groups it belongs to, at most 64.
-    #[serde(default, deserialize_with = "text::present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
     #[schema(value_type = Option<Vec<String>>)]
     pub tags: Option<Option<Vec<String>>>,
     /// What it can do, at most 64.
-    #[serde(default, deserialize_with = "text::present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
     #[schema(value_type = Option<Vec<String>>)]
     pub capabilities: Option<Option<Vec<String>>>,
     /// The machine it runs on.
-    #[serde(default, deserialize_with = "text::present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
     #[schema(value_type = Option<String>)]
     pub machine: Option<Option<String>>,
     /// The program that drives it.
-    #[serde(default, deserialize_with = "text::present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
     #[schema(value_type = Option<String>)]
     pub rig: Option<Option<String>>,
     /// How it is doing; `online` for a new session.
@@ -177,7 +177,7 @@ pub struct Registration {
     /// The session guard: must be the current one when given.
     pub epoch: Option<i64>,
     /// Anything else, at most 16 KiB of JSON.
-    #[serde(default, deserialize_with = "text::present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
     #[schema(value_type = Option<Object>)]
     pub meta: Option<Option<Map<String, Value>>>,
 }
@@ -253,7 +253,7 @@ impl Registration {
 }
 
 /// The session that speaks, given with requests that only the current one may make.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionGuard {
     /// Must be the agent's current instance when given.

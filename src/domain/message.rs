@@ -121,7 +121,7 @@ impl Message {
 }
 
 /// A message as a client sends it.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Draft {
     /// Who sends it; the credential's agent when left out.

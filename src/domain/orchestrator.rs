@@ -125,7 +125,7 @@ pub struct Orchestrator {
 }
 
 /// What an orchestrator says about itself.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrchestratorRegistration {
     /// At most 120 characters.

@@ -5,6 +5,7 @@ mod activity;
 mod agents;
 mod claims;
 mod cli;
+mod client;
 mod components;
 mod contract;
 mod control;

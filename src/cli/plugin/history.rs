@@ -3,31 +3,14 @@
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
+use agent_relay::client::plugins::Step;
 use agent_relay::config::Environment;
-use serde::Deserialize;
 
-use super::super::client::get;
+use super::super::connection::Connection;
 use super::super::{Failure, print};
 use super::list::table;
-use super::operate::{Named, parse, segment};
+use super::operate::{Named, checked};
 use super::plain;
-
-#[derive(Debug, Deserialize)]
-struct Plugin {
-    history: Vec<Step>,
-}
-
-/// One step, as the relay tells it.
-#[derive(Debug, Deserialize)]
-struct Step {
-    state: String,
-    at: i64,
-    generation: Option<u64>,
-    digest: Option<String>,
-    stage: Option<String>,
-    reason: Option<String>,
-    by: Option<String>,
-}
 
 const HEADINGS: [&str; 5] = ["TIME", "STATE", "LOAD", "DIGEST", "BY"];
 /// Digits of a digest that tell one from another at a glance.
@@ -35,13 +18,14 @@ const DIGEST_DIGITS: usize = 12;
 
 /// Prints the history in `GET /api/plugins/ID`.
 pub(super) fn run(args: &Named, env: &Environment) -> Result<ExitCode, Failure> {
-    let body = get(&format!("/api/plugins/{}", segment(&args.id)?), &args.client, env)?;
+    let id = checked(&args.id)?;
+    let connection = Connection::open(&args.client, env)?;
+    let told = connection.ask(connection.client.plugins().get(id))?;
     if args.client.json {
-        print(&body)?;
+        print(told.text()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let plugin: Plugin = parse(&body)?;
-    print(&table(HEADINGS, plugin.history.iter().map(|step| (cells(step), remark(step)))))?;
+    print(&table(HEADINGS, told.value()?.history.iter().map(|step| (cells(step), remark(step)))))?;
     Ok(ExitCode::SUCCESS)
 }
 

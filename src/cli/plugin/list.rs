@@ -1,56 +1,28 @@
 //! `agent-relay plugin list`: the plugins of a running relay, as a table.
 
+use agent_relay::client::plugins::Plugin;
 use agent_relay::config::Environment;
-use serde::Deserialize;
 
-use super::super::client::{ClientArgs, get};
+use super::super::connection::{ClientArgs, Connection};
 use super::super::{Failure, print};
-use super::operate::parse;
 use super::plain;
-
-/// What a table of plugins shows of each.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Row {
-    id: String,
-    kind: Option<String>,
-    version: Option<String>,
-    origin: Option<String>,
-    state: String,
-    error: Option<Rejection>,
-    generation: Option<u64>,
-    calls: Option<u64>,
-    traps: Option<u64>,
-    p50_micros: Option<u64>,
-    p99_micros: Option<u64>,
-}
-
-/// Why a plugin was not loaded.
-#[derive(Debug, Deserialize)]
-struct Rejection {
-    stage: String,
-    reason: String,
-}
 
 const HEADINGS: [&str; 10] = ["ID", "KIND", "VERSION", "ORIGIN", "STATE", "LOADS", "CALLS", "TRAPS", "P50", "P99"];
 
 /// Prints what `GET /api/plugins` answers.
 pub(in crate::cli) fn list(args: &ClientArgs, env: &Environment) -> Result<(), Failure> {
-    let body = get("/api/plugins", args, env)?;
-    if args.json {
-        return print(&body);
-    }
-    show(&body)
+    let connection = Connection::open(args, env)?;
+    let told = connection.ask(connection.client.plugins().list())?;
+    if args.json { print(told.text()?) } else { show(&told.value()?) }
 }
 
-/// Prints a list of plugins as a table.
-pub(super) fn show(body: &str) -> Result<(), Failure> {
-    let rows: Vec<Row> = parse(body)?;
-    let remark = |row: &Row| {
-        let error = row.error.as_ref()?;
+/// Prints plugins as a table.
+pub(super) fn show(plugins: &[Plugin]) -> Result<(), Failure> {
+    let remark = |plugin: &Plugin| {
+        let error = plugin.error.as_ref()?;
         Some(format!("{}: {}", plain(&error.stage), plain(&error.reason)))
     };
-    print(&table(HEADINGS, rows.iter().map(|row| (cells(row), remark(row)))))
+    print(&table(HEADINGS, plugins.iter().map(|plugin| (cells(plugin), remark(plugin)))))
 }
 
 /// A table with aligned columns, and a remark below a row that has one.
@@ -77,20 +49,20 @@ pub(super) fn table<const N: usize>(
     text
 }
 
-fn cells(row: &Row) -> [String; HEADINGS.len()] {
+fn cells(plugin: &Plugin) -> [String; HEADINGS.len()] {
     let text = |value: &Option<String>| value.as_deref().map_or("-".into(), plain);
     let number = |value: Option<u64>| value.map_or("-".into(), |value| value.to_string());
     let time = |micros: Option<u64>| micros.map_or("-".into(), |micros| format!("{micros} us"));
     [
-        plain(&row.id),
-        text(&row.kind),
-        text(&row.version),
-        text(&row.origin),
-        plain(&row.state),
-        number(row.generation),
-        number(row.calls),
-        number(row.traps),
-        time(row.p50_micros),
-        time(row.p99_micros),
+        plain(&plugin.id),
+        text(&plugin.kind),
+        text(&plugin.version),
+        text(&plugin.origin),
+        plain(&plugin.state),
+        number(plugin.generation),
+        number(plugin.calls),
+        number(plugin.traps),
+        time(plugin.p50_micros),
+        time(plugin.p99_micros),
     ]
 }

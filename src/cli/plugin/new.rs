@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::super::{Failure, print};
 use super::print_json;
-use languages::{File, Language};
+use languages::{File, Language, shipped};
 
 /// Begin a plugin: a folder with source, manifest, interface and tests, that builds at once.
 #[derive(Debug, clap::Args)]
@@ -159,7 +159,7 @@ fn readme(id: &str, kind: PluginKind, language: Language, case: &str) -> String 
         }
         PluginKind::Provider => "",
     };
-    include_str!("new/README.md.in")
+    shipped!("templates/README.md.in")
         .replace("PREPARE", &language.prepare().map_or_else(String::new, |command| format!("    {command}")))
         .replace("tests/CASE.json", case)
         .replace("QUESTIONS", questions)

@@ -3,12 +3,13 @@
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
+use agent_relay::client::plugins::Plugin;
 use agent_relay::config::Environment;
 use serde_json::{Map, Value, json};
 
-use super::super::client::{ClientArgs, get, post};
+use super::super::connection::{ClientArgs, Connection, Told};
 use super::super::{Failure, print};
-use super::{CASE_BYTES_MAX, code, plain, print_json};
+use super::{CASE_BYTES_MAX, code, plain};
 
 /// One plugin of a running relay.
 #[derive(Debug, clap::Args)]
@@ -61,38 +62,49 @@ pub(in crate::cli) struct Evaluate {
 }
 
 pub(super) fn reload(args: &ClientArgs, env: &Environment) -> Result<ExitCode, Failure> {
-    let body = post("/api/plugins/reload", None, args, env)?;
+    let connection = Connection::open(args, env)?;
+    let told = connection.ask(connection.client.plugins().reload())?;
     if args.json {
-        print(&body)?;
+        print(told.text()?)?;
     } else {
-        super::list::show(&body)?;
+        super::list::show(&told.value()?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Posts to the route of this name below the plugin's.
-pub(super) fn act(verb: &str, args: &Named, env: &Environment) -> Result<ExitCode, Failure> {
-    let body = post(&format!("/api/plugins/{}/{verb}", segment(&args.id)?), None, &args.client, env)?;
-    show(&body, &args.client)
+/// What is done to one plugin.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Verb {
+    RollBack,
+    Enable,
+    Disable,
+}
+
+pub(super) fn act(verb: Verb, args: &Named, env: &Environment) -> Result<ExitCode, Failure> {
+    let id = checked(&args.id)?;
+    let connection = Connection::open(&args.client, env)?;
+    let plugins = connection.client.plugins();
+    let told = connection.ask(match verb {
+        Verb::RollBack => plugins.roll_back(id),
+        Verb::Enable => plugins.enable(id),
+        Verb::Disable => plugins.disable(id),
+    })?;
+    show(&told, &args.client)
 }
 
 pub(super) fn allow(args: &Allow, env: &Environment) -> Result<ExitCode, Failure> {
-    let id = segment(&args.id)?;
-    let Some(digest) = &args.digest else {
-        let body = get("/api/plugins", &args.client, env)?;
-        let plugins: Vec<Value> = parse(&body)?;
-        let rejected = plugins.iter().find(|plugin| plugin["id"] == *id && plugin["error"]["digest"].is_string());
-        let rejected = rejected.ok_or_else(|| Failure::Other(format!("nothing of {id} waits to be allowed")))?;
-        let error = &rejected["error"];
-        print(&format!(
-            "{}\nto accept that: agent-relay plugin allow {id} {}",
-            plain(error["reason"].as_str().unwrap_or_default()),
-            error["digest"].as_str().unwrap_or_default()
-        ))?;
-        return Ok(ExitCode::FAILURE);
-    };
-    let body = json!({"digest": digest}).to_string();
-    show(&post(&format!("/api/plugins/{id}/allow"), Some(body), &args.client, env)?, &args.client)
+    let id = checked(&args.id)?;
+    let connection = Connection::open(&args.client, env)?;
+    let plugins = connection.client.plugins();
+    if let Some(digest) = &args.digest {
+        return show(&connection.ask(plugins.allow(id, digest))?, &args.client);
+    }
+    let listed = connection.ask(plugins.list())?.value()?;
+    let errors = listed.into_iter().filter(|plugin| plugin.id == *id).filter_map(|plugin| plugin.error);
+    let rejected = errors.filter_map(|error| Some((error.reason, error.digest?))).next();
+    let (reason, digest) = rejected.ok_or_else(|| Failure::Other(format!("nothing of {id} waits to be allowed")))?;
+    print(&format!("{}\nto accept that: agent-relay plugin allow {id} {digest}", plain(&reason)))?;
+    Ok(ExitCode::FAILURE)
 }
 
 pub(super) fn evaluate(args: &Evaluate, env: &Environment) -> Result<ExitCode, Failure> {
@@ -110,41 +122,42 @@ pub(super) fn evaluate(args: &Evaluate, env: &Environment) -> Result<ExitCode, F
     if !control.contains_key("kind") {
         return Err(Failure::Usage("no control: give a JSON object on standard input, or --kind".into()));
     }
-    let body = post("/api/plugins/evaluate", Some(Value::Object(control).to_string()), &args.client, env)?;
-    let answer: Value = parse(&body)?;
-    let allowed = answer["outcome"] == "allowed";
+    let connection = Connection::open(&args.client, env)?;
+    let told = connection.ask(connection.client.plugins().evaluate(&control))?;
+    let answer = told.value()?;
+    let allowed = answer.outcome == "allowed";
     if args.client.json {
-        print(&body)?;
+        print(told.text()?)?;
         return Ok(code(allowed));
     }
-    let text = |value: &Value| plain(value.as_str().unwrap_or_default());
     let mut lines = String::new();
-    for verdict in answer["verdicts"].as_array().into_iter().flatten() {
+    for verdict in &answer.verdicts {
         lines.push_str(&format!(
             "{}: {} {} {} ({} us)\n",
-            text(&verdict["plugin"]),
-            text(&verdict["verdict"]),
-            text(&verdict["code"]),
-            text(&verdict["reason"]),
-            verdict["micros"]
+            plain(&verdict.plugin),
+            json!(verdict.verdict).as_str().unwrap_or_default(),
+            plain(verdict.code.as_deref().unwrap_or_default()),
+            plain(verdict.reason.as_deref().unwrap_or_default()),
+            verdict.micros
         ));
     }
-    print(&format!("{lines}{}", text(&answer["outcome"])))?;
+    print(&format!("{lines}{}", plain(&answer.outcome)))?;
     Ok(code(allowed))
 }
 
-fn show(body: &str, args: &ClientArgs) -> Result<ExitCode, Failure> {
+fn show(told: &Told<Plugin>, args: &ClientArgs) -> Result<ExitCode, Failure> {
     if args.json {
-        print(body)?;
+        print(told.text()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let plugin: Value = parse(body)?;
-    if !plugin.is_object() {
-        print_json(&plugin)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let word = |key: &str| plain(plugin[key].as_str().unwrap_or("-"));
-    print(&format!("{} {} is {}, load {}", word("id"), word("version"), word("state"), plugin["generation"]))?;
+    let plugin = told.value()?;
+    let generation = plugin.generation.map_or("null".to_owned(), |generation| generation.to_string());
+    print(&format!(
+        "{} {} is {}, load {generation}",
+        plain(&plugin.id),
+        plain(plugin.version.as_deref().unwrap_or("-")),
+        plain(&plugin.state)
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -160,14 +173,8 @@ fn standard_input() -> Result<Map<String, Value>, Failure> {
     serde_json::from_str(&text).map_err(|error| Failure::Usage(format!("standard input is not a JSON object: {error}")))
 }
 
-pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, Failure> {
-    serde_json::from_str(body).map_err(|error| {
-        Failure::Other(format!("failed to read the answer: {error}; is that a relay of this version?"))
-    })
-}
-
-/// An id as one segment of a path: the alphabet of ids needs no escapes.
-pub(super) fn segment(id: &str) -> Result<&str, Failure> {
+/// An id of a plugin. Anything else is a mistake that no relay needs to be asked about.
+pub(super) fn checked(id: &str) -> Result<&str, Failure> {
     if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
         Ok(id)
     } else {

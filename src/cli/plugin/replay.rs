@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agent_relay::config::Environment;
-use agent_relay::domain::command::RecordedDecision;
 use agent_relay::plugins::PluginKind;
 use agent_relay::plugins::workbench::{Change, Ruled};
 use serde_json::json;
 
-use super::super::client::{ClientArgs, get};
+use super::super::connection::{ClientArgs, Connection};
 use super::super::{Failure, print};
 use super::{BenchArgs, code, load, plain, print_json, settings, wait};
 
@@ -51,10 +50,12 @@ pub(super) fn run(args: &Replay, env: &Environment) -> Result<ExitCode, Failure>
         return Err(Failure::Usage("only policies are replayed: providers decide nothing".into()));
     }
 
+    let connection = Connection::open(&args.client, env)?;
     let (mut asked, mut before, mut changes) = (0, None, Vec::new());
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     while asked < limit {
-        let page = page(before, PAGE.min(limit - asked), &args.client, env)?;
+        let decisions = connection.client.plugins().decisions(before, Some(PAGE.min(limit - asked)));
+        let page = connection.ask(decisions)?.value()?;
         let Some(last) = page.last() else { break };
         before = Some(last.command_id);
         asked += page.len();
@@ -75,19 +76,6 @@ pub(super) fn run(args: &Replay, env: &Environment) -> Result<ExitCode, Failure>
         print(&format!("{lines}{asked} decisions: {} would change", changes.len()))?;
     }
     Ok(code(changes.is_empty() || args.exit_zero))
-}
-
-fn page(
-    before: Option<i64>,
-    limit: usize,
-    client: &ClientArgs,
-    env: &Environment,
-) -> Result<Vec<RecordedDecision>, Failure> {
-    let before = before.map(|id| format!("&before={id}")).unwrap_or_default();
-    let body = get(&format!("/api/plugins/decisions?limit={limit}{before}"), client, env)?;
-    serde_json::from_str(&body).map_err(|error| {
-        Failure::Other(format!("failed to read the answer: {error}; is that a relay of this version?"))
-    })
 }
 
 fn line(change: &Change) -> String {

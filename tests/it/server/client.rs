@@ -1,32 +1,36 @@
-//! A client of the HTTP API that checks, with every answer, what holds for all of them.
+//! The relay's own client, with what tests expect of answers: it checks, with every one, what holds for
+//! all of them.
 
-use std::time::Duration;
-
+use agent_relay::client::{Credential, Error, Method, Options, Request};
 use agent_relay::domain::activity::Activity;
-use agent_relay::domain::agent::Agent;
+use agent_relay::domain::agent::{Agent, Registration};
 use agent_relay::domain::command::Command;
-use agent_relay::domain::message::Message;
+use agent_relay::domain::message::{Draft, Message};
 use reqwest::header::HeaderMap;
-use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{PATIENCE, Stream, eventually};
 
 /// Calls one relay, with one credential or without.
 #[derive(Clone)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    /// For its typed requests.
+    pub(crate) relay: agent_relay::client::Client,
     /// `http://ADDRESS`
     pub(crate) base: String,
-    token: Option<String>,
 }
 
 impl Client {
     pub(crate) fn new(base: &str, token: Option<&str>) -> Self {
-        let http = reqwest::Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE * 2);
-        let http = http.pool_idle_timeout(Duration::from_secs(20)).build().expect("a client");
-        Self { http, base: base.to_owned(), token: token.map(str::to_owned) }
+        let options = Options {
+            credential: token.map(|token| Credential::parse(token).expect("a token")),
+            connect_timeout: PATIENCE,
+            timeout: PATIENCE * 2,
+            ..Options::new(base)
+        };
+        let relay = agent_relay::client::Client::new(options).expect("a client");
+        Self { relay, base: base.to_owned() }
     }
 
     /// The same relay with another credential.
@@ -39,24 +43,20 @@ impl Client {
         self.base.strip_prefix("http://").expect("an http address")
     }
 
-    /// A request to be sent by [`Client::call`], or as it is.
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
+    /// A request to be sent by [`Client::call`].
+    pub(crate) fn request(&self, method: Method, path: &str) -> Request<Value> {
+        self.relay.request(method, path)
     }
 
-    pub(crate) async fn call(&self, request: RequestBuilder) -> Answer {
+    pub(crate) async fn call<T>(&self, request: Request<T>) -> Answer {
         self.try_call(request).await.expect("an answer")
     }
 
     /// As [`Client::call`], for a relay that may be killed meanwhile.
-    pub(crate) async fn try_call(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
-        let response = request.send().await?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Ok(Answer { status, headers, text: response.text().await? })
+    pub(crate) async fn try_call<T>(&self, request: Request<T>) -> Result<Answer, Error> {
+        let answer = request.answer().await?;
+        let text = answer.text().expect("text").to_owned();
+        Ok(Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), text })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -85,7 +85,8 @@ impl Client {
     /// Registers agents of which nothing matters but that they are there.
     pub(crate) async fn register_all(&self, ids: &[&str]) {
         for id in ids {
-            self.register(json!({"id": id})).await;
+            let registration = Registration { id: Some((*id).to_owned()), ..Registration::default() };
+            self.relay.agents().register(&registration).send().await.expect("an agent");
         }
     }
 
@@ -96,7 +97,9 @@ impl Client {
 
     /// Sends a message of which only sender, target and text matter.
     pub(crate) async fn say(&self, from: &str, to: &str, body: &str) -> Message {
-        self.send(json!({"from": from, "to": to, "body": body})).await
+        let text = |text: &str| Some(text.to_owned());
+        let draft = Draft { from: text(from), to: text(to), body: text(body), ..Draft::default() };
+        self.call(self.relay.messages().send(&draft)).await.expect(201)
     }
 
     /// Messages by a query.
@@ -113,7 +116,7 @@ impl Client {
     /// A command, once it has come to its end.
     pub(crate) async fn outcome(&self, command: i64) -> Command {
         eventually(&format!("the end of command {command}"), async || {
-            let command: Command = self.get(&format!("/api/commands/{command}")).await.expect(200);
+            let command = self.relay.control().command(command).send().await.expect("a command");
             command.status.is_final().then_some(command)
         })
         .await
@@ -142,9 +145,11 @@ impl Client {
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
-        let response = request.send().await.expect("an answer");
-        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap_or_default());
-        Stream::new(response)
+        let incoming = request.open().await.expect("an answer");
+        if incoming.status() != 200 {
+            panic!("{:?}", incoming.read().await);
+        }
+        Stream::new(incoming)
     }
 }
 

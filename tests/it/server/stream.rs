@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use agent_relay::client::Incoming;
+use agent_relay::client::stream::sse;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -31,9 +33,11 @@ impl Frame {
 }
 
 /// Takes a stream of bytes apart. It accepts what the relay writes and nothing else, so that a field
-/// in a form that other clients may not know is noticed.
+/// in a form that other clients may not know is noticed. The library's own parser, which takes whatever
+/// the standard allows, has to read the same.
 #[derive(Default)]
 pub(crate) struct Parser {
+    standard: sse::Parser,
     /// What came and is not yet a whole block.
     partial: Vec<u8>,
     pub(crate) frames: VecDeque<Frame>,
@@ -45,6 +49,19 @@ pub(crate) struct Parser {
 
 impl Parser {
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        let before = self.frames.len();
+        self.feed_strictly(bytes);
+        let mut read = Vec::new();
+        let take = |part| {
+            if let sse::Part::Frame(sse::Frame { id, event, data }) = part {
+                read.push(Frame { id, event, data: serde_json::from_str(&data).expect("JSON") });
+            }
+        };
+        self.standard.feed(bytes, take).expect("events of a size that the relay sends");
+        assert!(self.frames.range(before..).eq(&read), "the library reads {read:?}, not {:?}", self.frames);
+    }
+
+    fn feed_strictly(&mut self, bytes: &[u8]) {
         // An end may lie across the border of two pieces, but not further back.
         let mut from = self.partial.len().saturating_sub(1);
         self.partial.extend_from_slice(bytes);
@@ -85,23 +102,23 @@ impl Parser {
 
 /// An open event stream. Dropping it hangs up.
 pub(crate) struct Stream {
-    response: reqwest::Response,
+    incoming: Incoming,
     pub(crate) parser: Parser,
 }
 
 impl Stream {
-    pub(super) fn new(response: reqwest::Response) -> Self {
-        Self { response, parser: Parser::default() }
+    pub(super) fn new(incoming: Incoming) -> Self {
+        Self { incoming, parser: Parser::default() }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.response.headers().get(name)?.to_str().ok()
+        self.incoming.header(name)
     }
 
     /// Takes what comes next from the connection; false when it ended.
     pub(crate) async fn read(&mut self) -> bool {
         // A connection that was cut off is an end like any other.
-        let Ok(Some(chunk)) = timeout(PATIENCE, self.response.chunk()).await.expect("something in time") else {
+        let Ok(Some(chunk)) = timeout(PATIENCE, self.incoming.chunk()).await.expect("something in time") else {
             return false;
         };
         self.parser.feed(&chunk);

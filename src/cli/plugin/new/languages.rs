@@ -2,6 +2,14 @@
 
 use agent_relay::plugins::PluginKind;
 
+/// The text of a file below `plugins/`, where the templates and the SDKs are.
+macro_rules! shipped {
+    ($path:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/", $path))
+    };
+}
+pub(super) use shipped;
+
 /// A file of a project: its path, and its text with `PLUGIN_ID` for the id.
 pub(super) type File = (&'static str, &'static str);
 
@@ -20,15 +28,15 @@ pub(super) enum Language {
 
 /// The SDK, as the project gets it: `sdk/` is a crate of its own there, beside `wit/`.
 const SDK: [File; 9] = [
-    ("sdk/Cargo.toml", include_str!("rust/sdk.toml.in")),
-    ("sdk/src/lib.rs", include_str!("../../../../plugins/sdk/src/lib.rs")),
-    ("sdk/src/bindings.rs", include_str!("../../../../plugins/sdk/src/bindings.rs")),
-    ("sdk/src/memory.rs", include_str!("../../../../plugins/sdk/src/memory.rs")),
-    ("sdk/src/policy.rs", include_str!("../../../../plugins/sdk/src/policy.rs")),
-    ("sdk/src/provider.rs", include_str!("../../../../plugins/sdk/src/provider.rs")),
-    ("sdk/src/provider/environment.rs", include_str!("../../../../plugins/sdk/src/provider/environment.rs")),
-    ("sdk/src/provider/words.rs", include_str!("../../../../plugins/sdk/src/provider/words.rs")),
-    ("sdk/src/settings.rs", include_str!("../../../../plugins/sdk/src/settings.rs")),
+    ("sdk/Cargo.toml", shipped!("templates/rust/sdk.toml.in")),
+    ("sdk/src/lib.rs", shipped!("sdk/src/lib.rs")),
+    ("sdk/src/bindings.rs", shipped!("sdk/src/bindings.rs")),
+    ("sdk/src/memory.rs", shipped!("sdk/src/memory.rs")),
+    ("sdk/src/policy.rs", shipped!("sdk/src/policy.rs")),
+    ("sdk/src/provider.rs", shipped!("sdk/src/provider.rs")),
+    ("sdk/src/provider/environment.rs", shipped!("sdk/src/provider/environment.rs")),
+    ("sdk/src/provider/words.rs", shipped!("sdk/src/provider/words.rs")),
+    ("sdk/src/settings.rs", shipped!("sdk/src/settings.rs")),
 ];
 
 impl Language {
@@ -76,41 +84,38 @@ impl Language {
         match self {
             Self::Rust => {
                 let mut files = SDK.to_vec();
-                files.push(("Cargo.toml", include_str!("rust/Cargo.toml.in")));
-                files.push(("src/lib.rs", pick(include_str!("rust/policy.rs"), include_str!("rust/provider.rs"))));
+                files.push(("Cargo.toml", shipped!("templates/rust/Cargo.toml.in")));
+                files.push((
+                    "src/lib.rs",
+                    pick(shipped!("templates/rust/policy.rs"), shipped!("templates/rust/provider.rs")),
+                ));
                 files
             }
             Self::Js => vec![
-                ("package.json", include_str!("js/package.json.in")),
-                ("plugin.js", pick(include_str!("js/policy.js"), include_str!("js/provider.js"))),
+                ("package.json", shipped!("templates/js/package.json.in")),
+                ("plugin.js", pick(shipped!("templates/js/policy.js"), shipped!("templates/js/provider.js"))),
             ],
             Self::Python => {
-                vec![("app.py", pick(include_str!("python/policy.py"), include_str!("python/provider.py")))]
+                vec![("app.py", pick(shipped!("templates/python/policy.py"), shipped!("templates/python/provider.py")))]
             }
             Self::C => {
                 let bindings: [File; 2] = if policy {
                     [
-                        (
-                            "bindings/policy_plugin.c",
-                            include_str!("../../../../plugins/sdk-c/bindings/policy_plugin.c"),
-                        ),
-                        (
-                            "bindings/policy_plugin.h",
-                            include_str!("../../../../plugins/sdk-c/bindings/policy_plugin.h"),
-                        ),
+                        ("bindings/policy_plugin.c", shipped!("sdk-c/bindings/policy_plugin.c")),
+                        ("bindings/policy_plugin.h", shipped!("sdk-c/bindings/policy_plugin.h")),
                     ]
                 } else {
                     [
-                        ("bindings/provider_plugin.c", include_str!("c/provider_plugin.c")),
-                        ("bindings/provider_plugin.h", include_str!("c/provider_plugin.h")),
+                        ("bindings/provider_plugin.c", shipped!("sdk-c/bindings/provider_plugin.c")),
+                        ("bindings/provider_plugin.h", shipped!("sdk-c/bindings/provider_plugin.h")),
                     ]
                 };
                 let mut files = bindings.to_vec();
-                files.push(("plugin.c", pick(include_str!("c/policy.c"), include_str!("c/provider.c"))));
-                files.push(("bindings/world.c", include_str!("c/world.c")));
-                files.push(("libc/memory.c", include_str!("../../../../plugins/sdk-c/freestanding/memory.c")));
-                files.push(("libc/stdlib.h", include_str!("../../../../plugins/sdk-c/freestanding/stdlib.h")));
-                files.push(("libc/string.h", include_str!("../../../../plugins/sdk-c/freestanding/string.h")));
+                files.push(("plugin.c", pick(shipped!("templates/c/policy.c"), shipped!("templates/c/provider.c"))));
+                files.push(("bindings/world.c", shipped!("templates/c/world.c")));
+                files.push(("libc/memory.c", shipped!("sdk-c/freestanding/memory.c")));
+                files.push(("libc/stdlib.h", shipped!("sdk-c/freestanding/stdlib.h")));
+                files.push(("libc/string.h", shipped!("sdk-c/freestanding/string.h")));
                 files
             }
         }

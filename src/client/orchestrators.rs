@@ -1,0 +1,48 @@
+//! Orchestrators: what the daemons on other hosts say about themselves.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::request::escaped;
+use super::{Client, Done, Request};
+use crate::domain::orchestrator::{ManagedAgent, Orchestrator, OrchestratorRegistration};
+
+/// Requests about orchestrators. See [`Client::orchestrators`].
+#[derive(Clone, Copy, Debug)]
+pub struct Orchestrators<'a>(pub(super) &'a Client);
+
+impl Orchestrators<'_> {
+    /// Registers an orchestrator, or registers it again.
+    pub fn register(&self, registration: &OrchestratorRegistration) -> Request<Orchestrator> {
+        self.0.request(Method::POST, "/api/orchestrators").json(registration)
+    }
+
+    /// All of them, by id.
+    pub fn list(&self) -> Request<Vec<Orchestrator>> {
+        self.0.request(Method::GET, "/api/orchestrators")
+    }
+
+    /// One orchestrator.
+    pub fn get(&self, id: &str) -> Request<Orchestrator> {
+        self.0.request(Method::GET, &path(id, ""))
+    }
+
+    /// Says that an orchestrator is alive.
+    pub fn heartbeat(&self, id: &str) -> Request<Done> {
+        self.0.request(Method::POST, &path(id, "/heartbeat"))
+    }
+
+    /// Replaces the list of agents that an orchestrator runs; at most 1000.
+    pub fn set_managed_agents(&self, id: &str, agents: &[ManagedAgent]) -> Request<Orchestrator> {
+        self.0.request(Method::PATCH, &path(id, "/agents")).json(&json!({"agents": agents}))
+    }
+
+    /// Removes an orchestrator: its agent goes offline and its open commands fail.
+    pub fn remove(&self, id: &str) -> Request<Done> {
+        self.0.request(Method::DELETE, &path(id, ""))
+    }
+}
+
+fn path(id: &str, what: &str) -> String {
+    format!("/api/orchestrators/{}{what}", escaped(id))
+}
