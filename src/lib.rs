@@ -4,48 +4,65 @@
 //! # The map
 //!
 //! ```text
-//! clients --HTTP/SSE--> http -> relay -> store (SQLite)        storage, routing, events
-//!                         |       |        |
-//!                         |       |        +--> stream          every commit's events, to whom they concern
-//!                         |       +--> plugins (wasmtime)       may this happen? what exactly would be run?
-//!                         |       +--> sessions (tmux)          run it, watch it, end it
-//!                         +--> stream                           a connection becomes a reader of the feed
+//! clients --HTTP/SSE--> http -> relay -> store (SQLite)          storage, and events in commit order
+//!                                 |        +--> stream           every commit's events, to whom they concern
+//!                                 +--> launcher                  plan, check, start, watch, deliver, stop
+//!                                 |        +--> plugins          may this happen? what exactly would be run?
+//!                                 |        +--> sessions (tmux)  run it, watch it, end it
+//!                                 +--> plugins (wasmtime)
 //! ```
 //!
-//! - [`domain`]: the nouns and their rules. Pure functions; no I/O, nothing that waits.
-//! - [`store`]: what is on disk and in which order. One writer with group commit, read-only readers; a
-//!   verb is one transaction. Knows nothing of HTTP or plugins.
-//! - [`stream`]: replay, then live. The hub indexes open streams by what they listen to; a feed is one
-//!   reader's position.
-//! - [`plugins`]: WebAssembly components in fresh instances with limits, watched, loaded on threads of
-//!   their own, replaced whole, and put back when they fail. What operators decide about them is kept in
-//!   files of its own: it knows nothing of the store. [`plugins::workbench`] runs the same code for authors, without a relay. The
-//!   contract is in `wit/`.
+//! - [`domain`]: the nouns and their rules, and what is on the wire. Pure functions; no I/O, nothing that waits.
+//! - [`store`]: what is on disk and in which order. One writer with group commit, read-only readers; a verb is
+//!   one transaction, written once over rows in and rows out. Knows nothing of HTTP or plugins.
+//! - [`stream`]: replay, then live. The hub indexes open streams by what they listen to; a feed is one reader's
+//!   position.
+//! - [`plugins`]: WebAssembly components in fresh instances with limits, watched, loaded on threads of their
+//!   own, replaced whole, and put back when they fail. What operators decide about them is kept in files of its
+//!   own: it knows nothing of the store. [`plugins::workbench`] runs the same code for authors, without a relay.
+//!   The contract is in `wit/`.
 //! - [`sessions`]: agent processes on this host. They outlive the relay.
-//! - [`relay`]: the state of every handler and job, and the operations that touch several parts:
-//!   [`relay::control`] decides and records, [`relay::spawn`] starts and watches, `ending` ends and
-//!   restarts, one request at a time for each agent.
+//! - [`launcher`]: plugins and sessions put together: one approved spawn from its plan to its end. Reports to
+//!   whoever asked, and knows no store and no HTTP, so that a daemon on another host can use it as it is.
+//! - [`relay`]: the operations, one function for each thing a caller can ask: who may, idempotency, policies,
+//!   the verb, the audit entry. [`relay::scopes`] is the table of who may; [`relay::control`] the pipeline that
+//!   decides and records.
 //! - [`jobs`]: what time does, what a crash left, and telling about plugins.
-//! - [`http`]: every route, the edge in front of them, and the connections. The only place that knows
-//!   status codes.
-//! - [`client`]: how others ask a relay: typed requests, and a stream of events that goes on where it was.
-//!   The command line and the tests use it. Knows nothing of the relay but the domain.
-//! - [`config`], [`telemetry`]: what the operator decided; log and metrics.
-//! - The `agent-relay` program (`src/main.rs`, `src/cli`) turns arguments into a [`config::Config`] and
-//!   calls [`serve`].
+//! - [`http`]: every route with the scopes that open it, the edge in front of them, and the connections. Parses,
+//!   calls one operation, answers. The one module that knows status codes.
+//! - [`client`]: how others ask a relay: typed requests, and a stream of events that goes on where it was. The
+//!   command line and the tests use it. Knows nothing of the relay but the domain.
+//! - [`config`], [`telemetry`]: what the operator decided; log, spans and metrics.
+//! - The `agent-relay` program (`src/main.rs`, `src/cli`) turns arguments into a [`config::Config`] and calls
+//!   [`serve`].
 //!
-//! Who may import whom: `main -> cli -> lib -> {http, jobs} -> relay -> {stream -> store, plugins,
-//! sessions} -> domain`; `cli -> client -> domain`; anyone may use the constants of `telemetry`. A test reads the sources and
+//! Who may import whom: `main -> cli -> {lib, client} -> {http, jobs} -> relay -> {stream -> store, launcher ->
+//! {plugins, sessions}} -> domain`; anyone may use the constants of `telemetry`. A test reads the sources and
 //! holds this.
 //!
-//! # One control request, start to end
+//! # Three walks
 //!
-//! `http::control` parses and authenticates; [`relay::control`] takes the current set of plugins, gathers
-//! facts and asks the policies; one transaction writes the command with every verdict, its message,
-//! the activity entry and the events. A denial is written too, then answered. An orchestrator picks
-//! its message up from the stream; on the relay's own host [`relay::spawn`] has the provider plan, writes
-//! the session's row, starts it, and records what became of it. Row first, side effect second,
-//! outcome third: after a crash `jobs` finds what was left half done.
+//! **A message.** The edge in `http::edge` opens the request's span, finds the caller and lets the route's
+//! scopes admit it. `http::messages::create_message` parses the body and calls `Relay::send_message`, which
+//! checks the sender and calls the verb `Store::send`. The writer takes what is queued, runs each job in a
+//! savepoint and commits once; the message's row is its event, so its JSON is made once, for the answer and for
+//! every stream. The hub gets the committed batch before anybody is answered, and wakes the streams that the
+//! message concerns; a stream that is behind reads the store until it has caught up.
+//!
+//! **A spawn.** `Relay::spawn_agent` takes the current set of plugins and keeps it to the end. The launcher finds
+//! the facts of the directory, the policies decide, and one transaction writes the command with every verdict,
+//! its audit entry, the answer and the events; a denial is written too. Through an orchestrator, that transaction
+//! holds the message which the daemon gets from its stream. On the relay's own host [`launcher`] has the provider
+//! plan, checks the plan, reports the session before its process is started and the process once it runs, and
+//! follows it in a task of its own: up or not, its prompt, its end. Row first, side effect second, outcome third:
+//! after a crash `jobs` finds what was left half done.
+//!
+//! **A reload.** The directory watch says that something changed; the folder is the truth. The registry scans it,
+//! and a loader on a thread of its own stages, inspects, compiles and probes the candidate while everybody goes
+//! on with the set there is. A slot then takes one transition and says what follows from it: the new set is
+//! published with one store of a pointer, the step is kept and told, and the generation before it drains until
+//! the last request that began with it has ended. A candidate that fails changes nothing but the list of what
+//! was rejected, and why.
 
 pub mod client;
 pub mod config;
@@ -114,7 +131,7 @@ pub async fn serve(
     let of_store = hub.clone();
     let options = store::Options { path: config.data_dir.join("relay.db"), readers: READERS };
     let store = Store::open(&options, Box::new(move |batch| of_store.publish(batch)))?;
-    // Made so that there is something to watch, and a place to put a plugin.
+    // Made so that there is something to watch, and somewhere to put a plugin.
     if let Some(directory) = &config.plugins.directory
         && let Err(error) = std::fs::create_dir_all(directory)
     {
