@@ -4,14 +4,25 @@
 //! and begins to load only what differs. Whoever looks holds the registry alone; what it begins is
 //! loaded beside it (`loading`), so that nobody waits for a compiler who need not, and a newer change
 //! overtakes it. What operators decide and what fails are the other two reasons for a change:
-//! `operator` and `trouble`. `earlier` takes back what was active before, and `draining` follows what
+//! `operator` and `report`. `earlier` takes back what was active before, and `draining` follows what
 //! no longer is until nobody uses it.
 
+mod action;
+mod blocking;
+mod change;
+mod directory_watch;
 mod draining;
 mod earlier;
+mod failures;
+mod history;
+mod kept_files;
+mod loader;
 mod loading;
-mod operator;
-mod trouble;
+mod operate;
+mod operator_state;
+mod set;
+mod shared;
+mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,18 +34,27 @@ use tokio::sync::Notify;
 use crate::domain::control::PolicyMode;
 use crate::telemetry::metric;
 
-use super::candidate::{Source, Workshop};
-use super::choices::Choices;
-use super::folder::{self, Signature};
-use super::history::{History, Step};
-use super::manifest::{Manifest, Terms};
-use super::plugin::{Fingerprint, Origin, Plugin, PluginState, PluginStatus, Rejection, Stage};
-use super::set::{Missing, Others, PluginSet};
-use super::{ChangeKind, Embedded, PluginChange, PluginKind, blocking};
+use super::kinds::policy::Policy;
+use super::kinds::{Plugin, Rejection, Stage};
+use super::package::{self, Embedded, Fingerprint, Manifest, Origin, PluginKind, Source, Stamp, Terms};
 
+pub use action::{Action, ActionError};
+pub use change::{ChangeKind, PluginChange};
+pub use history::Step;
+pub use set::PluginSet;
+pub use status::{PluginState, PluginStatus};
+
+pub(crate) use directory_watch::keep;
+pub(crate) use history::{History, Progress};
+pub(crate) use loader::{Loader, compilers};
+pub(crate) use loading::Candidate;
+pub(crate) use operator_state::OperatorStates;
+pub(crate) use shared::Shared;
+
+use blocking::blocking;
 use draining::Draining;
-pub(super) use loading::Candidate;
 use loading::Coming;
+use set::{Missing, Others};
 
 /// A folder that disappears may be coming back: editors and copies replace by deleting and
 /// creating.
@@ -43,9 +63,9 @@ const REMOVAL_GRACE: Duration = Duration::from_secs(2);
 const UNSETTLED_RECHECK: Duration = Duration::from_secs(3);
 
 /// What is loaded and what was tried.
-pub(super) struct Registry {
-    workshop: Arc<Workshop>,
-    choices: Choices,
+pub(crate) struct Registry {
+    loader: Arc<Loader>,
+    states: OperatorStates,
     history: History,
     directory: Option<PathBuf>,
     required: Vec<String>,
@@ -74,7 +94,7 @@ struct BuiltIn {
 
 /// Where one plugin comes from, and what was made of it.
 #[derive(Default)]
-struct Place {
+pub(crate) struct Place {
     /// What is being loaded. Dropping it abandons that.
     coming: Option<Coming>,
     active: Option<Arc<Plugin>>,
@@ -86,13 +106,13 @@ struct Place {
     tried: Option<Fingerprint>,
     /// Whether the latest manifest said that nothing may happen without this plugin.
     required: bool,
-    signature: Option<Signature>,
+    stamp: Option<Stamp>,
     missing_since: Option<Instant>,
 }
 
 /// How thoroughly to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// Only at what may have changed.
     Changed,
     /// At everything, and try again what was rejected: somebody asked for it.
@@ -100,9 +120,9 @@ pub(super) enum Look {
 }
 
 impl Registry {
-    pub(super) fn new(
-        workshop: Arc<Workshop>,
-        choices: Choices,
+    pub(crate) fn new(
+        loader: Arc<Loader>,
+        states: OperatorStates,
         history: History,
         directory: Option<PathBuf>,
         required: Vec<String>,
@@ -113,8 +133,8 @@ impl Registry {
             (id, BuiltIn { files, kind })
         };
         Self {
-            workshop,
-            choices,
+            loader,
+            states,
             history,
             directory,
             required,
@@ -133,20 +153,20 @@ impl Registry {
 
     /// Looks at everything and begins to load what is new. Answers when to look again, if anything
     /// is still in motion.
-    pub(super) async fn look(&mut self, look: Look) -> Option<Duration> {
+    pub(crate) async fn look(&mut self, look: Look) -> Option<Duration> {
         self.look_at_all_embedded(look).await;
         let again = self.look_at_folders(look).await;
         if look == Look::Everything {
             self.probe(|_| true).await;
         }
-        let warnings = self.choices.warnings();
+        let warnings = self.states.warnings();
         self.dirty |= warnings != self.warnings;
         self.warnings = warnings;
         again
     }
 
     /// As [`Self::look`], at what is in the binary only.
-    pub(super) async fn look_at_all_embedded(&mut self, look: Look) {
+    pub(crate) async fn look_at_all_embedded(&mut self, look: Look) {
         for (id, built_in) in self.embedded.clone() {
             self.look_at_embedded(id, built_in.files, look).await;
         }
@@ -157,11 +177,11 @@ impl Registry {
         let listed = blocking({
             let root = root.clone();
             move || {
-                let folders = folder::list(&root)?;
+                let folders = package::list(&root)?;
                 Ok::<_, std::io::Error>(
                     folders
                         .into_iter()
-                        .map(|(name, path)| (name, folder::signature(&root, &path), path))
+                        .map(|(name, path)| (name, package::stamp(&root, &path), path))
                         .collect::<Vec<_>>(),
                 )
             }
@@ -176,17 +196,17 @@ impl Registry {
             }
         };
         let mut again = self.remove_missing(&listed, look).await;
-        for (name, signature, path) in listed {
-            if !signature.is_settled() {
+        for (name, stamp, path) in listed {
+            if !stamp.is_settled() {
                 again = Some(again.map_or(UNSETTLED_RECHECK, |again: Duration| again.min(UNSETTLED_RECHECK)));
             }
-            self.look_at_folder(&root, name, &path, signature, look).await;
+            self.look_at_folder(&root, name, &path, stamp, look).await;
         }
         again
     }
 
     /// Takes out the folders that are gone for good.
-    async fn remove_missing(&mut self, listed: &[(String, Signature, PathBuf)], look: Look) -> Option<Duration> {
+    async fn remove_missing(&mut self, listed: &[(String, Stamp, PathBuf)], look: Look) -> Option<Duration> {
         let now = Instant::now();
         let mut again = None;
         let mut gone = Vec::new();
@@ -209,12 +229,12 @@ impl Registry {
             self.overtake(&mut place, "its folder is gone");
             tracing::info!(plugin.id = name, "plugin is removed");
             // What was set aside was what lay there.
-            let note = self.choices.note(&name, |choice| {
+            let note = self.states.note(&name, |choice| {
                 choice.rolled_back = None;
                 choice.gone = true;
             });
             note.await;
-            let status = place.active.map(|plugin| plugin.status()).or(place.idle);
+            let status = place.active.map(|plugin| PluginStatus::of_plugin(&plugin)).or(place.idle);
             let status =
                 status.unwrap_or_else(|| PluginStatus::unknown(&name, Origin::Directory, PluginState::Disabled));
             self.changed(ChangeKind::Removed, status);
@@ -232,13 +252,13 @@ impl Registry {
         self.history.note(&status.id, Step { by: self.by.clone(), ..Step::to(status) });
     }
 
-    /// Who asks for what is done from now on, if somebody does.
-    pub(super) fn on_behalf_of(&mut self, by: Option<String>) {
+    /// Who requested for what is done from now on, if somebody does.
+    pub(crate) fn on_behalf_of(&mut self, by: Option<String>) {
         self.by = by;
     }
 
     /// What changed since this was last asked, and the steps that led to it.
-    pub(super) fn take_changes(&mut self) -> Vec<PluginChange> {
+    pub(crate) fn take_changes(&mut self) -> Vec<PluginChange> {
         let mut changes = std::mem::take(&mut self.changes);
         for change in &mut changes {
             change.steps = self.history.take_untold(&change.plugin.id);
@@ -247,7 +267,7 @@ impl Registry {
     }
 
     /// The set that follows from all this; nothing when it would be as it was.
-    pub(super) fn next_set(&mut self, unused: &Arc<Notify>) -> Option<PluginSet> {
+    pub(crate) fn next_set(&mut self, unused: &Arc<Notify>) -> Option<PluginSet> {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
@@ -271,13 +291,13 @@ impl Registry {
     }
 
     /// Follows the set that another took the place of.
-    pub(super) fn leave(&mut self, set: Arc<PluginSet>) {
+    pub(crate) fn leave(&mut self, set: Arc<PluginSet>) {
         self.draining.leave(set);
         self.retire();
     }
 
     /// Tells of the generations whose last request has ended.
-    pub(super) fn retire(&mut self) {
+    pub(crate) fn retire(&mut self) {
         for status in self.draining.retire(&self.history) {
             // What is told of a plugin anyway brings this step with it.
             if self.changes.iter().all(|change| change.plugin.id != status.id) {
@@ -299,7 +319,7 @@ impl Registry {
         required.dedup();
         required.retain(|&id| {
             !active.iter().any(|plugin| {
-                plugin.terms.id == *id && plugin.policy().is_some() && plugin.terms.mode != PolicyMode::Off
+                plugin.terms.id == *id && plugin.guest_as::<Policy>().is_some() && plugin.terms.mode != PolicyMode::Off
             })
         });
         required.into_iter().map(|id| Missing { id: id.clone(), reason: self.why_not(id) }).collect()

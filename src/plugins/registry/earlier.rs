@@ -1,16 +1,16 @@
 //! Going back: what was active before is taken from the relay's own copies, not from the folder.
 
-use super::super::choices::Content;
+use super::operator_state::Content;
 use super::{ChangeKind, Origin, Place, Plugin, PluginStatus, Registry, Rejection, Source, Stage};
 
 impl Registry {
     /// Makes an earlier generation of a plugin anew, from the files that were kept of it.
-    pub(super) async fn take_back(&self, id: &str, content: &Content) -> Result<Plugin, Rejection> {
+    pub(crate) async fn take_back(&self, id: &str, content: &Content) -> Result<Plugin, Rejection> {
         let damaged = |problem: String| {
             tracing::error!(plugin.id = id, "cannot go back to generation {}: {problem}", content.component);
             Rejection::new(Stage::Read, problem)
         };
-        let (manifest, wasm) = self.choices.take(content).await.map_err(damaged)?;
+        let (manifest, wasm) = self.states.take(content).await.map_err(damaged)?;
         let minisig = content.minisig.clone();
         let source = Source { origin: Origin::Directory, name: id.to_owned(), manifest, wasm: wasm.into(), minisig };
         let fingerprint = source.fingerprint();
@@ -18,13 +18,13 @@ impl Registry {
         if let Some(reason) = self.why_disabled(&terms, false) {
             return Err(Rejection::new(Stage::Disabled, reason));
         }
-        let accepted = self.choices.of(id).accepted;
+        let accepted = self.states.of(id).accepted;
         let progress = self.progress(&source, &terms, &fingerprint, Some(self.history.clone()));
-        self.workshop.build(&source, &terms, &fingerprint, accepted.as_ref(), &progress).await
+        self.loader.build(&source, &terms, &fingerprint, accepted.as_ref(), &progress).await
     }
 
     /// The latest of these generations that can be taken back.
-    pub(super) async fn take_back_first(&self, id: &str, contents: Vec<Content>) -> Option<(Content, Plugin)> {
+    pub(crate) async fn take_back_first(&self, id: &str, contents: Vec<Content>) -> Option<(Content, Plugin)> {
         for content in contents {
             match self.take_back(id, &content).await {
                 Ok(plugin) => return Some((content, plugin)),
@@ -42,8 +42,8 @@ impl Registry {
 
     /// Makes active again what was active when the relay last ran: what an operator went back to, or
     /// the predecessor of a folder that is broken.
-    pub(super) async fn restore(&mut self, place: &mut Place, id: &str) {
-        let choice = self.choices.of(id);
+    pub(crate) async fn restore(&mut self, place: &mut Place, id: &str) {
+        let choice = self.states.of(id);
         if choice.disabled || choice.gone || place.is_disabled() {
             return;
         }
@@ -65,8 +65,8 @@ impl Registry {
     }
 
     /// Lists what is in the folder as what was gone back from.
-    pub(super) fn set_aside(&mut self, place: &mut Place, status: PluginStatus) {
-        let because = self.choices.of(&status.id).rolled_back.and_then(|rolled_back| rolled_back.because);
+    pub(crate) fn set_aside(&mut self, place: &mut Place, status: PluginStatus) {
+        let because = self.states.of(&status.id).rolled_back.and_then(|rolled_back| rolled_back.because);
         let (stage, why) = match because {
             Some(because) => (Stage::Quarantine, because),
             None => (Stage::Rollback, "set aside by going back to an earlier generation".to_owned()),

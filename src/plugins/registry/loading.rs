@@ -8,17 +8,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::candidate::Workshop;
-use super::super::choices::Content;
-use super::super::grants::Asks;
-use super::super::history::Progress;
+use super::super::package::RequestedGrants;
+use super::history::Progress;
+use super::loader::Loader;
+use super::operator_state::Content;
 use super::{
     ChangeKind, Embedded, Fingerprint, History, Look, Origin, Place, Plugin, PluginKind, PluginState, PluginStatus,
-    Registry, Rejection, Signature, Source, Stage, Step, Terms, blocking, count, disabled_by_operator, folder,
+    Registry, Rejection, Source, Stage, Stamp, Step, Terms, blocking, count, disabled_by_operator, package,
 };
 
 /// A candidate that is being loaded, as its place knows it.
-pub(super) struct Coming {
+pub(crate) struct Coming {
     fingerprint: Fingerprint,
     progress: Arc<Progress>,
     /// Cancelled when nobody loads it any more.
@@ -27,11 +27,11 @@ pub(super) struct Coming {
 }
 
 /// A candidate, as whoever loads it knows it.
-pub(in crate::plugins) struct Candidate {
+pub(crate) struct Candidate {
     source: Source,
     terms: Terms,
     fingerprint: Fingerprint,
-    accepted: Option<Asks>,
+    accepted: Option<RequestedGrants>,
     /// Whether an earlier generation is to be active if this one cannot be.
     restores: bool,
     progress: Arc<Progress>,
@@ -41,7 +41,7 @@ pub(in crate::plugins) struct Candidate {
 
 impl Coming {
     /// How far it has come.
-    pub(super) fn progress(&self) -> Arc<Progress> {
+    pub(crate) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
     }
 
@@ -52,15 +52,15 @@ impl Coming {
 
 impl Candidate {
     /// Takes it through every further stage; nothing when it was overtaken.
-    pub(in crate::plugins) async fn build(&self, workshop: &Workshop) -> Option<Result<Plugin, Rejection>> {
+    pub(crate) async fn build(&self, loader: &Loader) -> Option<Result<Plugin, Rejection>> {
         let accepted = self.accepted.as_ref();
-        let built = workshop.build(&self.source, &self.terms, &self.fingerprint, accepted, &self.progress);
+        let built = loader.build(&self.source, &self.terms, &self.fingerprint, accepted, &self.progress);
         self.abandoned.run_until_cancelled(built).await
     }
 }
 
 impl Registry {
-    pub(super) async fn look_at_embedded(&mut self, id: String, embedded: Embedded, look: Look) {
+    pub(crate) async fn look_at_embedded(&mut self, id: String, embedded: Embedded, look: Look) {
         let mut place = self.built_in.remove(&id).unwrap_or_default();
         if place.active.is_none() && (place.tried.is_none() || look == Look::Everything || place.is_passing()) {
             let source = Source {
@@ -75,27 +75,20 @@ impl Registry {
         self.built_in.insert(id, place);
     }
 
-    pub(super) async fn look_at_folder(
-        &mut self,
-        root: &Path,
-        name: String,
-        path: &Path,
-        signature: Signature,
-        look: Look,
-    ) {
+    pub(crate) async fn look_at_folder(&mut self, root: &Path, name: String, path: &Path, stamp: Stamp, look: Look) {
         let mut place = self.folders.remove(&name).unwrap_or_default();
         place.missing_since = None;
-        let is_new = place.signature.is_none();
+        let is_new = place.stamp.is_none();
         if is_new {
             // For as long as a manifest that cannot be read says nothing else.
-            place.required = self.choices.of(&name).required;
+            place.required = self.states.of(&name).required;
         }
-        let unchanged = place.signature.as_ref().is_some_and(|earlier| signature.is_still(earlier));
+        let unchanged = place.stamp.as_ref().is_some_and(|earlier| stamp.is_still(earlier));
         if look == Look::Everything || !unchanged || place.is_passing() {
             let restores = is_new || look == Look::Everything;
             let (root, path) = (root.to_owned(), path.to_owned());
-            let signed = self.workshop.is_signed(&name);
-            match blocking(move || folder::read(&root, &path, signed)).await {
+            let signed = self.loader.is_signed(&name);
+            match blocking(move || package::read(&root, &path, signed)).await {
                 Ok(files) => {
                     let source = Source {
                         origin: Origin::Directory,
@@ -113,7 +106,7 @@ impl Registry {
                     self.reject(&mut place, status, Rejection::new(Stage::Read, reason));
                 }
             }
-            place.signature = Some(signature);
+            place.stamp = Some(stamp);
             if place.active.is_none() && place.coming.is_none() && restores {
                 self.restore(&mut place, &name).await;
             }
@@ -127,14 +120,14 @@ impl Registry {
         if place.coming.as_ref().is_some_and(|coming| !coming.is_settled() && coming.fingerprint == fingerprint) {
             return;
         }
-        let choice = self.choices.of(&source.name);
+        let choice = self.states.of(&source.name);
         if place.active.as_ref().is_some_and(|active| active.fingerprint == fingerprint) {
             self.overtake(place, "its folder is again what is active");
             self.dirty |= place.idle.take().is_some();
             place.tried = Some(fingerprint);
             if source.origin == Origin::Directory && choice.rolled_back.is_some() {
                 // Somebody put into the folder what had been gone back to.
-                self.choices.note(&source.name, |choice| choice.rolled_back = None).await;
+                self.states.note(&source.name, |choice| choice.rolled_back = None).await;
             }
             return;
         }
@@ -188,7 +181,7 @@ impl Registry {
     }
 
     /// How far a candidate comes, from now on.
-    pub(super) fn progress(
+    pub(crate) fn progress(
         &self,
         source: &Source,
         terms: &Terms,
@@ -203,7 +196,7 @@ impl Registry {
     }
 
     /// Abandons what is being loaded, if anything is.
-    pub(super) fn overtake(&mut self, place: &mut Place, why: &str) {
+    pub(crate) fn overtake(&mut self, place: &mut Place, why: &str) {
         let Some(coming) = place.coming.take() else {
             return;
         };
@@ -222,12 +215,12 @@ impl Registry {
     }
 
     /// What was begun since this was last asked, for somebody to load.
-    pub(in crate::plugins) fn take_begun(&mut self) -> Vec<Candidate> {
+    pub(crate) fn take_begun(&mut self) -> Vec<Candidate> {
         std::mem::take(&mut self.begun)
     }
 
     /// What somebody loads, of one plugin or of all: each is cancelled when nobody does any more.
-    pub(in crate::plugins) fn under_way(&self, only: Option<&str>) -> Vec<CancellationToken> {
+    pub(crate) fn under_way(&self, only: Option<&str>) -> Vec<CancellationToken> {
         let places = self.folders.iter().chain(&self.built_in);
         let places = places.filter(|(id, _)| only.is_none_or(|only| only == id.as_str()));
         let coming = places.filter_map(|(_, place)| place.coming.as_ref());
@@ -235,7 +228,7 @@ impl Registry {
     }
 
     /// Takes in what became of a candidate, unless it was overtaken meanwhile.
-    pub(in crate::plugins) async fn settle(&mut self, candidate: Candidate, built: Result<Plugin, Rejection>) {
+    pub(crate) async fn settle(&mut self, candidate: Candidate, built: Result<Plugin, Rejection>) {
         let Candidate { source, terms, fingerprint, restores, progress, .. } = &candidate;
         let id = &source.name;
         let places = match source.origin {
@@ -278,18 +271,18 @@ impl Registry {
     /// Remembers a generation that becomes active, and what it was accepted with.
     async fn remember(&mut self, source: &Source, fingerprint: &Fingerprint, plugin: &Plugin) {
         let content = Content::of(fingerprint);
-        self.choices.keep(&content, fingerprint, &source.wasm).await;
-        let note = self.choices.note(&source.name, |choice| {
+        self.states.keep(&content, fingerprint, &source.wasm).await;
+        let note = self.states.note(&source.name, |choice| {
             choice.activated(content.clone());
             choice.required = plugin.terms.required;
             choice.rolled_back = None;
-            choice.accepted = Some(plugin.asks.and(choice.accepted.as_ref()));
+            choice.accepted = Some(plugin.requested.and(choice.accepted.as_ref()));
         });
         note.await;
     }
 
-    pub(super) fn terms(&self, source: &Source, fingerprint: &Fingerprint) -> Result<Terms, Rejection> {
-        let terms = self.workshop.terms(source, fingerprint)?;
+    pub(crate) fn terms(&self, source: &Source, fingerprint: &Fingerprint) -> Result<Terms, Rejection> {
+        let terms = self.loader.terms(source, fingerprint)?;
         match self.kind_of_built_in(source) {
             Some(kind) if kind != terms.kind => Err(Rejection::new(
                 Stage::Manifest,
@@ -304,14 +297,14 @@ impl Registry {
     }
 
     /// Who says that a plugin is not to be loaded, if anybody does.
-    pub(super) fn why_disabled(&self, terms: &Terms, by_operator: bool) -> Option<String> {
+    pub(crate) fn why_disabled(&self, terms: &Terms, by_operator: bool) -> Option<String> {
         if by_operator {
             return Some(disabled_by_operator(&terms.id));
         }
         if terms.enabled {
             return None;
         }
-        Some(match self.workshop.configs.get(&terms.id).and_then(|config| config.enabled) {
+        Some(match self.loader.configs.get(&terms.id).and_then(|config| config.enabled) {
             Some(_) => {
                 format!("it is disabled by `enabled` of [plugin.{}] in the relay's configuration", terms.id)
             }
@@ -329,23 +322,23 @@ impl Registry {
     }
 
     /// Makes a plugin the active one of its place, as the next generation of its id.
-    pub(super) fn activate(&mut self, place: &mut Place, plugin: Plugin, kind: ChangeKind) {
+    pub(crate) fn activate(&mut self, place: &mut Place, plugin: Plugin, kind: ChangeKind) {
         let plugin = self.numbered(plugin);
         count(kind, "active");
-        self.changed(kind, plugin.status());
+        self.changed(kind, PluginStatus::of_plugin(&plugin));
         place.previous = place.active.replace(Arc::new(plugin));
         place.idle = None;
     }
 
     /// Gives a plugin its generation.
-    pub(super) fn numbered(&mut self, mut plugin: Plugin) -> Plugin {
+    pub(crate) fn numbered(&mut self, mut plugin: Plugin) -> Plugin {
         let latest = self.generations.entry(plugin.terms.id.clone()).or_default();
         *latest += 1;
         plugin.sandbox.generation = *latest;
         plugin
     }
 
-    pub(super) fn disable(&mut self, place: &mut Place, mut status: PluginStatus, reason: String) {
+    pub(crate) fn disable(&mut self, place: &mut Place, mut status: PluginStatus, reason: String) {
         let is_new = place.idle.as_ref().is_none_or(|idle| idle.state != PluginState::Disabled);
         self.overtake(place, "it is disabled");
         let rejection = Rejection { digest: status.digest.clone(), ..Rejection::new(Stage::Disabled, reason) };
@@ -357,15 +350,10 @@ impl Registry {
             self.changed(ChangeKind::Disabled, status.clone());
         }
         self.dirty = true;
-        *place = Place {
-            idle: Some(status),
-            tried: place.tried.take(),
-            signature: place.signature.take(),
-            ..Place::default()
-        };
+        *place = Place { idle: Some(status), tried: place.tried.take(), stamp: place.stamp.take(), ..Place::default() };
     }
 
-    pub(super) fn reject(&mut self, place: &mut Place, mut status: PluginStatus, mut rejection: Rejection) {
+    pub(crate) fn reject(&mut self, place: &mut Place, mut status: PluginStatus, mut rejection: Rejection) {
         rejection.digest = rejection.digest.or_else(|| status.digest.clone());
         let known = place.idle.as_ref().and_then(|idle| idle.error.as_ref());
         if known.is_some_and(|known| known.says_the_same_as(&rejection)) {
