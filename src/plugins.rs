@@ -22,8 +22,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, Semaphore, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod kinds;
@@ -41,16 +40,11 @@ pub use package::{
 pub use registry::{Action, ActionError, ChangeKind, PluginChange, PluginSet, PluginState, PluginStatus, Step};
 pub use runtime::{CallError, Pauses};
 
-use registry::{History, Loader, Look, OperatorStates, Registry, Shared, keep};
+use registry::{Loader, Look, OperatorStates, Registry, keep};
 use runtime::{Cache, Engine, Supervision};
 
-/// Changes that a slow listener may be behind before it misses some.
-const CHANGES_MAX: usize = 256;
 /// Reports of plugins that fail too often which wait to be dealt with; who finds no room reports again.
 const FAILURE_REPORTS_MAX: usize = 16;
-
-/// Plugins loaded at once: with a full directory, more would be in the way of requests.
-const LOADS_MAX: usize = 8;
 
 /// What [`Plugins::open`] needs to know.
 #[derive(Clone, Debug)]
@@ -81,7 +75,7 @@ pub struct Options {
 pub struct Plugins(Arc<Handle>);
 
 struct Handle {
-    shared: Arc<Shared>,
+    registry: Arc<Registry>,
     _stop: DropGuard,
 }
 
@@ -104,55 +98,42 @@ impl Plugins {
         let (failure_reports, failures_seen) = mpsc::channel(FAILURE_REPORTS_MAX);
         // A relative path has no parent to watch while the directory is not there.
         let directory = options.directory.map(|path| std::path::absolute(&path).unwrap_or(path));
-        let loader = Arc::new(Loader {
+        let loader = Loader {
             cache: Arc::new(Cache::open(&options.cache_directory, &engine)),
             engine,
             defaults: options.limits,
             configs: options.plugins,
             supervision: Supervision { failure_reports, pauses: options.pauses },
             compilers: registry::compilers(),
-        });
+        };
         let states = OperatorStates::open(options.state_directory.as_deref());
-        let history = History::default();
-        let registry = Registry::new(
-            Arc::clone(&loader),
-            states,
-            history.clone(),
-            directory.clone(),
-            options.required,
-            options.embedded,
-        );
-        let shared = Arc::new(Shared {
-            loader,
-            registry: Mutex::new(registry),
-            current: ArcSwap::default(),
-            history,
-            turns: Semaphore::new(LOADS_MAX),
-            changes: broadcast::channel(CHANGES_MAX).0,
-            unused: Arc::default(),
-        });
-        shared.look_at_embedded().await;
-        let again = shared.look(Look::Changed, None).await;
-        shared.settled(None).await;
+        let registry = Arc::new(Registry::new(loader, states, directory.clone(), options.required, options.embedded));
+        // What is required and not there is missing from the start.
+        registry.publish(None);
+        // To its end, since what lies in the directory may take the place of what is in the binary.
+        registry.look_at_all_built_in(Look::Changed, None).await;
+        registry.settled(None).await;
+        let again = registry.look(Look::Changed, None).await;
+        registry.settled(None).await;
         let stop = CancellationToken::new();
         let watched = directory.filter(|_| options.watch);
-        shared.spawn(keep(Arc::clone(&shared), watched, again, failures_seen, stop.clone()));
-        Ok(Self(Arc::new(Handle { shared, _stop: stop.drop_guard() })))
+        registry.spawn(keep(Arc::clone(&registry), watched, again, failures_seen, stop.clone()));
+        Ok(Self(Arc::new(Handle { registry, _stop: stop.drop_guard() })))
     }
 
     /// The plugins that are active now, as one set that never changes.
     pub fn current(&self) -> Arc<PluginSet> {
-        self.0.shared.current.load_full()
+        self.0.registry.current()
     }
 
     /// Looks at every plugin now, those that were rejected included, and answers how things are
     /// then. What an operator disabled or set aside stays that. A caller that goes away does not
     /// stop it.
     pub async fn reload(&self, by: Option<String>) -> Vec<PluginStatus> {
-        let shared = Arc::clone(&self.0.shared);
-        let look = self.0.shared.spawn(async move {
-            shared.look(Look::Everything, by).await;
-            shared.settled(None).await;
+        let registry = Arc::clone(&self.0.registry);
+        let look = self.0.registry.spawn(async move {
+            registry.look(Look::Everything, by.as_deref()).await;
+            registry.settled(None).await;
         });
         if let Err(error) = look.await {
             tracing::error!("failed to reload plugins: {error}");
@@ -166,8 +147,8 @@ impl Plugins {
     /// # Errors
     /// When there is no such plugin, its state does not allow it, or it cannot be kept on disk.
     pub async fn act(&self, id: &str, action: Action, by: Option<String>) -> Result<PluginStatus, ActionError> {
-        let (shared, of_task) = (Arc::clone(&self.0.shared), id.to_owned());
-        let acted = self.0.shared.spawn(async move { shared.act(&of_task, action, by).await });
+        let (registry, of_task) = (Arc::clone(&self.0.registry), id.to_owned());
+        let acted = self.0.registry.spawn(async move { registry.act(&of_task, action, by.as_deref()).await });
         acted.await.map_err(|error| ActionError::NotKept(format!("the action failed: {error}")))??;
         self.list().into_iter().find(|status| status.id == id).ok_or(ActionError::Unknown)
     }
@@ -179,11 +160,11 @@ impl Plugins {
 
     /// The latest steps in the life of a plugin, the oldest first.
     pub fn history(&self, id: &str) -> Vec<Step> {
-        self.0.shared.history.of(id)
+        self.0.registry.history_of(id)
     }
 
     /// What happens to plugins from now on.
     pub fn changes(&self) -> broadcast::Receiver<PluginChange> {
-        self.0.shared.changes.subscribe()
+        self.0.registry.changes()
     }
 }

@@ -18,7 +18,7 @@ pub enum Origin {
 }
 
 /// The files of one plugin.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(crate) origin: Origin,
     /// The name of its folder, which its manifest must repeat.

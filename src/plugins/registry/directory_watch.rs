@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::runtime::FailureReport;
-use super::Look;
-use super::shared::Shared;
+use super::handle::Registry;
+use super::look::Look;
 
 /// Quiet time after an event before the directory is looked at: a copy makes many.
 const QUIET: Duration = Duration::from_millis(200);
@@ -26,7 +26,7 @@ const RESCAN_UNWATCHED: Duration = Duration::from_secs(2);
 
 /// Keeps the set up to date until `stop`.
 pub(crate) async fn keep(
-    shared: Arc<Shared>,
+    registry: Arc<Registry>,
     directory: Option<PathBuf>,
     again: Option<Duration>,
     mut failure_reports: mpsc::Receiver<FailureReport>,
@@ -46,21 +46,21 @@ pub(crate) async fn keep(
         tokio::select! {
             () = stop.cancelled() => return,
             Some(report) = failure_reports.recv() => {
-                probe = shared.put_back(&report).await.map(|due| Instant::now() + due);
+                probe = registry.put_back(&report).await.map(|due| Instant::now() + due);
                 continue;
             }
             () = sleep_until(probe.unwrap_or(next)), if probe.is_some() => {
-                probe = shared.probe().await.map(|due| Instant::now() + due);
+                probe = registry.probe_due().await.map(|due| Instant::now() + due);
                 continue;
             }
-            () = shared.unused.notified() => {
-                shared.retire().await;
+            () = registry.unused.notified() => {
+                registry.retire();
                 continue;
             }
             Some(()) = hints.recv() => quiet(&mut hints).await,
             () = sleep_until(next), if sight.is_some() => {}
         }
-        let again = shared.look(Look::Changed, None).await;
+        let again = registry.look(Look::Changed, None).await;
         let patience = sight.as_ref().map_or(RESCAN, Sight::patience);
         next = Instant::now() + again.unwrap_or(patience).min(patience);
     }

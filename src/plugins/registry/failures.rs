@@ -3,93 +3,132 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::kinds::{Plugin, Stage};
+use super::super::package::Origin;
 use super::super::runtime::FailureReport;
+use super::change::ChangeKind;
+use super::handle::Registry;
+use super::history::Step;
 use super::operator_state::{Content, RolledBack};
-use super::{ChangeKind, Place, Plugin, PluginState, PluginStatus, Registry, Stage, Step, count};
+use super::slot::{Effect, Event};
+use super::state::PluginSlot;
+use super::status::{PluginState, PluginStatus};
 
 impl Registry {
     /// Puts a plugin that fails too often back to what was there before it, or else into
     /// quarantine. Answers when the next probe is due, if any is.
-    pub(crate) async fn put_back(&mut self, report: &FailureReport) -> Option<Duration> {
+    pub(crate) async fn put_back(self: &Arc<Self>, report: &FailureReport) -> Option<Duration> {
         let id = &*report.plugin;
-        let is_it = |place: &Place| {
-            let active = place.active.as_ref()?;
-            (active.sandbox.generation == report.generation && active.sandbox.gate.admit().is_ok())
-                .then(|| Arc::clone(active))
+        let _turn = self.turns.lock(id).await;
+        let is_it = |(origin, slot): (Origin, &PluginSlot)| {
+            let incumbent = slot.incumbent()?;
+            let sandbox = &incumbent.sandbox;
+            (sandbox.generation == report.generation && sandbox.gate.admit().is_ok())
+                .then(|| (origin, Arc::clone(incumbent), slot.previous().cloned()))
         };
-        if let Some(failing) = self.folders.get(id).and_then(is_it) {
-            let mut place = self.folders.remove(id).unwrap_or_default();
-            if !self.go_back_from(&mut place, &failing, report).await {
-                self.quarantine(&failing, report);
-            }
-            self.folders.insert(id.to_owned(), place);
-        } else if let Some(failing) = self.built_in.get(id).and_then(is_it) {
-            self.quarantine(&failing, report);
+        let failing = self.state().slots(id).find_map(is_it);
+        if let Some((origin, failing, previous)) = failing
+            && !(origin == Origin::Directory && self.go_back_from(&failing, previous, report).await)
+        {
+            self.quarantine(&failing, &format!("failed five times within a minute, at last: {}", report.latest), None);
         }
         self.next_probe()
     }
 
     /// Whether there was anything to go back to.
-    async fn go_back_from(&mut self, place: &mut Place, failing: &Arc<Plugin>, report: &FailureReport) -> bool {
+    async fn go_back_from(
+        self: &Arc<Self>,
+        failing: &Arc<Plugin>,
+        previous: Option<Arc<Plugin>>,
+        report: &FailureReport,
+    ) -> bool {
         let id = &*report.plugin;
-        let built_in = self.built_in.get(id).and_then(|place| place.active.clone());
-        let previous = match place.previous.take() {
+        let to = match previous {
             Some(previous) => Some(previous),
             None => {
-                let earlier = self.states.of(id).before(Some(&Content::of(&failing.fingerprint)));
-                let taken = self.take_back_first(id, earlier).await;
-                taken.map(|(_, plugin)| Arc::new(self.numbered(plugin)))
+                let aside = Content::of(&failing.fingerprint);
+                let earlier = self.operator_states.of(id).before(Some(&aside));
+                let taken = self.take_back_first(id, earlier, None).await;
+                taken.map(|plugin| self.state().numbered(plugin))
             }
         };
-        if previous.is_none() && built_in.is_none() {
+        if to.is_none() && self.built_in_incumbent(id).is_none() {
             return false;
         }
-        let rolled_back = RolledBack {
+        let because = RolledBack {
             aside: Some(Content::of(&failing.fingerprint)),
-            to: previous.as_ref().map(|previous| Content::of(&previous.fingerprint)),
+            to: to.as_ref().map(|to| Content::of(&to.fingerprint)),
             because: Some(format!(
                 "failed five times within a minute, at last: {}; what was before it is active again",
                 report.latest
             )),
         };
-        self.states.note(id, |choice| choice.rolled_back = Some(rolled_back.clone())).await;
-        place.active = previous;
-        place.idle = None;
-        self.set_aside(place, PluginStatus { state: PluginState::Rejected, ..PluginStatus::of_plugin(failing) });
+        let rejection = because.aside_rejection(id);
+        self.happens((Origin::Directory, id), Event::PutBack { to, because, rejection }, None, None).await;
         true
     }
 
-    fn quarantine(&mut self, failing: &Arc<Plugin>, report: &FailureReport) {
-        let reason = format!("failed five times within a minute, at last: {}", report.latest);
-        refuse(failing, &reason);
-        self.note(&PluginStatus::of_plugin(failing));
-        self.announce_again(failing, ChangeKind::Quarantined, Stage::Quarantine);
-    }
-
     /// Tries those in quarantine whose time has come. Answers when the next probe is due, if any is.
-    pub(crate) async fn probe_due(&mut self) -> Option<Duration> {
+    pub(crate) async fn probe_due(self: &Arc<Self>) -> Option<Duration> {
         let now = Instant::now();
-        self.probe(|plugin| plugin.sandbox.gate.until().is_none_or(|until| until <= now)).await;
+        for plugin in self.quarantined() {
+            let _turn = self.turns.lock(&plugin.terms.id).await;
+            if plugin.sandbox.gate.until().is_none_or(|until| until <= now) {
+                self.probe(&plugin, None).await;
+            }
+        }
         self.next_probe()
     }
 
-    /// Tries these of those in quarantine, whether their time has come or not.
-    pub(crate) async fn probe(&mut self, which: impl Fn(&Plugin) -> bool) {
-        for plugin in self.quarantined().into_iter().filter(|plugin| which(plugin)) {
-            match plugin.probe().await {
-                Ok(()) => {
-                    plugin.sandbox.gate.open();
-                    self.history
-                        .note(&plugin.terms.id, Step { by: self.by.clone(), ..Step::of(&plugin, PluginState::Active) });
-                    self.announce_again(&plugin, ChangeKind::Activated, Stage::Quarantine);
-                }
-                Err(rejection) => {
-                    refuse(&plugin, &format!("failed too often, and when it was probed: {}", rejection.reason));
-                    self.note(&PluginStatus::of_plugin(&plugin));
-                    self.announce_again(&plugin, ChangeKind::Quarantined, Stage::Quarantine);
-                }
+    /// Tries all in quarantine, whether their time has come or not.
+    pub(super) async fn probe_all(self: &Arc<Self>, by: Option<&str>) {
+        for plugin in self.quarantined() {
+            let _turn = self.turns.lock(&plugin.terms.id).await;
+            self.probe(&plugin, by).await;
+        }
+    }
+
+    /// Tries this one, if it still is in quarantine. The caller holds its turn.
+    async fn probe(self: &Arc<Self>, plugin: &Arc<Plugin>, by: Option<&str>) {
+        if !self.quarantined().iter().any(|quarantined| Arc::ptr_eq(quarantined, plugin)) {
+            return;
+        }
+        match plugin.probe().await {
+            Ok(()) => {
+                plugin.sandbox.gate.open();
+                let step = Step { by: by.map(str::to_owned), ..Step::of(plugin, PluginState::Active) };
+                self.history.note(&plugin.terms.id, step);
+                let plugin = PluginStatus::of_plugin(plugin);
+                self.announce(told(ChangeKind::Activated, Stage::Quarantine, plugin), by);
+            }
+            Err(rejection) => {
+                let reason = format!("failed too often, and when it was probed: {}", rejection.reason);
+                self.quarantine(plugin, &reason, by);
             }
         }
+    }
+
+    /// Tries what is in quarantine of one id. The caller holds its turn.
+    pub(super) async fn probe_id(self: &Arc<Self>, id: &str, by: Option<&str>) {
+        for plugin in self.quarantined().iter().filter(|plugin| plugin.terms.id == id) {
+            self.probe(plugin, by).await;
+        }
+    }
+
+    /// Closes a plugin's gate, with the reason for the operator.
+    fn quarantine(self: &Arc<Self>, plugin: &Plugin, reason: &str, by: Option<&str>) {
+        let id = &plugin.terms.id;
+        let reason = |pause: Duration| {
+            format!(
+                "{reason}; its calls are refused and it is probed after {} s, or at once by POST /api/plugins/{id}/enable",
+                pause.as_secs()
+            )
+        };
+        plugin.sandbox.gate.close(Instant::now(), reason);
+        let status = PluginStatus::of_plugin(plugin);
+        let mut effects = vec![Effect::Note(status.clone())];
+        effects.extend(told(ChangeKind::Quarantined, Stage::Quarantine, status));
+        self.announce(effects, by);
     }
 
     fn next_probe(&self) -> Option<Duration> {
@@ -98,25 +137,17 @@ impl Registry {
     }
 
     fn quarantined(&self) -> Vec<Arc<Plugin>> {
-        let active = self.folders.values().chain(self.built_in.values()).filter_map(|place| place.active.as_ref());
-        active.filter(|plugin| plugin.sandbox.gate.until().is_some()).map(Arc::clone).collect()
+        let state = self.state();
+        state.incumbents().filter(|plugin| plugin.sandbox.gate.until().is_some()).cloned().collect()
     }
 
-    /// Tells of a loaded plugin that its state changed.
-    pub(crate) fn announce_again(&mut self, plugin: &Plugin, kind: ChangeKind, stage: Stage) {
-        count(kind, stage.as_str());
-        self.changed(kind, PluginStatus::of_plugin(&plugin));
+    /// What is active of this id in the binary.
+    pub(super) fn built_in_incumbent(&self, id: &str) -> Option<Arc<Plugin>> {
+        self.state().slot(Origin::BuiltIn, id)?.incumbent().cloned()
     }
 }
 
-/// Closes a plugin's gate, with the reason for the operator.
-fn refuse(plugin: &Plugin, reason: &str) {
-    let id = &plugin.terms.id;
-    let reason = |pause: Duration| {
-        format!(
-            "{reason}; its calls are refused and it is probed after {} s, or at once by POST /api/plugins/{id}/enable",
-            pause.as_secs()
-        )
-    };
-    plugin.sandbox.gate.close(Instant::now(), reason);
+/// Everybody is told of a loaded plugin whose state changed.
+fn told(kind: ChangeKind, stage: Stage, plugin: PluginStatus) -> Vec<Effect> {
+    vec![Effect::Count { kind, stage: stage.as_str() }, Effect::Announce { kind, plugin }]
 }

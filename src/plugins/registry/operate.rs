@@ -2,47 +2,58 @@
 
 use std::sync::Arc;
 
-use super::super::package;
+use super::super::kinds::{Plugin, Stage};
+use super::super::package::{Origin, RequestedGrants};
 use super::action::{Action, ActionError};
-use super::operator_state::{Content, OperatorState, RolledBack};
-use super::{
-    ChangeKind, Look, Origin, Place, Plugin, PluginState, PluginStatus, Registry, Stage, blocking, disabled_by_operator,
-};
+use super::handle::Registry;
+use super::look::disabled_by_operator;
+use super::operator_state::{Content, RolledBack, StateChange};
+use super::slot::{Event, Return};
+use super::status::{PluginState, PluginStatus};
 
 impl Registry {
-    /// Does what an operator requested for.
-    pub(crate) async fn act(&mut self, id: &str, action: Action) -> Result<(), ActionError> {
-        if !self.folders.contains_key(id) && !self.built_in.contains_key(id) {
+    /// Does what an operator asks for, and waits until everything of this id is loaded that it led to.
+    pub(crate) async fn act(self: &Arc<Self>, id: &str, action: Action, by: Option<&str>) -> Result<(), ActionError> {
+        let acted = self.act_in_turn(id, action, by).await;
+        self.settled(Some(id)).await;
+        acted
+    }
+
+    async fn act_in_turn(self: &Arc<Self>, id: &str, action: Action, by: Option<&str>) -> Result<(), ActionError> {
+        let _turn = self.turns.lock(id).await;
+        if self.state().slots(id).next().is_none() {
             return Err(ActionError::Unknown);
         }
         match action {
-            Action::RollBack => self.roll_back(id).await,
-            Action::Enable => self.enable(id).await,
-            Action::Disable => self.disable_all(id).await,
-            Action::Allow { digest } => self.allow(id, &digest).await,
+            Action::RollBack => self.roll_back(id, by).await,
+            Action::Enable => self.enable(id, by).await,
+            Action::Disable => self.disable(id, by).await,
+            Action::Allow { digest } => self.allow(id, &digest, by).await,
         }
     }
 
-    async fn roll_back(&mut self, id: &str) -> Result<(), ActionError> {
-        let choice = self.states.of(id);
-        if choice.disabled {
+    async fn roll_back(self: &Arc<Self>, id: &str, by: Option<&str>) -> Result<(), ActionError> {
+        let remembered = self.operator_states.of(id);
+        if remembered.disabled {
             return Err(conflict(format!("plugin {id} is disabled; POST /api/plugins/{id}/enable, then go back")));
         }
-        let Some(place) = self.folders.get(id) else {
+        let found = self.state().slot(Origin::Directory, id).map(|slot| {
+            let active = slot.incumbent().map(|incumbent| Content::of(&incumbent.fingerprint));
+            (active, slot.tried().map(Content::of))
+        });
+        let Some((active, tried)) = found else {
             return Err(conflict(format!(
                 "plugin {id} is the one in the relay's binary, which has nothing before it; put a folder {id} into the \
                  plugin directory to replace it"
             )));
         };
-        let active = place.active.as_ref().map(|active| Content::of(&active.fingerprint));
-        let tried = place.tried.as_ref().map(Content::of);
-        let mut earlier = choice.before(active.as_ref());
+        let mut earlier = remembered.before(active.as_ref());
         if active.is_none() {
             earlier.retain(|content| Some(content) != tried.as_ref());
         }
         for content in earlier {
-            match self.take_back(id, &content).await {
-                Ok(plugin) => return self.go_back(id, tried, Some((content, plugin))).await,
+            match self.take_back(id, &content, by).await {
+                Ok(plugin) => return self.go_back(id, tried, Some((content, plugin)), by).await,
                 // Damaged on disk, as the log says: then the one before it.
                 Err(rejection) if rejection.stage == Stage::Read => {}
                 Err(rejection) => {
@@ -56,66 +67,49 @@ impl Registry {
                 }
             }
         }
-        if active.is_some() && self.active_built_in(id).is_some() {
-            return self.go_back(id, tried, None).await;
+        if active.is_some() && self.built_in_incumbent(id).is_some() {
+            return self.go_back(id, tried, None, by).await;
         }
         Err(conflict(format!("plugin {id} has nothing to go back to; put the files you want into its folder")))
     }
 
     /// Sets aside what is in the folder, for this generation or the built-in plugin.
     async fn go_back(
-        &mut self,
+        self: &Arc<Self>,
         id: &str,
         aside: Option<Content>,
         to: Option<(Content, Plugin)>,
+        by: Option<&str>,
     ) -> Result<(), ActionError> {
-        let (to, plugin) = to.unzip();
-        let rolled_back = RolledBack { aside, to, because: None };
-        let rolled_back = |choice: &mut OperatorState| {
-            choice.rolled_back = Some(rolled_back);
-            choice.gone = false;
-        };
-        self.decide(id, rolled_back).await?;
-        let mut place = self.folders.remove(id).unwrap_or_default();
-        self.overtake(&mut place, "an operator went back to an earlier generation");
-        let from = place.active.take();
-        let status = match &from {
-            Some(from) if Some(&from.fingerprint) == place.tried.as_ref() => PluginStatus::of_plugin(from),
-            _ => place.idle.take().unwrap_or_else(|| unknown(id)),
-        };
-        match plugin {
-            Some(plugin) => {
-                place.required = plugin.terms.required;
-                self.activate(&mut place, plugin, ChangeKind::RolledBack);
+        let (content, plugin) = to.unzip();
+        let because = RolledBack { aside, to: content, because: None };
+        let to = match (plugin, self.built_in_incumbent(id)) {
+            (Some(plugin), _) => {
+                let required = plugin.terms.required;
+                Return::Generation { plugin: self.state().numbered(plugin), required }
             }
-            None => {
-                if let Some(built_in) = self.active_built_in(id) {
-                    self.announce_again(&built_in, ChangeKind::RolledBack, Stage::Rollback);
-                }
-            }
-        }
-        // What an operator went back from is nothing to be put back to.
-        place.previous = None;
-        place.idle = None;
-        self.set_aside(&mut place, PluginStatus { state: PluginState::Rejected, error: None, ..status });
-        self.folders.insert(id.to_owned(), place);
-        Ok(())
+            (None, Some(built_in)) => Return::BuiltIn(Box::new(PluginStatus::of_plugin(&built_in))),
+            (None, None) => return Err(conflict(format!("the plugin {id} in the relay's binary is not active"))),
+        };
+        let rejection = because.aside_rejection(id);
+        let event = Event::RolledBack { to, because, unknown: unknown(id, Origin::Directory), rejection };
+        self.transition((Origin::Directory, id), event, None, by).await.map_err(ActionError::NotKept)
     }
 
     /// Undoes what keeps a plugin from being asked: first that it is disabled, then that it is set
     /// aside; and tries it again when it is quarantined or was rejected.
-    async fn enable(&mut self, id: &str) -> Result<(), ActionError> {
-        let choice = self.states.of(id);
-        if choice.disabled {
-            self.decide(id, |choice| choice.disabled = false).await?;
-        } else if choice.rolled_back.is_some() {
-            self.decide(id, |choice| choice.rolled_back = None).await?;
+    async fn enable(self: &Arc<Self>, id: &str, by: Option<&str>) -> Result<(), ActionError> {
+        let remembered = self.operator_states.of(id);
+        if remembered.disabled {
+            self.decide(id, StateChange::Disabled(false)).await?;
+        } else if remembered.rolled_back.is_some() {
+            self.decide(id, StateChange::RolledBack(None)).await?;
         }
-        self.look_at(id).await;
-        self.probe(|plugin| plugin.terms.id == id).await;
-        let places = [self.folders.get(id), self.built_in.get(id)];
-        let disabled = places.into_iter().flatten().find(|place| place.is_disabled());
-        match disabled.and_then(|place| place.idle.as_ref()?.error.as_ref()) {
+        self.look_at(id, by).await;
+        self.probe_id(id, by).await;
+        let state = self.state();
+        let disabled = state.slots(id).map(|(_, slot)| slot).find(|slot| slot.is_disabled());
+        match disabled.and_then(|slot| slot.idle()?.error.as_ref()) {
             Some(rejection) => Err(conflict(format!(
                 "plugin {id} cannot be enabled here: {}; change it there and POST /api/plugins/reload",
                 rejection.reason
@@ -124,29 +118,31 @@ impl Registry {
         }
     }
 
-    async fn disable_all(&mut self, id: &str) -> Result<(), ActionError> {
-        self.decide(id, |choice| choice.disabled = true).await?;
-        let has_folder = self.folders.contains_key(id);
-        if let Some(mut place) = self.folders.remove(id) {
-            let status = shown(&place).unwrap_or_else(|| unknown(id));
-            self.disable(&mut place, status, disabled_by_operator(id));
-            self.folders.insert(id.to_owned(), place);
-        }
-        if let Some(mut place) = self.built_in.remove(id) {
-            let status = shown(&place).unwrap_or_else(|| PluginStatus { origin: Origin::BuiltIn, ..unknown(id) });
-            let told = self.changes.len();
-            self.disable(&mut place, status, disabled_by_operator(id));
-            if has_folder {
-                // Nobody saw it behind the folder.
-                self.changes.truncate(told);
-            }
-            self.built_in.insert(id.to_owned(), place);
+    async fn disable(self: &Arc<Self>, id: &str, by: Option<&str>) -> Result<(), ActionError> {
+        self.decide(id, StateChange::Disabled(true)).await?;
+        let shown: Vec<(Origin, Option<PluginStatus>)> = {
+            let state = self.state();
+            let shown = state.slots(id).map(|(origin, slot)| {
+                let active = slot.incumbent().map(|incumbent| PluginStatus::of_plugin(incumbent));
+                (origin, active.or_else(|| slot.idle().cloned()))
+            });
+            shown.collect()
+        };
+        for (index, (origin, status)) in shown.into_iter().enumerate() {
+            let status = status.unwrap_or_else(|| unknown(id, origin));
+            // Nobody saw the one in the binary behind a folder.
+            let event = Event::Disabled { status, reason: disabled_by_operator(id), is_seen: index == 0 };
+            self.happens((origin, id), event, None, by).await;
         }
         Ok(())
     }
 
-    async fn allow(&mut self, id: &str, digest: &str) -> Result<(), ActionError> {
-        let waiting = self.folders.get(id).and_then(|place| place.idle.as_ref()?.error.as_ref()?.requested.clone());
+    async fn allow(self: &Arc<Self>, id: &str, digest: &str, by: Option<&str>) -> Result<(), ActionError> {
+        let waiting: Option<Box<RequestedGrants>> = {
+            let state = self.state();
+            let slot = state.slot(Origin::Directory, id);
+            slot.and_then(|slot| slot.idle()?.error.as_ref()?.requested.clone())
+        };
         let Some(requested) = waiting else {
             return Err(conflict(format!(
                 "nothing of plugin {id} waits to be allowed; GET /api/plugins/{id} shows how it is"
@@ -154,54 +150,25 @@ impl Registry {
         };
         if !requested.digest.eq_ignore_ascii_case(digest) {
             return Err(conflict(format!(
-                "what waits to be allowed of plugin {id} has digest {}; read in GET /api/plugins what it requested for, and \
+                "what waits to be allowed of plugin {id} has digest {}; read in GET /api/plugins what it asks for, and \
                  allow that",
                 requested.digest
             )));
         }
-        self.decide(id, |choice| choice.accepted = Some(requested.and(choice.accepted.as_ref()))).await?;
-        tracing::info!(
-            plugin.id = id,
-            plugin.digest = requested.digest,
-            by = self.by,
-            "plugin is allowed what it requested for"
-        );
-        self.look_at(id).await;
+        let digest = requested.digest.clone();
+        self.decide(id, StateChange::Accepted(*requested)).await?;
+        tracing::info!(plugin.id = id, plugin.digest = digest, by, "plugin is allowed what it asks for");
+        self.look_at(id, by).await;
         Ok(())
     }
 
-    /// Looks at everything of one id.
-    async fn look_at(&mut self, id: &str) {
-        if let Some(built_in) = self.embedded.get(id).copied() {
-            self.look_at_embedded(id.to_owned(), built_in.files, Look::Everything).await;
-        }
-        let Some(root) = self.directory.clone().filter(|_| self.folders.contains_key(id)) else {
-            return;
-        };
-        let path = root.join(id);
-        let stamp = blocking({
-            let (root, path) = (root.clone(), path.clone());
-            move || package::stamp(&root, &path)
-        });
-        let stamp = stamp.await;
-        self.look_at_folder(&root, id.to_owned(), &path, stamp, Look::Everything).await;
-    }
-
-    async fn decide(&mut self, id: &str, change: impl FnOnce(&mut OperatorState)) -> Result<(), ActionError> {
-        self.states.decide(id, change).await.map_err(ActionError::NotKept)
-    }
-
-    fn active_built_in(&self, id: &str) -> Option<Arc<Plugin>> {
-        self.built_in.get(id)?.active.clone()
+    async fn decide(&self, id: &str, change: StateChange) -> Result<(), ActionError> {
+        self.operator_states.decide(id, &change).await.map_err(ActionError::NotKept)
     }
 }
 
-fn shown(place: &Place) -> Option<PluginStatus> {
-    place.active.as_ref().map(|active| PluginStatus::of_plugin(active)).or_else(|| place.idle.clone())
-}
-
-fn unknown(id: &str) -> PluginStatus {
-    PluginStatus::unknown(id, Origin::Directory, PluginState::Rejected)
+fn unknown(id: &str, origin: Origin) -> PluginStatus {
+    PluginStatus::unknown(id, origin, PluginState::Rejected)
 }
 
 fn conflict(problem: String) -> ActionError {

@@ -19,16 +19,6 @@ wasmtime::component::bindgen!({
 
 pub(super) use exports::agent_relay::plugin::policy as policy_wit;
 
-/// A second track, to prove that two can be active side by side. Outside of tests there is none.
-#[cfg(test)]
-pub(super) mod next {
-    wasmtime::component::bindgen!({
-        path: "tests/plugins/next/wit",
-        world: "policy-plugin",
-        exports: { default: async },
-    });
-}
-
 impl From<&Control> for policy_wit::Control {
     fn from(control: &Control) -> Self {
         match control {
@@ -124,4 +114,14 @@ impl From<policy_wit::Verdict> for Verdict {
             policy_wit::Verdict::Deny(denial) => Self::Deny { code: denial.code, reason: denial.reason },
         }
     }
+}
+
+/// A second track, to prove that two can be active side by side. Outside of tests there is none.
+#[cfg(test)]
+pub(super) mod next {
+    wasmtime::component::bindgen!({
+        path: "tests/plugins/next/wit",
+        world: "policy-plugin",
+        exports: { default: async },
+    });
 }
