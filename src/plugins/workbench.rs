@@ -16,25 +16,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use crate::domain::control::{Context, Control, PolicyMode, Verdict};
+use crate::domain::control::PolicyMode;
 
-use super::bindings;
-use super::cache::Cache;
-use super::candidate::{self, Source, Workshop};
-use super::engine::{Compiled, Engine};
-use super::history::Progress;
-use super::limits::Limits;
-use super::manifest::{Grants, PluginConfig, PluginKind};
-use super::plugin::{Guest, Origin, Plugin, PluginState, PluginStatus, Rejection, Stage};
-use super::policy::Amendment;
-use super::quarantine::Pauses;
-use super::sandbox::CallError;
-use super::{OpenError, policy as policies, provider as providers, track};
+use super::OpenError;
+use super::kinds::{self, Plugin, Rejection, Stage};
+use super::package::{Grants, Limits, Origin, PluginConfig, PluginKind, Source};
+use super::registry::{Loader, PluginState, PluginStatus, Progress, compilers};
+use super::runtime::bindings::PACKAGE;
+use super::runtime::{Cache, CallError, Compiled, Engine, Pauses, Supervision};
 
-pub use case::{Case, Difference, Question, differences};
+pub use super::kinds::{Guide, Question};
+pub use case::{Case, Difference, differences};
 pub use finding::{Finding, Level, Report};
 pub use inspection::{Inspection, Tool};
 pub use project::{Project, check_id, identity};
@@ -73,13 +68,13 @@ impl Workbench {
         // Disabled and watched policies are called here all the same: that is what somebody came for.
         let config =
             PluginConfig { settings, enabled: Some(true), mode: mode_for(&manifest), ..PluginConfig::default() };
-        let workshop = self.workshop([(id.clone(), config)].into());
+        let loader = self.loader([(id.clone(), config)].into());
         let source = Source { origin: Origin::Directory, name: id, manifest, wasm: project.wasm(), minisig: None };
         let fingerprint = source.fingerprint();
-        let terms = workshop.terms(&source, &fingerprint)?;
+        let terms = loader.terms(&source, &fingerprint)?;
         let candidate = PluginStatus::of(&terms, source.origin, PluginState::Staged);
         let progress = Progress::new(candidate, None, None);
-        let mut plugin = workshop.build(&source, &terms, &fingerprint, None, &progress).await?;
+        let mut plugin = loader.build(&source, &terms, &fingerprint, None, &progress).await?;
         plugin.sandbox.generation = 1;
         // What loading used is not what the next call uses.
         plugin.sandbox.take_peak();
@@ -87,20 +82,19 @@ impl Workbench {
     }
 
     async fn compile(&self, project: &Project) -> Result<Compiled, Rejection> {
-        self.workshop(BTreeMap::new()).compile(project.wasm(), project.digest()).await
+        self.loader(BTreeMap::new()).compile(project.wasm(), project.digest()).await
     }
 
-    fn workshop(&self, configs: BTreeMap<String, PluginConfig>) -> Workshop {
-        // Nobody listens for trouble: an author sees every failure as it happens.
-        let (troubles, _) = mpsc::channel(1);
-        Workshop {
+    fn loader(&self, configs: BTreeMap<String, PluginConfig>) -> Loader {
+        // Nobody reads the reports: an author sees every failure as it happens.
+        let (failure_reports, _) = mpsc::channel(1);
+        Loader {
             engine: self.engine.clone(),
             cache: Arc::clone(&self.cache),
             defaults: Limits::default(),
             configs,
-            troubles,
-            pauses: Pauses::default(),
-            compilers: candidate::compilers(),
+            supervision: Supervision { failure_reports, pauses: Pauses::default() },
+            compilers: compilers(),
         }
     }
 
@@ -109,18 +103,17 @@ impl Workbench {
     async fn manifest_for(&self, project: &Project) -> Result<String, Rejection> {
         let compiled = self.compile(project).await?;
         let exported = self.engine.interfaces(&compiled);
-        let exports = |kind: PluginKind| {
-            exported.iter().any(|name| name.starts_with(&format!("{}{}@", bindings::PACKAGE, kind.as_str())))
-        };
-        let kind = [PluginKind::Policy, PluginKind::Provider].into_iter().find(|kind| exports(*kind));
+        let exports =
+            |kind: PluginKind| exported.iter().any(|name| name.starts_with(&format!("{}{}@", PACKAGE, kind.as_str())));
+        let kind = PluginKind::ALL.into_iter().find(|kind| exports(*kind));
         let kind = kind.ok_or_else(|| {
             Rejection::new(
                 Stage::World,
                 "exports neither policy nor provider of agent-relay:plugin; build it for a world of wit/",
             )
         })?;
-        let workshop = self.workshop(BTreeMap::new());
-        let (id, executables) = workshop.introduction(&compiled, kind).await?;
+        let loader = self.loader(BTreeMap::new());
+        let kinds::Introduction { id, executables } = loader.introduction(&compiled, kind).await?;
         Ok(format!("id = {id:?}\nkind = \"{}\"\n[grants]\nexecutables = {executables:?}\n", kind.as_str())
             .replace("[grants]\nexecutables = []\n", ""))
     }
@@ -128,7 +121,12 @@ impl Workbench {
 
 /// A policy that only watches, or is off, is held to its verdicts here.
 fn mode_for(manifest: &str) -> Option<PolicyMode> {
-    project::kind_in(manifest).filter(|kind| *kind == PluginKind::Policy).map(|_| PolicyMode::Enforce)
+    project::kind_in(manifest).filter(|kind| kind.gives_verdicts()).map(|_| PolicyMode::Enforce)
+}
+
+/// What the author of a new plugin of this kind is told and given.
+pub fn guide(kind: PluginKind) -> Guide {
+    kinds::of(kind).guide()
 }
 
 /// A plugin that went through every stage of loading.
@@ -154,7 +152,7 @@ pub struct Called {
 impl Loaded {
     /// What a relay would show of it.
     pub fn status(&self) -> PluginStatus {
-        self.plugin.status()
+        PluginStatus::of_plugin(&self.plugin)
     }
 
     /// What it does.
@@ -164,14 +162,7 @@ impl Loaded {
 
     /// What it said of itself when it was loaded, beside its id and version.
     pub fn abilities(&self) -> Value {
-        match &self.plugin.guest {
-            Guest::Policy(policy) => json!({"kinds": policy.kinds}),
-            Guest::Provider(provider) => json!({
-                "executables": provider.executables,
-                "approvalModes": provider.approval_modes,
-                "takesPrompt": provider.takes_prompt,
-            }),
-        }
+        self.plugin.guest.abilities()
     }
 
     /// What its plans may use.
@@ -183,33 +174,7 @@ impl Loaded {
     pub async fn call(&self, question: &Question) -> Called {
         self.plugin.sandbox.take_peak();
         let started = Instant::now();
-        let (answer, asked) = match (question, &self.plugin.guest) {
-            (Question::Decide { control, context }, Guest::Policy(policy)) => {
-                if policy.kinds.contains(&control.kind()) {
-                    (self.decide(policy, control, context).await, true)
-                } else {
-                    (json!("allow"), false)
-                }
-            }
-            (Question::Plan { request, site }, Guest::Provider(provider)) => {
-                let answer = match providers::plan(&self.plugin, provider, request, site).await {
-                    Ok(Ok(plan)) => json!({"plan": plan.plan()}),
-                    Ok(Err(refusal)) => json!({"error": refusal.to_string()}),
-                    Err(error) => failed(&error),
-                };
-                (answer, true)
-            }
-            (Question::Present(message), Guest::Provider(provider)) => {
-                let answer = providers::present(&self.plugin, provider, message).await;
-                (answer.map_or_else(|error| failed(&error), |presentation| json!({"presentation": presentation})), true)
-            }
-            (Question::Stop(reason), Guest::Provider(provider)) => {
-                let answer = providers::stop(&self.plugin, provider, *reason).await;
-                (answer.map_or_else(|error| failed(&error), |plan| json!({"stopPlan": plan})), true)
-            }
-            (Question::Decide { .. }, Guest::Provider(_)) => (json!({"error": "a provider decides nothing"}), false),
-            (_, Guest::Policy(_)) => (json!({"error": "a policy decides, and does nothing else"}), false),
-        };
+        let kinds::Asked { answer, asked } = self.plugin.guest.ask(&self.plugin, question).await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Called { answer, asked, micros, peak_bytes: self.plugin.sandbox.take_peak() }
     }
@@ -219,45 +184,6 @@ impl Loaded {
     /// # Errors
     /// When it does not come up within its limits.
     pub async fn instantiate(&self) -> Result<u64, CallError> {
-        let (call, mut store) = self.plugin.sandbox.enter("instantiate", 0).await?;
-        let started = Instant::now();
-        match &self.plugin.guest {
-            Guest::Policy(policy) => {
-                let ended = call.run(policy.track.instantiate(&mut store)).await;
-                call.end(store, ended, |_| Ok(()))?;
-            }
-            Guest::Provider(provider) => {
-                let ended = call.run(provider.pre.instantiate_async(&mut store)).await;
-                call.end(store, ended, |_| Ok(()))?;
-            }
-        }
-        Ok(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+        self.plugin.guest.instantiate(&self.plugin.sandbox).await
     }
-
-    async fn decide(&self, policy: &policies::Policy, control: &Control, context: &Context) -> Value {
-        let question = track::Question::new(control.clone(), context);
-        match policies::ask(&self.plugin.sandbox, policy, &question).await {
-            Ok(Ok(Verdict::Allow)) => json!("allow"),
-            Ok(Ok(Verdict::Deny { code, reason })) => json!({"deny": {"code": code, "reason": reason}}),
-            Ok(Ok(Verdict::Amend { cwd, approval_mode, reason })) => {
-                let amendment = Amendment { cwd: cwd.clone(), approval_mode };
-                // The paths of a case need not exist on the author's machine, so the narrowing is
-                // judged as for another host: by components.
-                let mut control = control.clone();
-                if let Control::Spawn(spawn) = &mut control {
-                    spawn.cwd.resolved = None;
-                }
-                match policies::narrow(&control, amendment).await {
-                    Ok(_) => json!({"amend": {"cwd": cwd, "approvalMode": approval_mode, "reason": reason}}),
-                    Err(problem) => failed(&self.plugin.sandbox.reject_answer("decide", &problem)),
-                }
-            }
-            Ok(Err(reason)) => json!({"error": format!("cannot tell: {reason}"), "code": "cannot_tell"}),
-            Err(error) => failed(&error),
-        }
-    }
-}
-
-fn failed(error: &CallError) -> Value {
-    json!({"error": error.to_string(), "code": error.code()})
 }

@@ -5,13 +5,14 @@ use std::sync::{Arc, Weak};
 
 use crate::telemetry::metric;
 
-use super::super::history::{History, Step};
-use super::super::plugin::{Plugin, PluginState, PluginStatus};
-use super::super::set::{Leaving, PluginSet};
+use super::super::kinds::Plugin;
+use super::history::{History, Step};
+use super::set::{Leaving, PluginSet};
+use super::status::{PluginState, PluginStatus};
 
 /// What is asked, and what was and may still be in use.
 #[derive(Default)]
-pub(super) struct Draining {
+pub(crate) struct Draining {
     /// The plugins of the current set.
     active: Vec<Arc<Plugin>>,
     /// Earlier sets, for as long as requests use them.
@@ -22,7 +23,7 @@ pub(super) struct Draining {
 impl Draining {
     /// Notes what it means for each generation that these are asked from now on. Answers those that
     /// are not any more and may still be in use.
-    pub(super) fn follow(&mut self, active: &[Arc<Plugin>], history: &History, by: Option<&str>) -> Vec<Arc<Leaving>> {
+    pub(crate) fn follow(&mut self, active: &[Arc<Plugin>], history: &History, by: Option<&str>) -> Vec<Arc<Leaving>> {
         let note = |plugin: &Plugin, state: PluginState| {
             let step = Step { by: by.map(str::to_owned), ..Step::of(plugin, state) };
             history.note(&plugin.terms.id, step);
@@ -50,12 +51,12 @@ impl Draining {
     }
 
     /// Follows a set that is not the current one any more.
-    pub(super) fn leave(&mut self, set: Arc<PluginSet>) {
+    pub(crate) fn leave(&mut self, set: Arc<PluginSet>) {
         self.sets.push(Arc::downgrade(&set));
     }
 
     /// Lets go of the generations that nobody uses any more, and answers them.
-    pub(super) fn retire(&mut self, history: &History) -> Vec<PluginStatus> {
+    pub(crate) fn retire(&mut self, history: &History) -> Vec<PluginStatus> {
         self.sets.retain(|set| set.strong_count() > 0);
         let sets: Vec<Arc<PluginSet>> = self.sets.iter().filter_map(Weak::upgrade).collect();
         let unused = self.leaving.extract_if(.., |(plugin, _)| !sets.iter().any(|set| set.holds(plugin)));

@@ -1,33 +1,44 @@
 //! Going back: what was active before is taken from the relay's own copies, not from the folder.
 
-use super::super::choices::Content;
-use super::{ChangeKind, Origin, Place, Plugin, PluginStatus, Registry, Rejection, Source, Stage};
+use std::sync::Arc;
+
+use super::super::kinds::{Plugin, Rejection, Stage};
+use super::super::package::{Origin, Source};
+use super::blocking::blocking;
+use super::handle::Registry;
+use super::operator_state::Content;
+use super::slot::Event;
+use super::state::PluginSlot;
 
 impl Registry {
     /// Makes an earlier generation of a plugin anew, from the files that were kept of it.
-    pub(super) async fn take_back(&self, id: &str, content: &Content) -> Result<Plugin, Rejection> {
+    pub(super) async fn take_back(&self, id: &str, content: &Content, by: Option<&str>) -> Result<Plugin, Rejection> {
         let damaged = |problem: String| {
             tracing::error!(plugin.id = id, "cannot go back to generation {}: {problem}", content.component);
             Rejection::new(Stage::Read, problem)
         };
-        let (manifest, wasm) = self.choices.take(content).await.map_err(damaged)?;
+        let (manifest, wasm) = self.operator_states.take(content).await.map_err(damaged)?;
         let minisig = content.minisig.clone();
         let source = Source { origin: Origin::Directory, name: id.to_owned(), manifest, wasm: wasm.into(), minisig };
-        let fingerprint = source.fingerprint();
+        let fingerprint = blocking({
+            let source = source.clone();
+            move || source.fingerprint()
+        });
+        let fingerprint = fingerprint.await;
         let terms = self.terms(&source, &fingerprint)?;
         if let Some(reason) = self.why_disabled(&terms, false) {
             return Err(Rejection::new(Stage::Disabled, reason));
         }
-        let accepted = self.choices.of(id).accepted;
-        let progress = self.progress(&source, &terms, &fingerprint, Some(self.history.clone()));
-        self.workshop.build(&source, &terms, &fingerprint, accepted.as_ref(), &progress).await
+        let accepted = self.operator_states.of(id).accepted;
+        let progress = self.progress(&source, &terms, &fingerprint, Some(self.history.clone()), by);
+        self.loader.build(&source, &terms, &fingerprint, accepted.as_ref(), &progress).await
     }
 
     /// The latest of these generations that can be taken back.
-    pub(super) async fn take_back_first(&self, id: &str, contents: Vec<Content>) -> Option<(Content, Plugin)> {
+    pub(super) async fn take_back_first(&self, id: &str, contents: Vec<Content>, by: Option<&str>) -> Option<Plugin> {
         for content in contents {
-            match self.take_back(id, &content).await {
-                Ok(plugin) => return Some((content, plugin)),
+            match self.take_back(id, &content, by).await {
+                Ok(plugin) => return Some(plugin),
                 Err(rejection) => tracing::warn!(
                     plugin.id = id,
                     stage = rejection.stage.as_str(),
@@ -40,39 +51,34 @@ impl Registry {
         None
     }
 
-    /// Makes active again what was active when the relay last ran: what an operator went back to, or
-    /// the predecessor of a folder that is broken.
-    pub(super) async fn restore(&mut self, place: &mut Place, id: &str) {
-        let choice = self.choices.of(id);
-        if choice.disabled || choice.gone || place.is_disabled() {
+    /// Makes active again what was active when the relay last ran, if nothing is: what an operator went back to,
+    /// or the predecessor of a folder that is broken. The caller holds the turn of the id.
+    pub(super) async fn restore(self: &Arc<Self>, id: &str, by: Option<&str>) {
+        let remembered = self.operator_states.of(id);
+        if remembered.disabled || remembered.gone {
             return;
         }
-        let mut earlier = match &choice.rolled_back {
-            Some(rolled_back) => rolled_back.to.iter().cloned().collect(),
-            None => choice.before(None),
+        let tried = {
+            let state = self.state();
+            let slot = state.slot(Origin::Directory, id);
+            let is_idle =
+                |slot: &&PluginSlot| slot.incumbent().is_none() && slot.loading().is_none() && !slot.is_disabled();
+            let Some(slot) = slot.filter(is_idle) else {
+                return;
+            };
+            slot.tried().map(Content::of)
         };
-        let tried = place.tried.as_ref().map(Content::of);
-        if choice.rolled_back.is_none() {
+        let mut earlier = match &remembered.rolled_back {
+            Some(rolled_back) => rolled_back.to.iter().cloned().collect(),
+            None => remembered.before(None),
+        };
+        if remembered.rolled_back.is_none() {
             earlier.retain(|content| Some(content) != tried.as_ref());
         }
-        let Some((_, plugin)) = self.take_back_first(id, earlier).await else {
-            return;
-        };
-        let idle = place.idle.take();
-        place.required |= plugin.terms.required;
-        self.activate(place, plugin, ChangeKind::Activated);
-        place.idle = idle;
-    }
-
-    /// Lists what is in the folder as what was gone back from.
-    pub(super) fn set_aside(&mut self, place: &mut Place, status: PluginStatus) {
-        let because = self.choices.of(&status.id).rolled_back.and_then(|rolled_back| rolled_back.because);
-        let (stage, why) = match because {
-            Some(because) => (Stage::Quarantine, because),
-            None => (Stage::Rollback, "set aside by going back to an earlier generation".to_owned()),
-        };
-        let reason =
-            format!("{why}; POST /api/plugins/{}/enable, or a change of the folder, loads what is in it", status.id);
-        self.reject(place, status, Rejection::new(stage, reason));
+        if let Some(plugin) = self.take_back_first(id, earlier, by).await {
+            let required = plugin.terms.required;
+            let plugin = self.state().numbered(plugin);
+            self.happens((Origin::Directory, id), Event::Restored { plugin, required }, None, by).await;
+        }
     }
 }

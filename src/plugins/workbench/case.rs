@@ -7,17 +7,11 @@
 //! relay's own host, and not known on an orchestrator's. A message is a short one from `alice` that
 //! disturbs nobody.
 
-mod control;
-
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::domain::control::{Context, Control};
-use crate::domain::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
-
-use super::super::manifest::{Grants, PluginKind};
-use super::super::samples;
+use super::super::kinds::{self, Function, Question, only};
+use super::super::package::{Grants, PluginKind};
 
 /// Differences that are told of one answer.
 const DIFFERENCES_MAX: usize = 20;
@@ -33,29 +27,6 @@ pub struct Case {
     pub expect: Option<Value>,
 }
 
-/// What can be asked of a plugin: one variant for each function of its interface.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Question {
-    /// Of a policy: may this happen?
-    Decide {
-        /// What somebody wants done.
-        control: Box<Control>,
-        /// What is known.
-        context: Context,
-    },
-    /// Of a provider: what exactly would be run?
-    Plan {
-        /// Who is to be started.
-        request: SpawnRequest,
-        /// Where.
-        site: LaunchSite,
-    },
-    /// Of a provider: how is this message typed into a running session?
-    Present(IncomingMessage),
-    /// Of a provider: how is a running session asked to end?
-    Stop(StopReason),
-}
-
 impl Case {
     /// Reads a case for a plugin of this kind with these grants.
     ///
@@ -64,170 +35,81 @@ impl Case {
     pub fn parse(kind: PluginKind, grants: &Grants, text: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
         let Value::Object(mut case) = value else { return Err("must be a JSON object".into()) };
-        let function = Function::asked_by(&case, kind)?;
+        let function = asked_by(&case, kind)?;
         let settings = match case.remove("settings") {
             None => Map::new(),
             Some(Value::Object(settings)) => settings,
             Some(_) => return Err("settings: must be an object".into()),
         };
-        let question = match function {
-            Function::Decide => Question::Decide {
-                control: Box::new(control::control(case.remove("control"))?),
-                context: control::context(case.remove("context"))?,
-            },
-            Function::Plan => {
-                let request = samples::request(Default::default(), false);
-                Question::Plan {
-                    request: over("request", &request, case.remove("request"))?,
-                    site: over("site", &samples::site(grants), case.remove("site"))?,
-                }
-            }
-            Function::Present => Question::Present(over("message", &samples::message(), case.remove("message"))?),
-            Function::Stop => Question::Stop(reason(case.remove("reason"))?),
-        };
+        let question = kinds::of(kind).question(function, &mut case, grants)?;
         let expect = case.remove("expect");
         if let Some(expect) = &expect {
-            function.check_expect(expect)?;
+            check_expect(function, expect)?;
         }
         Ok(Self { settings, question, expect })
     }
 }
 
-/// A function of a plugin's interface that a case can ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Function {
-    Decide,
-    Plan,
-    Present,
-    Stop,
+/// The one function that a case asks of a plugin of this kind: the first of that kind, unless the case holds
+/// the arguments of another.
+fn asked_by(case: &Map<String, Value>, kind: PluginKind) -> Result<&'static Function, String> {
+    let of = |key: &str| {
+        let functions = |kind: PluginKind| kinds::of(kind).functions().iter().map(move |function| (kind, function));
+        PluginKind::ALL.into_iter().flat_map(functions).find(|(_, function)| function.arguments.contains(&key))
+    };
+    let mut asked: Option<(&'static Function, &str)> = None;
+    for key in case.keys() {
+        match (of(key), asked) {
+            (Some((other, _)), _) if other != kind => {
+                return Err(format!(
+                    "`{key}` asks a {}, and this plugin is a {}; {}",
+                    other.as_str(),
+                    kind.as_str(),
+                    known_to(kind)
+                ));
+            }
+            (Some((_, function)), Some((other, first))) if function.name != other.name => {
+                return Err(format!("`{first}` and `{key}` are two questions; a case asks one"));
+            }
+            (Some((_, function)), _) => asked = Some((function, key)),
+            (None, _) if key == "settings" || key == "expect" => {}
+            (None, _) => return Err(format!("unknown key `{key}`; {}", known_to(kind))),
+        }
+    }
+    Ok(asked.map_or(&kinds::of(kind).functions()[0], |(function, _)| function))
 }
 
-impl Function {
-    const ALL: [Self; 4] = [Self::Decide, Self::Plan, Self::Present, Self::Stop];
-
-    fn kind(self) -> PluginKind {
-        if self == Self::Decide { PluginKind::Policy } else { PluginKind::Provider }
+fn check_expect(function: &Function, expect: &Value) -> Result<(), String> {
+    let wrong = || {
+        let word = function.word.map(|word| format!("\"{word}\", or ")).unwrap_or_default();
+        let names: Vec<String> = function.answers.iter().map(|(name, _)| format!("`{name}`")).collect();
+        Err(format!("expect: must be {word}an object with one of {} and `error`", names.join(", ")))
+    };
+    if function.word.is_some_and(|word| expect == word) {
+        return Ok(());
     }
-
-    /// The keys of a case that hold what it is asked with.
-    fn arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::Decide => &["control", "context"],
-            Self::Plan => &["request", "site"],
-            Self::Present => &["message"],
-            Self::Stop => &["reason"],
-        }
-    }
-
-    /// What can be expected of it beside an error and `"allow"`, with the fields of each.
-    fn answers(self) -> &'static [(&'static str, &'static [&'static str])] {
-        match self {
-            Self::Decide => &[("deny", &["code", "reason"]), ("amend", &["cwd", "approvalMode", "reason"])],
-            Self::Plan => &[("plan", &["program", "args", "env", "cwd", "files", "prompt", "ready"])],
-            Self::Present => &[("presentation", &["keysBefore", "text", "submit"])],
-            Self::Stop => &[("stopPlan", &["keys", "graceMs"])],
-        }
-    }
-
-    /// The one function that a case asks of a plugin of this kind: the first of that kind, unless
-    /// the case holds the arguments of another.
-    fn asked_by(case: &Map<String, Value>, kind: PluginKind) -> Result<Self, String> {
-        let of = |key: &str| Self::ALL.into_iter().find(|function| function.arguments().contains(&key));
-        let mut asked: Option<(Self, &str)> = None;
-        for key in case.keys() {
-            match (of(key), asked) {
-                (Some(function), _) if function.kind() != kind => {
-                    return Err(format!(
-                        "`{key}` asks a {}, and this plugin is a {}; {}",
-                        function.kind().as_str(),
-                        kind.as_str(),
-                        known_to(kind)
-                    ));
-                }
-                (Some(function), Some((other, first))) if function != other => {
-                    return Err(format!("`{first}` and `{key}` are two questions; a case asks one"));
-                }
-                (Some(function), _) => asked = Some((function, key)),
-                (None, _) if key == "settings" || key == "expect" => {}
-                (None, _) => return Err(format!("unknown key `{key}`; {}", known_to(kind))),
-            }
-        }
-        let plain = if kind == PluginKind::Policy { Self::Decide } else { Self::Plan };
-        Ok(asked.map_or(plain, |(function, _)| function))
-    }
-
-    fn check_expect(self, expect: &Value) -> Result<(), String> {
-        let wrong = || {
-            let allow = if self == Self::Decide { "\"allow\", or " } else { "" };
-            let names: Vec<String> = self.answers().iter().map(|(name, _)| format!("`{name}`")).collect();
-            Err(format!("expect: must be {allow}an object with one of {} and `error`", names.join(", ")))
+    let Value::Object(parts) = expect else { return wrong() };
+    let mut parts = parts.iter();
+    let (Some((answer, body)), None) = (parts.next(), parts.next()) else { return wrong() };
+    if answer == "error" {
+        return if body.is_string() {
+            Ok(())
+        } else {
+            Err("expect.error: must be text that the error contains".into())
         };
-        if self == Self::Decide && expect == "allow" {
-            return Ok(());
-        }
-        let Value::Object(parts) = expect else { return wrong() };
-        let mut parts = parts.iter();
-        let (Some((answer, body)), None) = (parts.next(), parts.next()) else { return wrong() };
-        if answer == "error" {
-            return if body.is_string() {
-                Ok(())
-            } else {
-                Err("expect.error: must be text that the error contains".into())
-            };
-        }
-        let Some((_, fields)) = self.answers().iter().find(|(name, _)| name == answer) else { return wrong() };
-        match body {
-            Value::Object(body) => only(&format!("expect.{answer}"), body, fields),
-            _ => Err(format!("expect.{answer}: must be an object")),
-        }
+    }
+    let Some((_, fields)) = function.answers.iter().find(|(name, _)| name == answer) else { return wrong() };
+    match body {
+        Value::Object(body) => only(&format!("expect.{answer}"), body, fields),
+        _ => Err(format!("expect.{answer}: must be an object")),
     }
 }
 
 /// The keys that a case for a plugin of this kind may have, in words.
 fn known_to(kind: PluginKind) -> String {
-    let of_kind = Function::ALL.into_iter().filter(|function| function.kind() == kind);
-    let arguments: Vec<&str> = of_kind.flat_map(Function::arguments).copied().collect();
+    let functions = kinds::of(kind).functions().iter();
+    let arguments: Vec<&str> = functions.flat_map(|function| function.arguments).copied().collect();
     format!("known are settings, {}, expect", arguments.join(", "))
-}
-
-fn reason(given: Option<Value>) -> Result<StopReason, String> {
-    match given.as_ref().and_then(Value::as_str) {
-        Some("shutdown") => Ok(StopReason::Shutdown),
-        Some("restart") => Ok(StopReason::Restart),
-        Some("failed") => Ok(StopReason::Failed),
-        _ => Err("reason: must be one of \"shutdown\", \"restart\" and \"failed\"".into()),
-    }
-}
-
-/// The sample, with what is given laid over it at every depth.
-fn over<T: DeserializeOwned>(what: &str, sample: &impl Serialize, given: Option<Value>) -> Result<T, String> {
-    let mut whole = serde_json::to_value(sample).map_err(|error| format!("{what}: {error}"))?;
-    if let Some(given) = given {
-        if !given.is_object() {
-            return Err(format!("{what}: must be an object"));
-        }
-        lay_over(&mut whole, given);
-    }
-    serde_json::from_value(whole).map_err(|error| format!("{what}: {error}"))
-}
-
-fn lay_over(below: &mut Value, above: Value) {
-    match (below, above) {
-        (Value::Object(below), Value::Object(above)) => {
-            for (key, value) in above {
-                lay_over(below.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (below, above) => *below = above,
-    }
-}
-
-fn only(place: &str, map: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
-    let dot = if place.is_empty() { "" } else { "." };
-    match map.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(format!("unknown key `{place}{dot}{key}`; known are {}", known.join(", "))),
-        None => Ok(()),
-    }
 }
 
 /// One place in which an answer is not what it should be.

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::bindings::{PACKAGE, TRACK};
-use super::super::manifest::{Manifest, PluginKind};
-use super::super::plugin::{PluginStatus, Stage};
+use super::super::kinds::Stage;
+use super::super::package::{Manifest, PluginKind};
+use super::super::registry::PluginStatus;
+use super::super::runtime::bindings::{PACKAGE, TRACK};
 use super::{Inspection, Project, Workbench};
 
 /// Bytes above which a component takes long to compile and to load.

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use wasmparser::{KnownCustom, Parser, Payload};
 
-use super::super::bindings::{PACKAGE, TRACK};
-use super::super::guest_log::clean;
-use super::super::manifest::PluginKind;
-use super::super::plugin::{Rejection, Stage};
+use super::super::kinds::{Rejection, Stage};
+use super::super::package::PluginKind;
+use super::super::runtime::bindings::{PACKAGE, TRACK};
+use super::super::runtime::clean;
 use super::{Project, Workbench};
 
 /// What a component is.
@@ -76,7 +76,7 @@ impl Workbench {
             let wanted = format!("{PACKAGE}{}@", kind.as_str());
             exports.iter().find_map(|name| name.strip_prefix(&wanted)).map(|track| (kind, track.to_owned()))
         };
-        let plugin = [PluginKind::Policy, PluginKind::Provider].into_iter().find_map(exported);
+        let plugin = PluginKind::ALL.into_iter().find_map(exported);
         let (kind, track) = plugin.unzip();
         Ok(Inspection {
             sha256: project.digest().to_owned(),

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::super::digest_of;
-use super::super::folder::{self, MANIFEST_BYTES_MAX, WASM_BYTES_MAX};
-use super::super::manifest::{self, Manifest, PluginKind};
+use super::super::package::{self, MANIFEST_BYTES_MAX, Manifest, PluginKind, WASM_BYTES_MAX, sha256_hex};
 
 /// A component, and the manifest beside it where there is one.
 #[derive(Clone, Debug)]
@@ -47,7 +45,7 @@ impl Project {
             None
         };
         let wasm = bounded(&wasm, WASM_BYTES_MAX)?;
-        Ok(Self { folder, manifest, digest: digest_of(&wasm), wasm: wasm.into() })
+        Ok(Self { folder, manifest, digest: sha256_hex(&wasm), wasm: wasm.into() })
     }
 
     /// The folder it lies in.
@@ -82,7 +80,7 @@ impl Project {
     pub(super) fn as_a_relay_would(&self) -> Result<(), String> {
         let folder =
             self.folder.canonicalize().map_err(|error| format!("cannot find {}: {error}", self.folder.display()))?;
-        folder::read(&folder, &folder, false).map(drop)
+        package::read(&folder, &folder, false).map(drop)
     }
 
     /// The name of its folder.
@@ -111,7 +109,7 @@ pub fn identity(folder: &Path) -> Result<(String, PluginKind), String> {
 /// # Errors
 /// What an id may be.
 pub fn check_id(id: &str) -> Result<(), String> {
-    manifest::check_id(id)
+    package::check_id(id)
 }
 
 /// The id in a manifest.

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use crate::domain::command::RecordedDecision;
 use crate::domain::control::{ApprovalMode, Control, ControlKind, PolicyMode, VerdictKind, VerdictRecord};
 
-use super::super::plugin::Guest;
-use super::{Loaded, Question};
+use super::super::kinds::Question;
+use super::super::kinds::policy::Policy;
+use super::Loaded;
 
 /// What a policy decided, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -93,11 +94,11 @@ impl Loaded {
     }
 
     async fn rule(&self, control: &Control, decision: &RecordedDecision) -> Option<Ruled> {
-        if matches!(&self.plugin.guest, Guest::Policy(policy) if !policy.kinds.contains(&control.kind())) {
+        if self.plugin.guest_as::<Policy>().is_some_and(|policy| !policy.kinds.contains(&control.kind())) {
             return None;
         }
         let context = decision.question.context.clone();
-        let question = Question::Decide { control: Box::new(control.clone()), context };
+        let question = Question::decide(control.clone(), context);
         let answer = self.call(&question).await.answer;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let (verdict, body) = if answer == "allow" {

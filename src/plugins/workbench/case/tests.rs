@@ -2,8 +2,11 @@
 
 use serde_json::json;
 
+use super::super::super::kinds::policy::Decide;
+use super::super::super::kinds::provider::Ask;
 use super::*;
-use crate::domain::control::{ApprovalMode, ControlTarget};
+use crate::domain::control::{ApprovalMode, Context, Control, ControlTarget};
+use crate::domain::plan::StopReason;
 
 fn policy(text: &str) -> Result<Case, String> {
     Case::parse(PluginKind::Policy, &Grants::default(), text)
@@ -13,11 +16,16 @@ fn provider(text: &str) -> Result<Case, String> {
     Case::parse(PluginKind::Provider, &Grants::default(), text)
 }
 
+/// What a good case asks a provider.
+fn ask(text: &str) -> Ask {
+    let question = provider(text).expect("a good case").question;
+    question.get::<Ask>().expect("a question for a provider").clone()
+}
+
 fn asked(text: &str) -> (Control, Context) {
-    match policy(text).expect("a good case").question {
-        Question::Decide { control, context } => (*control, context),
-        other => panic!("a question for a policy, not {other:?}"),
-    }
+    let question = policy(text).expect("a good case").question;
+    let Decide { control, context } = question.get().expect("a question for a policy");
+    (control.clone(), context.clone())
 }
 
 #[test]
@@ -111,20 +119,17 @@ fn unknown_keys_are_named() {
 
 #[test]
 fn a_message_is_completed_and_a_reason_is_said() {
-    let Question::Present(message) = provider(r#"{"message": {"body": "\u001b[A"}}"#).expect("a good case").question
-    else {
-        panic!("a message")
-    };
+    let Ask::Present(message) = ask(r#"{"message": {"body": "\u001b[A"}}"#) else { panic!("a message") };
     assert_eq!((message.sender.as_str(), message.body.as_str()), ("alice", "\u{1b}[A"));
     assert!(message.subject.is_none() && !message.interrupt);
 
     let reasons =
         [("shutdown", StopReason::Shutdown), ("restart", StopReason::Restart), ("failed", StopReason::Failed)];
     for (word, reason) in reasons {
-        let case = provider(&format!(r#"{{"reason": "{word}", "expect": {{"stopPlan": {{"keys": []}}}}}}"#));
-        assert_eq!(case.expect("a good case").question, Question::Stop(reason));
+        let asked = ask(&format!(r#"{{"reason": "{word}", "expect": {{"stopPlan": {{"keys": []}}}}}}"#));
+        assert_eq!(asked, Ask::Stop(reason));
     }
-    assert!(matches!(provider("{}").expect("a good case").question, Question::Plan { .. }));
+    assert!(matches!(ask("{}"), Ask::Plan { .. }));
 }
 
 #[test]

@@ -1,0 +1,229 @@
+//! Providers: what exactly would be run, how is it spoken to, and how does it end?
+//!
+//! - `bindings` is the world, `guest` a loaded provider, `call` asks it.
+//! - `plan_check` holds its plans to what it was granted; `error` is why there is no answer.
+//! - `samples` are the questions of the probe.
+
+mod bindings;
+mod call;
+mod error;
+mod guest;
+mod plan_check;
+mod samples;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use wasmtime::Store;
+
+use crate::domain::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
+
+use super::super::package::{Grants, Terms};
+use super::super::runtime::{CallError, Host, Sandbox};
+use super::kind::{Described, Guide, Introduction, Kind, Linked};
+use super::overlay::over;
+use super::plugin::{Asked, Boxed, Guest, Plugin};
+use super::question::{Function, Question};
+use super::rejection::{Rejection, Stage, in_stage, not_linked};
+use super::stages::{check_description, check_executables, settings_taken};
+use bindings::{ProviderPluginPre, provider_wit};
+
+pub use error::{PlanRefusal, PluginError};
+pub use plan_check::CheckedPlan;
+
+pub(crate) use call::{plan, present, stop};
+pub(crate) use guest::Provider;
+
+/// The kind `provider`.
+pub(crate) struct Providers;
+
+/// What an author asks a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ask {
+    /// What exactly would be run?
+    Plan {
+        /// Who is to be started.
+        request: SpawnRequest,
+        /// Where.
+        site: LaunchSite,
+    },
+    /// How is this message typed into a running session?
+    Present(IncomingMessage),
+    /// How is a running session asked to end?
+    Stop(StopReason),
+}
+
+const FUNCTIONS: [Function; 3] = [
+    Function {
+        name: "plan",
+        arguments: &["request", "site"],
+        word: None,
+        answers: &[("plan", &["program", "args", "env", "cwd", "files", "prompt", "ready"])],
+    },
+    Function {
+        name: "present",
+        arguments: &["message"],
+        word: None,
+        answers: &[("presentation", &["keysBefore", "text", "submit"])],
+    },
+    Function { name: "stop", arguments: &["reason"], word: None, answers: &[("stopPlan", &["keys", "graceMs"])] },
+];
+
+impl Kind for Providers {
+    fn load<'a>(
+        &'a self,
+        component: Linked<'a>,
+        sandbox: &'a Sandbox,
+        terms: &'a Terms,
+    ) -> Boxed<'a, Result<Described, Rejection>> {
+        Box::pin(async move {
+            let pre = ProviderPluginPre::new(component.pre).map_err(|error| not_linked(&error))?;
+            instantiate(&pre, sandbox).await.map_err(in_stage(Stage::World))?;
+            let description = describe(&pre, sandbox).await?;
+            check_description(&description.id, &description.version, terms)?;
+            check_executables(&description.executables)?;
+            let settings = &terms.settings;
+            let check_settings = async |store: &mut Store<Host>| {
+                let guest = pre.instantiate_async(&mut *store).await?;
+                guest.agent_relay_plugin_provider().call_check_settings(store, settings).await
+            };
+            settings_taken(sandbox.call("check-settings", settings.len(), check_settings, Ok).await)?;
+            let guest = Arc::new(Provider {
+                pre,
+                executables: description.executables,
+                approval_modes: description.approval_modes.into_iter().map(Into::into).collect(),
+                takes_prompt: description.takes_prompt,
+            });
+            Ok(Described { version: description.version, guest })
+        })
+    }
+
+    fn introduce<'a>(
+        &'a self,
+        component: Linked<'a>,
+        sandbox: &'a Sandbox,
+    ) -> Boxed<'a, Result<Introduction, Rejection>> {
+        Box::pin(async move {
+            let pre = ProviderPluginPre::new(component.pre).map_err(|error| not_linked(&error))?;
+            let description = describe(&pre, sandbox).await?;
+            Ok(Introduction { id: description.id, executables: description.executables })
+        })
+    }
+
+    fn functions(&self) -> &'static [Function] {
+        &FUNCTIONS
+    }
+
+    fn question(
+        &self,
+        function: &Function,
+        case: &mut Map<String, Value>,
+        grants: &Grants,
+    ) -> Result<Question, String> {
+        Ok(Question::new(match function.name {
+            "present" => Ask::Present(over("message", &samples::message(), case.remove("message"))?),
+            "stop" => Ask::Stop(reason(case.remove("reason"))?),
+            _ => {
+                let request = samples::request(Default::default(), false);
+                Ask::Plan {
+                    request: over("request", &request, case.remove("request"))?,
+                    site: over("site", &samples::site(grants), case.remove("site"))?,
+                }
+            }
+        }))
+    }
+
+    fn guide(&self) -> Guide {
+        Guide {
+            interface: ("provider.wit", include_str!("../../../wit/provider.wit")),
+            questions: "A question is a `request` at a `site` (plan), a `message` (present) or a `reason` (stop).",
+            grants: "\n[grants]\n# What a plan may run.\nexecutables = [\"PLUGIN_ID\"]\n\
+                     # What a plan may set or pass on from the host, by name.\nenv = []\n",
+            is_replayable: false,
+        }
+    }
+}
+
+impl Guest for Provider {
+    /// It must make an acceptable plan for each approval mode it lists, present a message and end a session
+    /// acceptably.
+    fn probe<'a>(&'a self, plugin: &'a Plugin) -> Boxed<'a, Result<(), Rejection>> {
+        Box::pin(async move {
+            let in_probe = in_stage(Stage::Probe);
+            let site = samples::site(&plugin.terms.grants);
+            for &mode in &self.approval_modes {
+                let request = samples::request(mode, self.takes_prompt);
+                let answer = plan(plugin, self, &request, &site).await.map_err(&in_probe)?;
+                answer.map_err(|refusal| {
+                    Rejection::new(
+                        Stage::Probe,
+                        format!("lists approval mode {}, but refuses a plan for it: {refusal}", mode.as_str()),
+                    )
+                })?;
+            }
+            present(plugin, self, &samples::message()).await.map_err(&in_probe)?;
+            stop(plugin, self, StopReason::Shutdown).await.map_err(&in_probe)?;
+            Ok(())
+        })
+    }
+
+    fn abilities(&self) -> Value {
+        json!({
+            "executables": self.executables,
+            "approvalModes": self.approval_modes,
+            "takesPrompt": self.takes_prompt,
+        })
+    }
+
+    fn ask<'a>(&'a self, plugin: &'a Plugin, question: &'a Question) -> Boxed<'a, Asked> {
+        Box::pin(async move {
+            let Some(ask) = question.get() else {
+                return Asked { answer: json!({"error": "a provider decides nothing"}), asked: false };
+            };
+            let answer = match ask {
+                Ask::Plan { request, site } => match plan(plugin, self, request, site).await {
+                    Ok(Ok(plan)) => Ok(json!({"plan": plan.plan()})),
+                    Ok(Err(refusal)) => Ok(json!({"error": refusal.to_string()})),
+                    Err(error) => Err(error),
+                },
+                Ask::Present(message) => {
+                    let presentation = present(plugin, self, message).await;
+                    presentation.map(|presentation| json!({"presentation": presentation}))
+                }
+                Ask::Stop(reason) => stop(plugin, self, *reason).await.map(|plan| json!({"stopPlan": plan})),
+            };
+            Asked { answer: answer.unwrap_or_else(|error| error.to_answer()), asked: true }
+        })
+    }
+
+    fn instantiate<'a>(&'a self, sandbox: &'a Sandbox) -> Boxed<'a, Result<u64, CallError>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            instantiate(&self.pre, sandbox).await?;
+            Ok(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+        })
+    }
+}
+
+async fn instantiate(pre: &ProviderPluginPre<Host>, sandbox: &Sandbox) -> Result<(), CallError> {
+    let instantiate = async |store: &mut Store<Host>| pre.instantiate_async(store).await;
+    sandbox.call("instantiate", 0, instantiate, |_| Ok(())).await
+}
+
+async fn describe(pre: &ProviderPluginPre<Host>, sandbox: &Sandbox) -> Result<provider_wit::Description, Rejection> {
+    let describe = async |store: &mut Store<Host>| {
+        let guest = pre.instantiate_async(&mut *store).await?;
+        guest.agent_relay_plugin_provider().call_describe(store).await
+    };
+    sandbox.call("describe", 0, describe, Ok).await.map_err(in_stage(Stage::Describe))
+}
+
+fn reason(given: Option<Value>) -> Result<StopReason, String> {
+    match given.as_ref().and_then(Value::as_str) {
+        Some("shutdown") => Ok(StopReason::Shutdown),
+        Some("restart") => Ok(StopReason::Restart),
+        Some("failed") => Ok(StopReason::Failed),
+        _ => Err("reason: must be one of \"shutdown\", \"restart\" and \"failed\"".into()),
+    }
+}

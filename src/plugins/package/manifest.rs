@@ -1,0 +1,129 @@
+//! `plugin.toml`: what a plugin is and what it wants.
+
+use serde::Deserialize;
+
+use crate::domain::control::PolicyMode;
+
+use super::grants::Grants;
+use super::kind::PluginKind;
+use super::limits::LimitsWanted;
+use super::names::{check_id, check_version};
+
+/// The manifest as it is written.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    pub(crate) id: String,
+    pub(crate) kind: PluginKind,
+    pub(crate) version: Option<String>,
+    pub(crate) sha256: Option<String>,
+    #[serde(default = "default_order")]
+    pub(super) order: i32,
+    #[serde(default = "default_enabled")]
+    pub(super) enabled: bool,
+    pub(super) mode: Option<PolicyMode>,
+    #[serde(default)]
+    pub(super) required: bool,
+    #[serde(default)]
+    pub(super) grants: Grants,
+    #[serde(default)]
+    pub(super) limits: LimitsWanted,
+    #[serde(default)]
+    pub(super) settings: toml::Table,
+}
+
+fn default_order() -> i32 {
+    100
+}
+
+fn default_enabled() -> bool {
+    true
+}
+
+impl Manifest {
+    /// Reads a manifest. Errors name the key and what it may be.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let manifest: Self = toml::from_str(text).map_err(|error| place(text, &error))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_id(&self.id).map_err(|problem| format!("`id`: {problem}"))?;
+        if let Some(version) = &self.version {
+            check_version(version).map_err(|problem| format!("`version`: {problem}"))?;
+        }
+        if let Some(digest) = &self.sha256
+            && !(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            return Err("`sha256` must be 64 hexadecimal digits".into());
+        }
+        if !self.kind.gives_verdicts() && (self.mode.is_some() || self.required) {
+            return Err("`mode` and `required` are for policies".into());
+        }
+        if !self.kind.takes_grants() && self.grants != Grants::default() {
+            return Err("`[grants]` are for providers: a policy runs nothing".into());
+        }
+        self.limits.check().map_err(|problem| format!("`[limits]`: {problem}"))?;
+        self.grants.check().map_err(|problem| format!("`[grants]`: {problem}"))
+    }
+}
+
+/// A TOML error with the line it is about, since serde's own text may not name the key.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else {
+        return error.message().to_owned();
+    };
+    let before = text.get(..span.start).unwrap_or(text);
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    format!("line {}, `{line}`: {}", number + 1, error.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(text: &str) -> String {
+        Manifest::parse(text).expect_err("a bad manifest")
+    }
+
+    #[test]
+    fn errors_name_the_key_and_what_it_may_be() {
+        let cases = [
+            (
+                "id = 'p'\nkind = 'polcy'",
+                "line 2, `kind = 'polcy'`: unknown variant `polcy`, expected `policy` or `provider`",
+            ),
+            ("id = 'p'\nkind = 'policy'\ngrant = 1", "unknown field `grant`, expected one of"),
+            (
+                "id = 'p'\nkind = 'policy'\n[limits]\nmemory = 1",
+                "unknown field `memory`, expected one of `memory_mb`, `deadline_ms`, `log_lines`, `input_kb`, \
+                 `output_kb`, `calls`",
+            ),
+            ("id = 'p'\nkind = 'policy'\n[limits]\nmemory_mb = 0", "`memory_mb` must be 1 to 512, not 0"),
+            ("id = 'P'\nkind = 'policy'", "`id`: must be 1 to 64 of a-z"),
+            ("id = 'p'\nkind = 'policy'\nmode = 'advise'", "expected one of `enforce`, `monitor`, `off`"),
+            ("id = 'p'\nkind = 'policy'\nsha256 = 'abc'", "`sha256` must be 64 hexadecimal digits"),
+            ("id = 'p'\nkind = 'provider'\nrequired = true", "`mode` and `required` are for policies"),
+            ("id = 'p'\nkind = 'policy'\n[grants]\nenv = ['A']", "`[grants]` are for providers"),
+            ("id = 'p'\nkind = 'provider'\n[grants]\nenv = ['LD_PRELOAD']", "`env`: \"LD_PRELOAD\""),
+            ("id = 'p'\nkind = 'provider'\n[grants]\nexecutables = ['../sh']", "`executables`: \"../sh\""),
+            ("kind = 'policy'", "missing field `id`"),
+        ];
+        for (text, expected) in cases {
+            let refusal = refusal(text);
+            assert!(refusal.contains(expected), "{text}: {refusal}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in any::<String>()) {
+            if let Err(refusal) = Manifest::parse(&text) {
+                prop_assert!(!refusal.is_empty());
+            }
+        }
+    }
+}

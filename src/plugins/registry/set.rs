@@ -1,0 +1,218 @@
+//! One immutable set of plugins. A control request takes one at its start and keeps it to its
+//! end, so that nothing it does mixes two generations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::domain::control::{Context, Control, Decision, Outcome};
+use crate::domain::plan::{IncomingMessage, LaunchSite, Presentation, SpawnRequest, StopPlan, StopReason};
+
+use super::super::kinds::Plugin;
+use super::super::kinds::policy;
+use super::super::kinds::provider::{self, CheckedPlan, PluginError, Provider};
+use super::super::package::PluginKind;
+use super::super::runtime::CallError;
+use super::history::Progress;
+use super::status::{PluginState, PluginStatus};
+use crate::domain::time::now_ms;
+
+/// The plugins that were active at one moment.
+#[derive(Default)]
+pub struct PluginSet {
+    /// By (order, id).
+    policies: Vec<Arc<Plugin>>,
+    providers: BTreeMap<String, Arc<Plugin>>,
+    missing: Vec<Missing>,
+    others: Others,
+    warnings: Vec<String>,
+    /// Told when the last request that uses this set has ended.
+    unused: Arc<Notify>,
+}
+
+/// What a set has to show beside what it asks.
+#[derive(Default)]
+pub(crate) struct Others {
+    /// Rejected or disabled.
+    pub(crate) idle: Vec<PluginStatus>,
+    /// Those being loaded.
+    pub(crate) coming: Vec<Arc<Progress>>,
+    /// Those that earlier sets asked, and requests may still use.
+    pub(crate) leaving: Vec<Arc<Leaving>>,
+}
+
+/// A generation that is no longer asked.
+pub(crate) struct Leaving {
+    status: PluginStatus,
+    retired: AtomicBool,
+}
+
+impl Leaving {
+    pub(crate) fn new(plugin: &Plugin) -> Self {
+        let since = Some(now_ms());
+        let status =
+            PluginStatus { state: PluginState::Draining, since, error: None, ..PluginStatus::of_plugin(plugin) };
+        Self { status, retired: AtomicBool::new(false) }
+    }
+
+    /// The last request that used it has ended.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// How it is shown until then, and how from then on.
+    pub(crate) fn status(&self) -> PluginStatus {
+        if self.retired.load(Ordering::Relaxed) {
+            PluginStatus { state: PluginState::Retired, since: Some(now_ms()), ..self.status.clone() }
+        } else {
+            self.status.clone()
+        }
+    }
+}
+
+/// A policy without which nothing may happen, and which is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) id: String,
+    pub(crate) reason: String,
+}
+
+impl PluginSet {
+    pub(crate) fn new(
+        active: Vec<Arc<Plugin>>,
+        missing: Vec<Missing>,
+        others: Others,
+        warnings: Vec<String>,
+        unused: Arc<Notify>,
+    ) -> Self {
+        let (mut policies, providers): (Vec<_>, Vec<_>) =
+            active.into_iter().partition(|plugin| plugin.terms.kind == PluginKind::Policy);
+        policies.sort_by(|a, b| (a.terms.order, &a.terms.id).cmp(&(b.terms.order, &b.terms.id)));
+        Self {
+            policies,
+            providers: providers.into_iter().map(|plugin| (plugin.terms.id.clone(), plugin)).collect(),
+            missing,
+            others,
+            warnings,
+            unused,
+        }
+    }
+
+    /// The ids of the loaded providers, sorted.
+    pub fn provider_ids(&self) -> Vec<String> {
+        self.providers.keys().cloned().collect()
+    }
+
+    /// The plugins that are asked.
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        self.policies.iter().chain(self.providers.values())
+    }
+
+    /// Whether this very generation is asked.
+    pub(crate) fn holds(&self, plugin: &Arc<Plugin>) -> bool {
+        self.plugins().any(|held| Arc::ptr_eq(held, plugin))
+    }
+
+    /// Every plugin of this set, those that are not in use, that are on their way, and that drain, by id.
+    pub fn statuses(&self) -> Vec<PluginStatus> {
+        let mut statuses: Vec<PluginStatus> = self.plugins().map(|plugin| PluginStatus::of_plugin(plugin)).collect();
+        statuses.extend(self.others.idle.iter().cloned());
+        statuses.extend(self.others.coming.iter().map(|progress| progress.status()));
+        let leaving = self.others.leaving.iter().map(|leaving| leaving.status());
+        statuses.extend(leaving.filter(|status| status.state == PluginState::Draining));
+        // Stable: where an id is there twice, the active one stays first.
+        statuses.sort_by(|a, b| a.id.cmp(&b.id));
+        statuses
+    }
+
+    /// Whether a control may happen, and in which form. Denied is what remains when anything goes
+    /// wrong.
+    pub async fn decide(self: &Arc<Self>, control: Control, context: &Context) -> Decision {
+        if let Some(missing) = self.missing.first() {
+            return Decision {
+                verdicts: Vec::new(),
+                narrowed: Vec::new(),
+                outcome: Outcome::Failed {
+                    plugin: missing.id.clone(),
+                    reason: format!("required policy {} is not loaded: {}", missing.id, missing.reason),
+                },
+            };
+        }
+        let Some(heavy) = self.policies.iter().find(|policy| policy.sandbox.is_heavy()) else {
+            return policy::decide(self.policies.iter().map(AsRef::as_ref), control, context).await;
+        };
+        let (set, context) = (Arc::clone(self), context.clone());
+        let decide = async move { policy::decide(set.policies.iter().map(AsRef::as_ref), control, &context).await };
+        heavy.sandbox.run_apart(decide).await
+    }
+
+    /// Required policies that are not loaded, each with the reason: while there are any, every
+    /// control is refused.
+    pub fn missing(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.missing.iter().map(|missing| (missing.id.as_str(), missing.reason.as_str()))
+    }
+
+    /// What else the operator should know about plugins as a whole.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// What exactly would be run for this request, checked.
+    pub async fn plan(
+        &self,
+        provider: &str,
+        request: &SpawnRequest,
+        site: &LaunchSite,
+    ) -> Result<CheckedPlan, PluginError> {
+        let (plugin, guest) = self.provider(provider, "plan")?;
+        let (of, request, site) = (Arc::clone(&plugin), request.clone(), site.clone());
+        let plan = run(&plugin, async move { provider::plan(&of, &guest, &request, &site).await });
+        match plan.await.map_err(|error| failed(provider, error))? {
+            Ok(plan) => Ok(plan),
+            Err(refusal) => Err(PluginError::Refused { provider: provider.to_owned(), refusal }),
+        }
+    }
+
+    /// How a message is typed into a session that this provider's program runs in.
+    pub async fn present(&self, provider: &str, message: &IncomingMessage) -> Result<Presentation, PluginError> {
+        let (plugin, guest) = self.provider(provider, "present")?;
+        let (of, message) = (Arc::clone(&plugin), message.clone());
+        let present = run(&plugin, async move { provider::present(&of, &guest, &message).await });
+        present.await.map_err(|error| failed(provider, error))
+    }
+
+    /// How a session that this provider's program runs in is asked to end.
+    pub async fn stop(&self, provider: &str, reason: StopReason) -> Result<StopPlan, PluginError> {
+        let (plugin, guest) = self.provider(provider, "stop")?;
+        let of = Arc::clone(&plugin);
+        let stop = run(&plugin, async move { provider::stop(&of, &guest, reason).await });
+        stop.await.map_err(|error| failed(provider, error))
+    }
+
+    fn provider(&self, id: &str, func: &'static str) -> Result<(Arc<Plugin>, Arc<Provider>), PluginError> {
+        let (plugin, guest) = self
+            .providers
+            .get(id)
+            .and_then(|plugin| Some((Arc::clone(plugin), plugin.shared_guest::<Provider>()?)))
+            .ok_or_else(|| PluginError::NotLoaded { provider: id.to_owned(), loaded: self.provider_ids() })?;
+        plugin.sandbox.admit(func).map_err(|error| failed(id, error))?;
+        Ok((plugin, guest))
+    }
+}
+
+/// Makes a call of this plugin where it holds up nobody.
+async fn run<T: Send + 'static>(plugin: &Plugin, call: impl Future<Output = T> + Send + 'static) -> T {
+    if plugin.sandbox.is_heavy() { plugin.sandbox.run_apart(call).await } else { call.await }
+}
+
+impl Drop for PluginSet {
+    fn drop(&mut self) {
+        self.unused.notify_one();
+    }
+}
+
+fn failed(provider: &str, error: CallError) -> PluginError {
+    PluginError::Failed { provider: provider.to_owned(), error }
+}

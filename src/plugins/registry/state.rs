@@ -1,0 +1,174 @@
+//! What the registry knows, behind its lock: every slot, what is being loaded, what drains.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::domain::control::PolicyMode;
+
+use super::super::kinds::Plugin;
+use super::super::kinds::policy::Policy;
+use super::super::package::{Fingerprint, Origin, Stamp};
+use super::draining::Draining;
+use super::history::{History, Progress};
+use super::set::{Missing, Others, PluginSet};
+use super::slot::{Generation, Slot, Ticket};
+use super::status::PluginStatus;
+
+/// The slot of a plugin.
+pub(crate) type PluginSlot = Slot<Arc<Plugin>>;
+
+/// What is loaded and what was tried. Locked for a few lines at a time, and never while anything is waited for.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) folders: BTreeMap<String, Folder>,
+    pub(crate) built_in: BTreeMap<String, PluginSlot>,
+    pub(crate) loads: BTreeMap<Ticket, Load>,
+    pub(crate) draining: Draining,
+    /// What the operator should know of plugins as a whole.
+    pub(crate) warnings: Vec<String>,
+    /// Policies without which nothing may happen, by the relay's configuration.
+    required: Vec<String>,
+    /// The latest generation of each id, which only ever rises.
+    generations: BTreeMap<String, u64>,
+    tickets: Ticket,
+}
+
+/// A folder of the plugin directory.
+pub(crate) struct Folder {
+    pub(crate) slot: PluginSlot,
+    /// As it was when it was last read.
+    pub(crate) stamp: Option<Stamp>,
+    /// Since when it is not there.
+    pub(crate) missing_since: Option<Instant>,
+}
+
+/// A candidate that somebody loads.
+pub(crate) struct Load {
+    pub(crate) id: String,
+    pub(crate) progress: Arc<Progress>,
+    /// Cancelled when nobody loads it any more, and what followed from it is done.
+    pub(crate) done: CancellationToken,
+    /// Abandons the candidate when it is dropped.
+    pub(crate) _abandon: DropGuard,
+}
+
+impl Generation for Arc<Plugin> {
+    fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    fn status(&self) -> PluginStatus {
+        PluginStatus::of_plugin(self)
+    }
+}
+
+impl State {
+    /// Nothing but what the relay's configuration requires.
+    pub(crate) fn new(required: Vec<String>) -> Self {
+        Self { required, ..Self::default() }
+    }
+
+    /// The slot of this origin, if there is one yet.
+    pub(crate) fn slot(&self, origin: Origin, id: &str) -> Option<&PluginSlot> {
+        match origin {
+            Origin::BuiltIn => self.built_in.get(id),
+            Origin::Directory => self.folders.get(id).map(|folder| &folder.slot),
+        }
+    }
+
+    /// Both slots of an id, as far as they are there: that of its folder first.
+    pub(crate) fn slots(&self, id: &str) -> impl Iterator<Item = (Origin, &PluginSlot)> {
+        let of = |origin| self.slot(origin, id).map(|slot| (origin, slot));
+        [of(Origin::Directory), of(Origin::BuiltIn)].into_iter().flatten()
+    }
+
+    /// Puts a slot where its like was. A folder that is gone meanwhile stays gone.
+    pub(crate) fn replace(&mut self, origin: Origin, id: &str, slot: PluginSlot) {
+        match origin {
+            Origin::BuiltIn => {
+                self.built_in.insert(id.to_owned(), slot);
+            }
+            Origin::Directory => {
+                if let Some(folder) = self.folders.get_mut(id) {
+                    folder.slot = slot;
+                }
+            }
+        }
+    }
+
+    /// A ticket for one load.
+    pub(crate) fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// Gives a plugin its generation.
+    pub(crate) fn numbered(&mut self, mut plugin: Plugin) -> Arc<Plugin> {
+        let latest = self.generations.entry(plugin.terms.id.clone()).or_default();
+        *latest += 1;
+        plugin.sandbox.generation = *latest;
+        Arc::new(plugin)
+    }
+
+    /// Every plugin that is asked, or would be if nothing of the same id hid it.
+    pub(crate) fn incumbents(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        let folders = self.folders.values().map(|folder| &folder.slot);
+        folders.chain(self.built_in.values()).filter_map(Slot::incumbent)
+    }
+
+    /// What somebody loads, of one plugin or of all: each is cancelled when nobody does any more.
+    pub(crate) fn under_way(&self, only: Option<&str>) -> Vec<CancellationToken> {
+        let loads = self.loads.values().filter(|load| !load.done.is_cancelled());
+        let loads = loads.filter(|load| only.is_none_or(|only| only == load.id));
+        loads.map(|load| load.done.clone()).collect()
+    }
+
+    /// The set that follows from all this.
+    pub(crate) fn next_set(&mut self, history: &History, by: Option<&str>, unused: &Arc<Notify>) -> PluginSet {
+        let mut active = Vec::new();
+        let mut others = Others::default();
+        let mut show = |slot: &PluginSlot| {
+            active.extend(slot.incumbent().cloned());
+            others.idle.extend(slot.idle().cloned());
+            let load = slot.loading().and_then(|ticket| self.loads.get(&ticket));
+            others.coming.extend(load.map(|load| Arc::clone(&load.progress)));
+        };
+        for (id, folder) in &self.folders {
+            show(&folder.slot);
+            if let Some(built_in) = self.built_in.get(id).filter(|_| !folder.slot.takes_its_id()) {
+                show(built_in);
+            }
+        }
+        self.built_in.iter().filter(|(id, _)| !self.folders.contains_key(*id)).for_each(|(_, built_in)| show(built_in));
+        let missing = self.missing(&active);
+        others.leaving = self.draining.follow(&active, history, by);
+        PluginSet::new(active, missing, others, self.warnings.clone(), Arc::clone(unused))
+    }
+
+    fn missing(&self, active: &[Arc<Plugin>]) -> Vec<Missing> {
+        let folders = self.folders.iter().map(|(id, folder)| (id, &folder.slot));
+        let built_in = self.built_in.iter().filter(|(id, _)| !self.folders.contains_key(*id));
+        let by_manifest = folders.chain(built_in).filter(|(_, slot)| slot.is_required()).map(|(id, _)| id);
+        let mut required: Vec<&String> = self.required.iter().chain(by_manifest).collect();
+        required.sort();
+        required.dedup();
+        required.retain(|&id| {
+            !active.iter().any(|plugin| {
+                plugin.terms.id == *id && plugin.guest_as::<Policy>().is_some() && plugin.terms.mode != PolicyMode::Off
+            })
+        });
+        required.into_iter().map(|id| Missing { id: id.clone(), reason: self.why_not(id) }).collect()
+    }
+
+    fn why_not(&self, id: &str) -> String {
+        match self.slots(id).find_map(|(_, slot)| slot.idle()) {
+            Some(PluginStatus { error: Some(error), .. }) => error.reason.clone(),
+            Some(_) => "it is disabled".to_owned(),
+            None => "there is no active policy of this id".to_owned(),
+        }
+    }
+}
