@@ -95,7 +95,7 @@ impl Answer {
         }
     }
 
-    fn malformed(&self, problem: &str) -> Error {
+    pub(super) fn malformed(&self, problem: &str) -> Error {
         Error::malformed(self.client.address(), problem)
     }
 }

@@ -117,7 +117,7 @@ impl<T> Request<T> {
     /// All but [`Error::Refused`].
     pub async fn answer(self) -> Result<Answer, Error> {
         let (client, time) = (self.client.clone(), self.timeout);
-        let whole = async { self.respond().await?.read().await };
+        let whole = async { self.respond().await?.read_all().await };
         timeout(time, whole).await.unwrap_or_else(|_| Err(client.timed_out(time)))
     }
 
@@ -210,12 +210,17 @@ impl Incoming {
         chunk.map_err(|error| Error::of_transport(&self.client.address, self.timeout, error))
     }
 
-    /// The whole answer.
+    /// The whole answer, which has as long as its beginning had.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] when it is longer than 64 MiB, and as [`Incoming::chunk`].
-    pub async fn read(mut self) -> Result<Answer, Error> {
+    /// [`Error::Malformed`] when it is longer than 64 MiB, [`Error::Timeout`], and as [`Incoming::chunk`].
+    pub async fn read(self) -> Result<Answer, Error> {
+        let (client, time) = (self.client.clone(), self.timeout);
+        timeout(time, self.read_all()).await.unwrap_or_else(|_| Err(client.timed_out(time)))
+    }
+
+    async fn read_all(mut self) -> Result<Answer, Error> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
             if chunk.len() > ANSWER_BYTES_MAX - body.len() {

@@ -4,9 +4,11 @@ mod backoff;
 pub mod sse;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -15,7 +17,7 @@ use self::backoff::Backoff;
 use self::sse::{Frame, Parser, Part};
 use super::error::chain;
 use super::events::{Event, EventFilter};
-use super::{Client, Error, Incoming};
+use super::{Client, Error, Incoming, Request};
 
 /// The relay sends something at least every 15 s. After three times that long without a byte the
 /// connection is dead, whatever the system thinks of it.
@@ -53,7 +55,6 @@ pub enum Received {
 }
 
 /// Follows what happens. It connects when it is first asked; dropping it hangs up.
-#[derive(Debug)]
 pub struct EventStream {
     client: Client,
     filter: EventFilter,
@@ -67,14 +68,14 @@ pub struct EventStream {
     was_ready: bool,
 }
 
-#[derive(Debug)]
 enum State {
     /// No connection before this moment.
     Waiting(Instant),
+    /// Kept, so that a caller who does other things meanwhile does not begin again each time.
+    Connecting(BoxFuture<'static, Result<Connection, Error>>),
     Open(Box<Connection>),
 }
 
-#[derive(Debug)]
 struct Connection {
     incoming: Incoming,
     parser: Parser,
@@ -91,6 +92,16 @@ impl Connection {
         self.heard = Instant::now();
         Ok(chunk)
     }
+}
+
+async fn connect(request: Request<()>) -> Result<Connection, Error> {
+    let incoming = request.header("accept", "text/event-stream").open().await?;
+    let is_stream = incoming.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+    if is_stream && incoming.status().is_success() {
+        return Ok(Connection { incoming, parser: Parser::default(), heard: Instant::now(), reset: false });
+    }
+    let answer = incoming.read().await?.success()?;
+    Err(answer.malformed("is no stream of events"))
 }
 
 impl EventStream {
@@ -129,11 +140,17 @@ impl EventStream {
             match &mut self.state {
                 State::Waiting(until) => {
                     sleep_until(*until).await;
-                    match self.connect().await {
-                        Ok(connection) => self.state = State::Open(Box::new(connection)),
-                        Err(error) => self.failed(error)?,
-                    }
+                    let request = self.filter.request(&self.client);
+                    let request = match &self.position {
+                        Some(position) => request.header("last-event-id", position),
+                        None => request,
+                    };
+                    self.state = State::Connecting(Box::pin(connect(request)));
                 }
+                State::Connecting(connecting) => match connecting.await {
+                    Ok(connection) => self.state = State::Open(Box::new(connection)),
+                    Err(error) => self.failed(error)?,
+                },
                 State::Open(connection) => match connection.chunk().await {
                     Ok(Ok(Some(chunk))) => {
                         let mut parts = Vec::new();
@@ -173,22 +190,6 @@ impl EventStream {
                 Received::Ready { .. } | Received::Disconnected { .. } => {}
             }
         }
-    }
-
-    async fn connect(&self) -> Result<Connection, Error> {
-        let mut request = self.filter.request(&self.client);
-        if let Some(position) = &self.position {
-            request = request.header("last-event-id", position);
-        }
-        let incoming = request.header("accept", "text/event-stream").open().await?;
-        if !incoming.status().is_success() {
-            incoming.read().await?.success()?;
-            return Err(Error::malformed(self.client.address(), "is no stream"));
-        }
-        if !incoming.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
-            return Err(Error::malformed(self.client.address(), "is no stream of events"));
-        }
-        Ok(Connection { incoming, parser: Parser::default(), heard: Instant::now(), reset: false })
     }
 
     /// Makes of a part of the connection what is received.
@@ -250,6 +251,14 @@ impl EventStream {
         tracing::debug!(relay = self.client.address(), ?retry_in, "event stream lost: {reason}");
         self.state = State::Waiting(Instant::now() + retry_in);
         self.received.push_back(Received::Disconnected { reason, retry_in });
+    }
+}
+
+impl fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("EventStream");
+        debug.field("client", &self.client).field("filter", &self.filter).field("position", &self.position);
+        debug.finish_non_exhaustive()
     }
 }
 

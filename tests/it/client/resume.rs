@@ -6,6 +6,7 @@ use agent_relay::client::events::{Event, EventFilter};
 use agent_relay::client::stream::{EventStream, Received};
 use agent_relay::domain::event::EventName;
 use agent_relay::domain::message::Message;
+use futures_util::FutureExt;
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -154,6 +155,23 @@ async fn a_gap_is_told() {
     assert_eq!(stream.position(), Some(&*from));
     let second = other.client.say("a", "b", "2").await;
     assert_eq!(stream.next_event().await.expect("an event").parse::<Message>().expect("a message").id, second.id);
+}
+
+/// As in a loop that also does other things: each time it comes by, it looks only once.
+#[tokio::test]
+async fn asking_again_and_again_does_not_begin_anew() {
+    let server = Server::start().await;
+    let mut stream = server.client.relay.events().follow(new_messages());
+    let glimpses = async {
+        loop {
+            if let Some(received) = stream.next().now_or_never() {
+                return received.expect("no failure");
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let first = timeout(PATIENCE, glimpses).await.expect("it connects");
+    assert!(matches!(first, Received::Ready { .. }), "{first:?}");
 }
 
 #[tokio::test]
