@@ -10,7 +10,7 @@ const LINES_MAX: usize = 600;
 const LINES_NOTABLE: usize = 400;
 
 /// What may lie at the top of the repository.
-const TOP: [&str; 19] = [
+const TOP: [&str; 18] = [
     ".cargo",
     ".ci",
     ".clippy.toml",
@@ -24,7 +24,6 @@ const TOP: [&str; 19] = [
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",
-    "build.rs",
     "examples",
     "plugins",
     "src",

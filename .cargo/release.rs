@@ -2,7 +2,7 @@
 //! all line tables or none, and `split-debuginfo` leaves line tables in the binary on Linux.
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=.cargo/release.rs");
     let variable = |name| std::env::var(name).unwrap_or_default();
     if variable("PROFILE") == "release" && variable("CARGO_CFG_TARGET_OS") == "linux" {
         // A backtrace decompresses the line tables, which are a sixth of their size this way.
