@@ -10,11 +10,9 @@ mod commands;
 mod control;
 mod edge;
 mod error;
-mod event_stream;
 mod events;
 mod extract;
 mod messages;
-mod openapi;
 mod orchestrators;
 mod plugins;
 mod routes;
@@ -36,7 +34,7 @@ use self::routes::{Assembled, Routes};
 use crate::domain::event::EventName;
 use crate::relay::{Relay, scopes};
 
-pub use openapi::document_text;
+pub use routes::openapi::document_text;
 
 /// Serves the relay until `shutdown`, then lets requests and streams end.
 pub async fn serve(
@@ -66,7 +64,7 @@ fn router(relay: Relay) -> Router {
 
 /// Every route, with the scopes that open it.
 fn routes() -> Assembled {
-    Routes::new(openapi::base())
+    Routes::new(routes::openapi::base())
         // Agents
         .add(scopes::REGISTER_AGENT, routes!(agents::register_agent))
         .add(scopes::READ_AGENTS, routes!(agents::list_agents))

@@ -1,5 +1,7 @@
 //! The event stream, and the same page by page.
 
+mod stream;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +11,6 @@ use utoipa::IntoParams;
 
 use super::answer;
 use super::error::ApiError;
-use super::event_stream;
 use super::extract::{Authenticated, Query, limit};
 use super::messages::wait;
 use super::serve::Takeover;
@@ -77,8 +78,8 @@ pub(super) async fn stream_events(
     let (draining, drain) = (relay.draining().clone(), relay.drain_time());
     response.extensions_mut().insert(Takeover::new(move |socket, head| async move {
         let mut greeting = head;
-        greeting.extend_from_slice(event_stream::greet(&start).as_bytes());
-        let outcome = event_stream::run(socket, greeting, feed, drain, draining).await;
+        greeting.extend_from_slice(stream::greet(&start).as_bytes());
+        let outcome = stream::run(socket, greeting, feed, drain, draining).await;
         if let Err(error) = outcome {
             tracing::debug!(%error, "stream ended");
         }

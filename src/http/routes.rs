@@ -1,5 +1,7 @@
 //! A route, the scopes that open it, and its security in the document: declared together, so that none can lack one.
 
+pub(super) mod openapi;
+
 use std::collections::BTreeSet;
 
 use axum::Router;

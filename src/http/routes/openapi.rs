@@ -5,22 +5,21 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 
-use super::error;
-use super::events_schema;
-use super::routes::SECURITY_SCHEME;
+use super::super::{error, events_schema};
+use super::SECURITY_SCHEME;
 
 /// The document as text, made once.
 pub fn document_text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
-        let mut text = serde_json::to_string_pretty(&document(super::routes().document)).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&document(super::super::routes().document)).unwrap_or_default();
         text.push('\n');
         text
     })
 }
 
 /// The head of the document; the routes add the rest.
-pub(super) fn base() -> OpenApi {
+pub(in crate::http) fn base() -> OpenApi {
     OpenApiBuilder::new()
         .info(
             InfoBuilder::new()
