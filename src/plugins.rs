@@ -40,7 +40,7 @@ pub use package::{
 pub use registry::{Action, ActionError, ChangeKind, PluginChange, PluginSet, PluginState, PluginStatus, Step};
 pub use runtime::{CallError, Pauses};
 
-use registry::{Loader, Look, OperatorStates, Registry, keep};
+use registry::{Loader, Look, OperatorStates, Registry, keep_up_to_date};
 use runtime::{Cache, Engine, Supervision};
 
 /// Reports of plugins that fail too often which wait to be dealt with; who finds no room reports again.
@@ -112,12 +112,12 @@ impl Plugins {
         registry.publish(None);
         // To its end, since what lies in the directory may take the place of what is in the binary.
         registry.look_at_all_built_in(Look::Changed, None).await;
-        registry.settled(None).await;
+        registry.loads_done(None).await;
         let again = registry.look(Look::Changed, None).await;
-        registry.settled(None).await;
+        registry.loads_done(None).await;
         let stop = CancellationToken::new();
         let watched = directory.filter(|_| options.watch);
-        registry.spawn(keep(Arc::clone(&registry), watched, again, failures_seen, stop.clone()));
+        registry.spawn(keep_up_to_date(Arc::clone(&registry), watched, again, failures_seen, stop.clone()));
         Ok(Self(Arc::new(Handle { registry, _stop: stop.drop_guard() })))
     }
 
@@ -133,7 +133,7 @@ impl Plugins {
         let registry = Arc::clone(&self.0.registry);
         let look = self.0.registry.spawn(async move {
             registry.look(Look::Everything, by.as_deref()).await;
-            registry.settled(None).await;
+            registry.loads_done(None).await;
         });
         if let Err(error) = look.await {
             tracing::error!("failed to reload plugins: {error}");

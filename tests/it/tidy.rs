@@ -1,6 +1,7 @@
 //! House rules, checked by reading the sources, so that no reviewer has to.
 
 mod borders;
+mod rooms;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -43,7 +43,7 @@ fn default_enabled() -> bool {
 impl Manifest {
     /// Reads a manifest. Errors name the key and what it may be.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let manifest: Self = toml::from_str(text).map_err(|error| place(text, &error))?;
+        let manifest: Self = toml::from_str(text).map_err(|error| with_line(text, &error))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -70,7 +70,7 @@ impl Manifest {
 }
 
 /// A TOML error with the line it is about, since serde's own text may not name the key.
-fn place(text: &str, error: &toml::de::Error) -> String {
+fn with_line(text: &str, error: &toml::de::Error) -> String {
     let Some(span) = error.span() else {
         return error.message().to_owned();
     };

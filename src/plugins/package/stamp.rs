@@ -5,25 +5,25 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file changed again so soon after the last time may keep every number of its metadata.
-const SETTLED_AFTER: Duration = Duration::from_secs(2);
+const CONCLUSIVE_AFTER: Duration = Duration::from_secs(2);
 
 /// Numbers of a folder's metadata that change when its contents or its owner do. Equal and
-/// settled means that reading it again would give the same.
+/// conclusive means that reading it again would give the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     numbers: Vec<[i64; 6]>,
-    settled: bool,
+    conclusive: bool,
 }
 
 impl Stamp {
     /// Whether nothing can have changed since `earlier` was taken.
     pub(crate) fn is_still(&self, earlier: &Self) -> bool {
-        earlier.settled && self.numbers == earlier.numbers
+        earlier.conclusive && self.numbers == earlier.numbers
     }
 
     /// Whether the last change is long enough ago for another one to show.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.settled
+    pub(crate) fn is_conclusive(&self) -> bool {
+        self.conclusive
     }
 }
 
@@ -54,8 +54,8 @@ pub(crate) fn stamp(root: &Path, folder: &Path) -> Stamp {
             changed,
         ]);
     }
-    let settled = Duration::from_secs(newest.cast_unsigned()) + SETTLED_AFTER < now;
-    Stamp { numbers, settled }
+    let conclusive = Duration::from_secs(newest.cast_unsigned()) + CONCLUSIVE_AFTER < now;
+    Stamp { numbers, conclusive }
 }
 
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {

@@ -25,7 +25,7 @@ const RESCAN: Duration = Duration::from_secs(30);
 const RESCAN_UNWATCHED: Duration = Duration::from_secs(2);
 
 /// Keeps the set up to date until `stop`.
-pub(crate) async fn keep(
+pub(crate) async fn keep_up_to_date(
     registry: Arc<Registry>,
     directory: Option<PathBuf>,
     again: Option<Duration>,
@@ -33,13 +33,13 @@ pub(crate) async fn keep(
     stop: CancellationToken,
 ) {
     let (hint, mut hints) = mpsc::channel(1);
-    let mut sight = directory.map(|directory| Sight::new(directory, hint));
+    let mut watch = directory.map(|directory| DirectoryWatch::new(directory, hint));
     let mut next = Instant::now() + again.unwrap_or(RESCAN);
     let mut probe: Option<Instant> = None;
     loop {
-        if let Some(sight) = &mut sight {
+        if let Some(watch) = &mut watch {
             // What happened before the watch was there is only found by looking.
-            if sight.follow() {
+            if watch.follow() {
                 next = Instant::now();
             }
         }
@@ -58,11 +58,11 @@ pub(crate) async fn keep(
                 continue;
             }
             Some(()) = hints.recv() => quiet(&mut hints).await,
-            () = sleep_until(next), if sight.is_some() => {}
+            () = sleep_until(next), if watch.is_some() => {}
         }
         let again = registry.look(Look::Changed, None).await;
-        let patience = sight.as_ref().map_or(RESCAN, Sight::patience);
-        next = Instant::now() + again.unwrap_or(patience).min(patience);
+        let interval = watch.as_ref().map_or(RESCAN, DirectoryWatch::interval);
+        next = Instant::now() + again.unwrap_or(interval).min(interval);
     }
 }
 
@@ -79,14 +79,14 @@ async fn quiet(hints: &mut mpsc::Receiver<()>) {
 
 /// The watch on the directory, while it is there. Its parent is not watched instead: that is usually
 /// the data directory, where each commit of the database would be an event.
-struct Sight {
+struct DirectoryWatch {
     directory: PathBuf,
     watcher: Option<RecommendedWatcher>,
     /// Which file the watched directory was: one made anew has the same name.
     watched: Option<(u64, u64)>,
 }
 
-impl Sight {
+impl DirectoryWatch {
     fn new(directory: PathBuf, hint: mpsc::Sender<()>) -> Self {
         let watcher = notify::recommended_watcher({
             let directory = directory.clone();
@@ -133,7 +133,7 @@ impl Sight {
     }
 
     /// How long until the next look without any event.
-    fn patience(&self) -> Duration {
+    fn interval(&self) -> Duration {
         if self.watched.is_some() { RESCAN } else { RESCAN_UNWATCHED }
     }
 }

@@ -6,7 +6,7 @@ use super::super::kinds::{Plugin, Rejection, Stage};
 use super::super::package::{Origin, Source};
 use super::blocking::blocking;
 use super::handle::Registry;
-use super::operator_state::Content;
+use super::remembered::Content;
 use super::slot::Event;
 use super::state::PluginSlot;
 

@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 use super::super::kinds::{Plugin, Stage};
 use super::super::package::Origin;
 use super::super::runtime::FailureReport;
-use super::change::ChangeKind;
 use super::handle::Registry;
-use super::history::Step;
-use super::operator_state::{Content, RolledBack};
+use super::lifecycle::{ChangeKind, PluginState, PluginStatus, Step};
+use super::remembered::{Content, RolledBack};
 use super::slot::{Effect, Event};
 use super::state::PluginSlot;
-use super::status::{PluginState, PluginStatus};
 
 impl Registry {
     /// Puts a plugin that fails too often back to what was there before it, or else into

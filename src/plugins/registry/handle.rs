@@ -17,16 +17,13 @@ use crate::telemetry::metric;
 
 use super::super::kinds::Plugin;
 use super::super::package::{Embedded, Fingerprint, Manifest, Origin, PluginKind, RequestedGrants, Source, Terms};
-use super::candidate::Candidate;
-use super::change::{ChangeKind, PluginChange};
-use super::history::{History, Progress, Step};
 use super::keyed_lock::KeyedLock;
-use super::loader::Loader;
-use super::operator_states::OperatorStates;
-use super::set::PluginSet;
+use super::lifecycle::{ChangeKind, History, PluginChange, PluginState, PluginStatus, Progress, Step};
+use super::loader::{Candidate, Loader};
+use super::remembered::OperatorStates;
+use super::serving::PluginSet;
 use super::slot::{Effect, Event, Slot, Ticket};
 use super::state::{Load, State};
-use super::status::{PluginState, PluginStatus};
 
 /// Changes that a slow listener may be behind before it misses some.
 const CHANGES_MAX: usize = 256;
@@ -123,7 +120,7 @@ impl Registry {
 
     /// Waits until nothing is being loaded, of one plugin or at all. Not for whoever holds the turn of a plugin:
     /// its load waits for that.
-    pub(crate) async fn settled(&self, only: Option<&str>) {
+    pub(crate) async fn loads_done(&self, only: Option<&str>) {
         loop {
             let under_way = self.state().under_way(only);
             if under_way.is_empty() {
@@ -182,13 +179,13 @@ impl Registry {
     /// As [`Self::transition`], for what needs no decision of an operator and so takes place in any case.
     pub(super) async fn happens(
         self: &Arc<Self>,
-        place: (Origin, &str),
+        (origin, id): (Origin, &str),
         event: Event<Arc<Plugin>>,
         prepared: Option<Prepared>,
         by: Option<&str>,
     ) {
-        if let Err(problem) = self.transition(place, event, prepared, by).await {
-            tracing::error!(plugin.id = place.1, "{problem}");
+        if let Err(problem) = self.transition((origin, id), event, prepared, by).await {
+            tracing::error!(plugin.id = id, "{problem}");
         }
     }
 

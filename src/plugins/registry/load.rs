@@ -10,12 +10,12 @@ use futures_util::FutureExt;
 
 use super::super::kinds::{Plugin, Rejection};
 use super::super::package::Origin;
-use super::candidate::Candidate;
 use super::handle::Registry;
-use super::operator_state::{Activation, Content};
+use super::lifecycle::{PluginState, PluginStatus};
+use super::loader::Candidate;
+use super::remembered::{Activation, Content};
 use super::slot::Event;
 use super::state::PluginSlot;
-use super::status::{PluginState, PluginStatus};
 
 impl Registry {
     /// Takes a candidate through every stage, and the slot to what follows.
@@ -38,7 +38,7 @@ impl Registry {
     /// Takes in what became of a candidate, unless it was overtaken meanwhile.
     async fn take_in(self: &Arc<Self>, candidate: &Candidate, built: Result<Plugin, Rejection>) {
         let Candidate { ticket, source, terms, fingerprint, restores, progress, .. } = candidate;
-        let (ticket, place, by) = (*ticket, (source.origin, source.name.as_str()), progress.by());
+        let (ticket, slot_of, by) = (*ticket, (source.origin, source.name.as_str()), progress.by());
         let is_awaited = |slot: &_| PluginSlot::loading(slot) == Some(ticket);
         if !self.state().slot(source.origin, &source.name).is_some_and(is_awaited) {
             return;
@@ -63,7 +63,7 @@ impl Registry {
                 Event::Failed { ticket, status, rejection }
             }
         };
-        self.happens(place, event, None, by).await;
+        self.happens(slot_of, event, None, by).await;
         if *restores {
             self.restore(&source.name, by).await;
         }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument;
 
 use crate::domain::time::now_ms;
 
@@ -15,8 +17,8 @@ use super::super::package::{
 };
 use super::super::runtime::bindings::{PACKAGE, TRACK};
 use super::super::runtime::{Cache, Compiled, Engine, Sandbox, Supervision};
-use super::history::Progress;
-use super::status::PluginState;
+use super::lifecycle::{PluginState, Progress};
+use super::slot::Ticket;
 
 /// One for each processor: a compilation uses what it gets.
 pub(crate) fn compilers() -> Arc<Semaphore> {
@@ -32,6 +34,27 @@ pub(crate) struct Loader {
     pub(crate) supervision: Supervision,
     /// Compilations at once.
     pub(crate) compilers: Arc<Semaphore>,
+}
+
+/// Something to be loaded. Dropped when nobody loads it any more and what followed from it is done.
+pub(super) struct Candidate {
+    pub(super) ticket: Ticket,
+    pub(super) source: Source,
+    pub(super) terms: Terms,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) accepted: Option<RequestedGrants>,
+    /// Whether an earlier generation is to be active if this one cannot be.
+    pub(super) restores: bool,
+    pub(super) progress: Arc<Progress>,
+    pub(super) abandoned: CancellationToken,
+    pub(super) _done: DropGuard,
+}
+
+impl Candidate {
+    /// Takes it through every stage.
+    pub(super) async fn build(&self, loader: &Loader) -> Result<Plugin, Rejection> {
+        loader.build(&self.source, &self.terms, &self.fingerprint, self.accepted.as_ref(), &self.progress).await
+    }
 }
 
 impl Loader {
@@ -70,10 +93,30 @@ impl Loader {
         accepted: Option<&RequestedGrants>,
         progress: &Progress,
     ) -> Result<Plugin, Rejection> {
+        let span = tracing::info_span!(
+            "plugin.load",
+            plugin.id = terms.id,
+            plugin.digest = fingerprint.wasm,
+            plugin.stage = tracing::field::Empty
+        );
+        self.take_through(source, terms, fingerprint, accepted, progress).instrument(span).await
+    }
+
+    async fn take_through(
+        &self,
+        source: &Source,
+        terms: &Terms,
+        fingerprint: &Fingerprint,
+        accepted: Option<&RequestedGrants>,
+        progress: &Progress,
+    ) -> Result<Plugin, Rejection> {
+        enter(Stage::Signature);
         self.check_signature(source).await?;
         progress.reach(PluginState::Inspected);
+        enter(Stage::Compile);
         let compiled = self.compile(source.wasm.clone(), &fingerprint.wasm).await?;
         progress.reach(PluginState::Compiled);
+        enter(Stage::Probe);
         let requested = RequestedGrants::of(fingerprint, &terms.grants, compiled.wasi);
         if let Some(accepted) = accepted {
             self.check_grants(&terms.id, &requested, accepted)?;
@@ -163,8 +206,9 @@ impl Loader {
         let (engine, cache, digest) = (self.engine.clone(), Arc::clone(&self.cache), digest.to_owned());
         // Kept to the end of the compilation, which goes on when its candidate is abandoned.
         let slot = Arc::clone(&self.compilers).acquire_owned().await.ok();
+        let span = tracing::Span::current();
         let compile = move || {
-            let compiled = cache.compile(&engine, &wasm, &digest);
+            let compiled = span.in_scope(|| cache.compile(&engine, &wasm, &digest));
             drop(slot);
             compiled
         };
@@ -203,6 +247,11 @@ impl Loader {
             )),
         }
     }
+}
+
+/// Says in the span of the load which stage it is in.
+fn enter(stage: Stage) {
+    tracing::Span::current().record("plugin.stage", stage.as_str());
 }
 
 fn listed(names: &[String]) -> String {

@@ -11,16 +11,16 @@ use super::super::kinds::{Rejection, Stage};
 use super::super::package::{self, Fingerprint, Origin, PluginKind, Source, Stamp, Terms};
 use super::blocking::blocking;
 use super::handle::{Prepared, Registry};
-use super::operator_state::{Content, OperatorState};
+use super::lifecycle::{PluginState, PluginStatus};
+use super::remembered::{Content, OperatorState};
 use super::slot::{Event, Finding, Slot};
 use super::state::{Folder, PluginSlot};
-use super::status::{PluginState, PluginStatus};
 
 /// A folder that disappears may be coming back: editors and copies replace by deleting and
 /// creating.
 const REMOVAL_GRACE: Duration = Duration::from_secs(2);
 /// When a folder changed so recently that its metadata cannot be trusted, it is looked at again.
-const UNSETTLED_RECHECK: Duration = Duration::from_secs(3);
+const INCONCLUSIVE_RECHECK: Duration = Duration::from_secs(3);
 
 /// How thoroughly to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +105,8 @@ impl Registry {
         for (name, path) in listed {
             let _turn = self.turns.lock(&name).await;
             let stamp = self.look_at_folder(root, &name, &path, look, by).await;
-            if !stamp.is_settled() {
-                again = Some(again.map_or(UNSETTLED_RECHECK, |again: Duration| again.min(UNSETTLED_RECHECK)));
+            if !stamp.is_conclusive() {
+                again = Some(again.map_or(INCONCLUSIVE_RECHECK, |again: Duration| again.min(INCONCLUSIVE_RECHECK)));
             }
         }
         again

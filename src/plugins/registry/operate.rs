@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use super::super::kinds::{Plugin, Stage};
 use super::super::package::{Origin, RequestedGrants};
-use super::action::{Action, ActionError};
 use super::handle::Registry;
+use super::lifecycle::{Action, ActionError, PluginState, PluginStatus};
 use super::look::disabled_by_operator;
-use super::operator_state::{Content, RolledBack, StateChange};
+use super::remembered::{Content, RolledBack, StateChange};
 use super::slot::{Event, Return};
-use super::status::{PluginState, PluginStatus};
 
 impl Registry {
     /// Does what an operator asks for, and waits until everything of this id is loaded that it led to.
     pub(crate) async fn act(self: &Arc<Self>, id: &str, action: Action, by: Option<&str>) -> Result<(), ActionError> {
         let acted = self.act_in_turn(id, action, by).await;
-        self.settled(Some(id)).await;
+        self.loads_done(Some(id)).await;
         acted
     }
 

@@ -1,14 +1,13 @@
-//! One place that a plugin can be loaded from, as a state machine: what is active there, what is being
-//! loaded, why the latest candidate is not active.
+//! What a plugin can be loaded from - a folder, or the binary - as a state machine: what is active of it, what is
+//! being loaded, why the latest candidate is not active.
 //!
 //! Nothing here waits or touches anything: [`Slot::apply`] takes an event and answers what follows from it as
 //! [`Effect`]s, which `state` and `handle` carry out.
 
 use super::super::kinds::{Rejection, Stage};
 use super::super::package::Fingerprint;
-use super::change::ChangeKind;
-use super::operator_state::{Activation, RolledBack, StateChange};
-use super::status::{PluginState, PluginStatus};
+use super::lifecycle::{ChangeKind, PluginState, PluginStatus};
+use super::remembered::{Activation, RolledBack, StateChange};
 
 /// A loaded plugin, as far as a slot needs to know it.
 pub(crate) trait Generation: Clone {
@@ -208,7 +207,7 @@ impl<P> Slot<P> {
         }
     }
 
-    /// Puts another candidate in the place of the one there. A slot that was disabled is vacant then.
+    /// Has another candidate take over from the one there. A slot that was disabled is vacant then.
     fn set_contender(&mut self, new: Contender) {
         match &mut self.state {
             State::Vacant(contender) | State::Active { contender, .. } => *contender = new,

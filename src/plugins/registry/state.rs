@@ -12,11 +12,9 @@ use crate::domain::control::PolicyMode;
 use super::super::kinds::Plugin;
 use super::super::kinds::policy::Policy;
 use super::super::package::{Fingerprint, Origin, Stamp};
-use super::draining::Draining;
-use super::history::{History, Progress};
-use super::set::{Missing, Others, PluginSet};
+use super::lifecycle::{History, PluginStatus, Progress};
+use super::serving::{Draining, Missing, Others, PluginSet};
 use super::slot::{Generation, Slot, Ticket};
-use super::status::PluginStatus;
 
 /// The slot of a plugin.
 pub(crate) type PluginSlot = Slot<Arc<Plugin>>;
@@ -135,7 +133,7 @@ impl State {
             active.extend(slot.incumbent().cloned());
             others.idle.extend(slot.idle().cloned());
             let load = slot.loading().and_then(|ticket| self.loads.get(&ticket));
-            others.coming.extend(load.map(|load| Arc::clone(&load.progress)));
+            others.loading.extend(load.map(|load| Arc::clone(&load.progress)));
         };
         for (id, folder) in &self.folders {
             show(&folder.slot);

@@ -112,7 +112,7 @@ fn known_to(kind: PluginKind) -> String {
     format!("known are settings, {}, expect", arguments.join(", "))
 }
 
-/// One place in which an answer is not what it should be.
+/// One part of an answer that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// Where, from the answer's top; empty for the answer as a whole.

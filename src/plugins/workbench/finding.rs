@@ -7,7 +7,9 @@ use super::super::kinds::Stage;
 use super::super::package::{Manifest, PluginKind};
 use super::super::registry::PluginStatus;
 use super::super::runtime::bindings::{PACKAGE, TRACK};
-use super::{Inspection, Project, Workbench};
+use super::bench::Workbench;
+use super::inspection::Inspection;
+use super::project::Project;
 
 /// Bytes above which a component takes long to compile and to load.
 const BYTES_NOTABLE: usize = 4 << 20;

@@ -7,7 +7,8 @@ use super::super::kinds::{Rejection, Stage};
 use super::super::package::PluginKind;
 use super::super::runtime::bindings::{PACKAGE, TRACK};
 use super::super::runtime::clean;
-use super::{Project, Workbench};
+use super::bench::Workbench;
+use super::project::Project;
 
 /// What a component is.
 #[derive(Clone, Debug, Serialize)]

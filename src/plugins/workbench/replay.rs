@@ -11,7 +11,7 @@ use crate::domain::control::{ApprovalMode, Control, ControlKind, PolicyMode, Ver
 
 use super::super::kinds::Question;
 use super::super::kinds::policy::Policy;
-use super::Loaded;
+use super::loaded::Loaded;
 
 /// What a policy decided, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,18 +58,18 @@ impl Loaded {
     /// a policy of this id would have been asked.
     pub async fn replay(&self, decision: &RecordedDecision) -> Option<Change> {
         let id = &self.plugin.terms.id;
-        let place = decision.decision.iter().position(|verdict| verdict.plugin == *id);
-        if place.is_none() && ended_early(&decision.decision) {
+        let position = decision.decision.iter().position(|verdict| verdict.plugin == *id);
+        if position.is_none() && ended_early(&decision.decision) {
             return None;
         }
         // Amendments of the policies before it, its own not among them.
-        let earlier = &decision.decision[..place.unwrap_or(decision.decision.len())];
+        let earlier = &decision.decision[..position.unwrap_or(decision.decision.len())];
         let narrowed = &decision.question.narrowed;
         let asked = narrowed.iter().rev().find(|step| earlier.iter().any(|verdict| verdict.plugin == step.by));
         let control = asked.map_or(&decision.question.control, |step| &step.control);
 
         let own = narrowed.iter().find(|step| step.by == *id).map(|step| &step.control);
-        let recorded = place.map(|place| recorded(&decision.decision[place], control, own));
+        let recorded = position.map(|position| recorded(&decision.decision[position], control, own));
         let mut candidate = self.rule(control, decision).await;
         // What a policy that only watches made of a control is not recorded, so it cannot be compared.
         if let (Some(recorded), None, Some(candidate)) = (&recorded, own, &mut candidate)

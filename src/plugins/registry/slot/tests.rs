@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::super::super::package::{Origin, RequestedGrants, Source};
-use super::super::operator_state::Content;
+use super::super::remembered::Content;
 use super::*;
 
 /// A plugin, as a slot sees one.

@@ -10,13 +10,12 @@ use tokio::sync::Notify;
 use crate::domain::control::{Context, Control, Decision, Outcome};
 use crate::domain::plan::{IncomingMessage, LaunchSite, Presentation, SpawnRequest, StopPlan, StopReason};
 
-use super::super::kinds::Plugin;
-use super::super::kinds::policy;
-use super::super::kinds::provider::{self, CheckedPlan, PluginError, Provider};
-use super::super::package::PluginKind;
-use super::super::runtime::CallError;
-use super::history::Progress;
-use super::status::{PluginState, PluginStatus};
+use super::super::super::kinds::Plugin;
+use super::super::super::kinds::policy;
+use super::super::super::kinds::provider::{self, CheckedPlan, PluginError, Provider};
+use super::super::super::package::PluginKind;
+use super::super::super::runtime::CallError;
+use super::super::lifecycle::{PluginState, PluginStatus, Progress};
 use crate::domain::time::now_ms;
 
 /// The plugins that were active at one moment.
@@ -38,7 +37,7 @@ pub(crate) struct Others {
     /// Rejected or disabled.
     pub(crate) idle: Vec<PluginStatus>,
     /// Those being loaded.
-    pub(crate) coming: Vec<Arc<Progress>>,
+    pub(crate) loading: Vec<Arc<Progress>>,
     /// Those that earlier sets asked, and requests may still use.
     pub(crate) leaving: Vec<Arc<Leaving>>,
 }
@@ -119,7 +118,7 @@ impl PluginSet {
     pub fn statuses(&self) -> Vec<PluginStatus> {
         let mut statuses: Vec<PluginStatus> = self.plugins().map(|plugin| PluginStatus::of_plugin(plugin)).collect();
         statuses.extend(self.others.idle.iter().cloned());
-        statuses.extend(self.others.coming.iter().map(|progress| progress.status()));
+        statuses.extend(self.others.loading.iter().map(|progress| progress.status()));
         let leaving = self.others.leaving.iter().map(|leaving| leaving.status());
         statuses.extend(leaving.filter(|status| status.state == PluginState::Draining));
         // Stable: where an id is there twice, the active one stays first.

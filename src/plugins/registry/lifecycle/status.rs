@@ -3,8 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::kinds::{Plugin, Rejection, Stage};
-use super::super::package::{Grants, Limits, Origin, PluginKind, Terms};
+use super::super::super::kinds::{Plugin, Rejection, Stage};
+use super::super::super::package::{Grants, Limits, Origin, PluginKind, Terms};
 
 /// What a plugin is at the moment. A candidate is staged, inspected, compiled, probed and then active; what
 /// was active before it drains and retires.

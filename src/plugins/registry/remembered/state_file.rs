@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::time::now_ms;
 
-use super::super::package::{check_id, make_directory, open_private, write_durably, write_whole};
-use super::blocking::blocking;
+use super::super::super::package::{check_id, make_directory, open_private, write_durably, write_whole};
+use super::super::blocking::blocking;
 use super::kept_files::KeptFiles;
 use super::operator_state::{Activation, Content, OperatorState, StateChange};
 
@@ -119,10 +119,12 @@ impl OperatorStates {
             return Ok(());
         }
         state.at = now_ms();
-        plugins.insert(id.to_owned(), state);
+        plugins.insert(id.to_owned(), state.clone());
         forget(&mut plugins, id);
         self.write(&plugins, write).await?;
-        *self.plugins() = plugins;
+        let mut known = self.plugins();
+        known.insert(id.to_owned(), state);
+        forget(&mut known, id);
         Ok(())
     }
 
@@ -233,7 +235,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, OperatorState>, String> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::package::{Origin, RequestedGrants, Source, write_private};
+    use super::super::super::super::package::{Origin, RequestedGrants, Source, write_private};
     use super::super::operator_state::{Activation, Content, KEPT_MAX};
     use super::*;
 
@@ -256,11 +258,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_decided_is_there_at_the_next_start() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let place = directory.path().join("state");
-        let states = OperatorStates::open(Some(&place));
+        let state = directory.path().join("state");
+        let states = OperatorStates::open(Some(&state));
         states.decide("guard", &StateChange::Disabled(true)).await.expect("kept");
         states.remember("other", &activated(7)).await;
-        let again = OperatorStates::open(Some(&place));
+        let again = OperatorStates::open(Some(&state));
         assert!(again.of("guard").disabled && again.warnings().is_empty());
         assert_eq!(again.of("other").kept, [content(7)]);
         assert_eq!(again.of("nobody"), OperatorState::default());
@@ -269,9 +271,9 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_kept_is_not_decided() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let place = directory.path().join("state");
-        std::fs::write(&place, "a file where the directory should be").expect("written");
-        let states = OperatorStates::open(Some(&place));
+        let state = directory.path().join("state");
+        std::fs::write(&state, "a file where the directory should be").expect("written");
+        let states = OperatorStates::open(Some(&state));
         let problem = states.decide("guard", &StateChange::Disabled(true)).await.expect_err("not kept");
         assert!(problem.contains("state"), "{problem}");
         assert!(!states.of("guard").disabled);

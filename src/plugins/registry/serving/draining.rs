@@ -5,10 +5,9 @@ use std::sync::{Arc, Weak};
 
 use crate::telemetry::metric;
 
-use super::super::kinds::Plugin;
-use super::history::{History, Step};
+use super::super::super::kinds::Plugin;
+use super::super::lifecycle::{History, PluginState, PluginStatus, Step};
 use super::set::{Leaving, PluginSet};
-use super::status::{PluginState, PluginStatus};
 
 /// What is asked, and what was and may still be in use.
 #[derive(Default)]

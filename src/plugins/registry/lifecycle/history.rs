@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::kinds::{Plugin, Stage};
-use super::super::package::FOLDERS_MAX;
+use super::super::super::kinds::{Plugin, Stage};
+use super::super::super::package::FOLDERS_MAX;
 use super::status::{PluginState, PluginStatus};
 use crate::domain::time::now_ms;
 use crate::telemetry::metric;
@@ -202,7 +202,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::package::Origin;
+    use super::super::super::super::package::Origin;
     use super::*;
 
     fn step(id: &str, at: i64) -> Step {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::super::package::{
+use super::super::super::package::{
     MANIFEST_BYTES_MAX, WASM_BYTES_MAX, make_directory, open_private, sha256_hex, write_whole,
 };
 

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::kinds::{Rejection, Stage};
-use super::super::package::{Fingerprint, MINISIG_BYTES_MAX, RequestedGrants, Source, sha256_hex};
+use super::super::super::kinds::{Rejection, Stage};
+use super::super::super::package::{Fingerprint, MINISIG_BYTES_MAX, RequestedGrants, Source, sha256_hex};
 
 /// Generations kept of each plugin: the latest and five before it.
 pub(super) const KEPT_MAX: usize = 6;
