@@ -26,12 +26,14 @@ use self::access::Access;
 use self::ending::Turns;
 use self::spawn::Host;
 use self::tickets::Tickets;
-use crate::domain::activity::{ActivityKind, NewActivity};
+use crate::domain::audit;
 use crate::domain::event::EventTypes;
 use crate::domain::refusal::Refusal;
+use crate::domain::retention::Retention;
+use crate::domain::time::Timestamp;
 use crate::plugins::{PluginState, Plugins};
 use crate::sessions::Sessions;
-use crate::store::{Retention, Store, StoreError, now_ms};
+use crate::store::{Store, StoreError};
 use crate::stream::{Hub, Listen, Subscription, TooManyStreams};
 
 /// What the operator decided, as far as the relay's operations need it.
@@ -207,16 +209,7 @@ impl Relay {
             std::mem::take(&mut refused.1)
         };
         let address = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-        let entry = NewActivity {
-            body: Some(format!("{count} request(s) since the last entry; the latest from {address}")),
-            meta: Some(if loopback { "loopback".to_owned() } else { address }),
-            view: Some("activity".to_owned()),
-            ..NewActivity::new(
-                ActivityKind::Security,
-                format!("server-refused-credential-{}", now_ms()),
-                "Credential refused",
-            )
-        };
+        let entry = audit::credentials_refused(count, &address, loopback, Timestamp::now());
         if let Err(error) = self.store.add_activity(entry, None).await {
             tracing::warn!(%error, "cannot record a refused credential");
         }

@@ -9,13 +9,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Json, Path, Query, Who, limit};
+use super::extract::{Json, Path, Query, Who};
 use crate::domain::caller::Scope;
-use crate::domain::command::{Command, CommandStatus};
+use crate::domain::command::{Command, CommandFilter, CommandStatus};
 use crate::domain::control::ControlKind;
+use crate::domain::id::{AgentId, CommandId};
+use crate::domain::page::Limit;
 use crate::domain::text;
 use crate::relay::Relay;
-use crate::store::CommandFilter;
 
 /// Which commands.
 #[derive(Deserialize, IntoParams)]
@@ -42,38 +43,22 @@ pub(super) async fn list_commands(
     Query(query): Query<ListCommands>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Read, Scope::Agent, Scope::Orchestrator, Scope::Control])?;
-    let mut target = text::optional("target", query.target, text::ID_MAX)?;
+    let mut target = AgentId::optional("target", query.target)?;
     if let Some(bound) = &who.agent_id {
-        who.require_identity(target.as_deref().unwrap_or(bound))?;
+        who.require_identity(target.as_ref().unwrap_or(bound))?;
         target = Some(bound.clone());
     }
     let status = text::optional("status", query.status, text::WORD_MAX)?;
     let kind = text::optional("kind", query.kind, text::WORD_MAX)?;
     let filter = CommandFilter {
         target,
-        status: status.as_deref().map(CommandStatus::parse).transpose()?,
-        kind: kind.as_deref().map(parse_kind).transpose()?,
-        before: query.before,
-        limit: limit(query.limit)?,
+        status: status.as_deref().map(|status| CommandStatus::named("status", status)).transpose()?,
+        kind: kind.as_deref().map(|kind| ControlKind::named("kind", kind)).transpose()?,
+        before: query.before.map(CommandId::new),
+        limit: Limit::parse(query.limit)?,
     };
-    let commands = relay.store.commands(filter.clone()).await?;
-    let next = commands.last().filter(|_| commands.len() == filter.limit).map(|last| {
-        let mut link = answer::Link::new("/api/commands");
-        link.add("target", filter.target.as_deref());
-        link.add("status", filter.status.map(CommandStatus::as_str));
-        link.add("kind", filter.kind.map(ControlKind::as_str));
-        link.add("limit", Some(&filter.limit.to_string()));
-        link.add("before", Some(&last.id.to_string()));
-        link.finish()
-    });
-    Ok(answer::page(&commands, next))
-}
-
-fn parse_kind(name: &str) -> Result<ControlKind, ApiError> {
-    [ControlKind::Spawn, ControlKind::Restart, ControlKind::Shutdown]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
-        .ok_or_else(|| ApiError::invalid("kind must be one of: spawn, restart, shutdown"))
+    let page = relay.store.commands(filter.clone()).await?;
+    Ok(answer::page("/api/commands", &page, |last| filter.page_after(last)))
 }
 
 /// One command.
@@ -82,7 +67,7 @@ fn parse_kind(name: &str) -> Result<ControlKind, ApiError> {
 pub(super) async fn get_command(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<CommandId>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Read, Scope::Agent, Scope::Orchestrator, Scope::Control])?;
     let command = relay.store.command(id).await?;
@@ -108,13 +93,13 @@ pub(super) struct CommandReport {
 pub(super) async fn report_command(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<CommandId>,
     Json(report): Json<CommandReport>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Agent, Scope::Orchestrator])?;
     let command = relay.store.command(id).await?;
     who.require_identity(&command.target)?;
-    let status = CommandStatus::parse(&text::required("status", report.status, text::WORD_MAX)?)?;
+    let status = CommandStatus::named("status", &text::required("status", report.status, text::WORD_MAX)?)?;
     let error = text::long("error", report.error, 4_000)?;
     if report.result.as_ref().is_some_and(|result| result.to_string().len() > text::META_BYTES_MAX) {
         return Err(ApiError::invalid(format!("result must have at most {} bytes of JSON", text::META_BYTES_MAX)));

@@ -16,6 +16,7 @@ use super::error::ApiError;
 use super::extract::{Keyed, Path, Query, Who};
 use crate::domain::caller::Scope;
 use crate::domain::control::{ApprovalMode, ControlKind};
+use crate::domain::id::{AgentId, OrchestratorId};
 use crate::domain::orchestrator::{OrchestratorStatus, PROMPT_MAX, PROVIDER_MAX, parse_approval_mode};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
@@ -140,7 +141,7 @@ pub(super) struct SpawnBody {
 pub(super) async fn create_agent_action(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<String>,
+    Path(id): Path<AgentId>,
     Keyed { body, idempotency }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Control])?;
@@ -178,7 +179,7 @@ pub(super) async fn create_spawn(
 pub(super) async fn create_orchestrator_spawn(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
     Keyed { body, idempotency }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Control])?;
@@ -205,7 +206,7 @@ pub(super) async fn create_orchestrator_spawn(
 pub(super) async fn create_orchestrator_action(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
     Keyed { body, idempotency }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Control])?;
@@ -220,7 +221,7 @@ pub(super) async fn create_orchestrator_action(
         return Err(Refusal::OrchestratorOffline.into());
     }
     fields.only(&["action", "agentId", "all"])?;
-    let one = text::optional("agentId", fields.string("agentId")?, text::ID_MAX)?;
+    let one = AgentId::optional("agentId", fields.string("agentId")?)?;
     let target = match (one, fields.0.get("all")) {
         (Some(id), None | Some(Value::Null)) => ManagedTarget::One(id),
         (None, Some(Value::Bool(true))) => ManagedTarget::All,

@@ -8,9 +8,11 @@ use utoipa::IntoParams;
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Query, Who, limit};
+use super::extract::{Query, Who};
 use crate::domain::caller::Scope;
 use crate::domain::command::RecordedDecision;
+use crate::domain::id::CommandId;
+use crate::domain::page::Limit;
 use crate::relay::Relay;
 
 /// Which decisions.
@@ -36,5 +38,8 @@ pub(super) async fn list_decisions(
     Query(query): Query<ListDecisions>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Control])?;
-    Ok(answer::json(StatusCode::OK, &relay.store.decisions(query.before, limit(query.limit)?).await?))
+    Ok(answer::json(
+        StatusCode::OK,
+        &relay.store.decisions(query.before.map(CommandId::new), Limit::parse(query.limit)?).await?,
+    ))
 }

@@ -278,7 +278,7 @@ impl From<StoreError> for ApiError {
             StoreError::Closed | StoreError::CommitFailed(_) => {
                 Self::retry_later(&NOT_READY, "the store takes no writes").because(error)
             }
-            StoreError::Fault(_) | StoreError::Unusable(_) => Self::internal(error),
+            StoreError::Fault(_) | StoreError::Engine(_) | StoreError::Unusable(_) => Self::internal(error),
         }
     }
 }

@@ -19,12 +19,13 @@ use utoipa::IntoParams;
 
 use super::answer;
 use super::error::{ApiError, TOO_MANY_STREAMS};
-use super::extract::{Query, Who, limit};
+use super::extract::{Query, Who};
 use super::messages::wait;
 use super::serve::Takeover;
 use crate::domain::caller::Scope;
 use crate::domain::event::{Cursor, Event, EventName, EventTypes};
-use crate::domain::text;
+use crate::domain::id::AgentId;
+use crate::domain::page::Limit;
 use crate::relay::Relay;
 use crate::stream::{Feed, Listen, Start, TooManyStreams};
 
@@ -229,7 +230,7 @@ async fn write_events(socket: &TcpStream, mut events: VecDeque<Arc<Event>>) -> s
 /// A credential that is bound to an agent follows what concerns that agent, and nothing else.
 fn listen(who: &Who, agent: Option<String>) -> Result<Listen, ApiError> {
     who.require(&[Scope::Read, Scope::Agent])?;
-    let agent = text::optional("agent", agent, text::ID_MAX)?;
+    let agent = AgentId::optional("agent", agent)?;
     match (&who.agent_id, agent) {
         (Some(bound), None) => Ok(Listen::Agent(bound.clone())),
         (Some(_), Some(agent)) => {
@@ -307,7 +308,7 @@ pub(super) async fn list_events(
 ) -> Result<Response, ApiError> {
     let listen = listen(&who, query.agent.clone())?;
     let wanted = types(query.types.as_deref())?;
-    let (limit, wait) = (limit(query.limit)?, wait(query.wait)?);
+    let (limit, wait) = (Limit::parse(query.limit)?.get(), wait(query.wait)?);
     let since = match position(&HeaderMap::new(), query.since.as_deref())? {
         Some(since) => since,
         None => {
@@ -353,7 +354,7 @@ pub(super) async fn list_events(
         link.add("since", Some(&last.to_string()));
         link.finish()
     });
-    Ok(answer::page(&entries, next))
+    Ok(answer::linked(&entries, next))
 }
 
 /// A ticket with which a browser opens one stream.

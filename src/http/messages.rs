@@ -11,16 +11,19 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{self, json_text, ok};
 use super::error::ApiError;
-use super::extract::{Json, Keyed, Path, Query, Who, fingerprint, limit};
+use super::extract::{Json, Keyed, Path, Query, Who, fingerprint};
 use crate::domain::agent::{SYSTEM, SessionGuard, USER};
 use crate::domain::caller::Scope;
 use crate::domain::event::EventName;
 use crate::domain::event::EventTypes;
-use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageType, NewMessage};
+use crate::domain::id::{AgentId, MessageId};
+use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageFilter, MessageType, NewMessage};
+use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
+use crate::domain::time::Timestamp;
 use crate::relay::Relay;
-use crate::store::{Idempotency, MessageFilter, now_ms};
+use crate::store::Idempotency;
 use crate::stream::Listen;
 
 /// Send a message.
@@ -33,7 +36,7 @@ pub(super) async fn create_message(
     Keyed { body: draft, idempotency }: Keyed<Draft>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Send, Scope::Agent])?;
-    let message = draft.checked(who.agent_id.as_deref(), now_ms())?;
+    let message = draft.parse(who.agent_id.as_ref(), Timestamp::now())?;
     check_sender(&who, &message)?;
     let idempotency = key_of_body(&who, &message, idempotency)?;
     relay.store.touch(&message.from);
@@ -113,7 +116,7 @@ pub(super) async fn list_messages(
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Read, Scope::Agent])?;
     let wait = wait(query.wait)?;
-    let reaching = text::optional("for", query.r#for, text::ID_MAX)?;
+    let reaching = AgentId::optional("for", query.r#for)?;
     if let Some(bound) = &who.agent_id {
         match &reaching {
             Some(agent) => who.require_identity(agent)?,
@@ -129,27 +132,26 @@ pub(super) async fn list_messages(
     }
     let filter = MessageFilter {
         unread: query.unread.unwrap_or(false),
-        since: query.since.unwrap_or(0),
-        from: text::optional("from", query.from, text::ID_MAX)?,
+        since: query.since.map_or_else(MessageId::default, MessageId::new),
+        from: AgentId::optional("from", query.from)?,
         to: text::optional("to", query.to, text::TARGET_MAX)?,
         channel: text::optional("channel", query.channel, CHANNEL_MAX)?,
-        thread: query.thread,
+        thread: query.thread.map(MessageId::new),
         kind: text::optional("type", query.r#type, text::WORD_MAX)?
-            .map(|kind| MessageType::parse(&kind))
+            .map(|kind| MessageType::named("type", &kind))
             .transpose()?,
-        limit: limit(query.limit)?,
+        limit: Limit::parse(query.limit)?,
         reaching,
     };
     if filter.unread && filter.reaching.is_none() {
         return Err(ApiError::invalid("unread needs for=AGENT"));
     }
-    let messages = poll_messages(&relay, filter.clone(), wait).await?;
-    let next = (messages.len() == filter.limit).then(|| messages.last().map(|message| message.id)).flatten();
-    Ok(answer::page(&messages, next.map(|id| query_with_since(&filter, id))))
+    let page = poll_messages(&relay, filter.clone(), wait).await?;
+    Ok(answer::page("/api/messages", &page, |last| filter.page_after(last)))
 }
 
 /// Reads, and while there is nothing waits for a message that may match and reads again.
-async fn poll_messages(relay: &Relay, filter: MessageFilter, wait: Duration) -> Result<Vec<Message>, ApiError> {
+async fn poll_messages(relay: &Relay, filter: MessageFilter, wait: Duration) -> Result<Page<Message>, ApiError> {
     if wait.is_zero() {
         return Ok(relay.store.messages(filter).await?);
     }
@@ -164,7 +166,7 @@ async fn poll_messages(relay: &Relay, filter: MessageFilter, wait: Duration) -> 
     let deadline = tokio::time::Instant::now() + wait;
     loop {
         let messages = relay.store.messages(filter.clone()).await?;
-        if !messages.is_empty() {
+        if !messages.entries.is_empty() {
             return Ok(messages);
         }
         tokio::select! {
@@ -183,20 +185,6 @@ pub(super) fn wait(asked: Option<u64>) -> Result<Duration, ApiError> {
     }
 }
 
-fn query_with_since(filter: &MessageFilter, since: i64) -> String {
-    let mut link = answer::Link::new("/api/messages");
-    link.add("for", filter.reaching.as_deref());
-    link.add("unread", filter.unread.then_some("true"));
-    link.add("from", filter.from.as_deref());
-    link.add("to", filter.to.as_deref());
-    link.add("channel", filter.channel.as_deref());
-    link.add("thread", filter.thread.map(|id| id.to_string()).as_deref());
-    link.add("type", filter.kind.map(MessageType::as_str));
-    link.add("limit", Some(&filter.limit.to_string()));
-    link.add("since", Some(&since.to_string()));
-    link.finish()
-}
-
 /// The id of the newest message.
 #[utoipa::path(get, path = "/api/messages/cursor", tag = "messages",
     responses((status = 200, description = "`latestId`, 0 when there is none", body = Object)))]
@@ -212,7 +200,7 @@ pub(super) async fn get_message_cursor(State(relay): State<Relay>, who: Who) -> 
 pub(super) async fn get_message(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Read, Scope::Agent])?;
     let message = relay.store.message(id).await?;
@@ -226,7 +214,7 @@ pub(super) async fn get_message(
 pub(super) async fn get_thread(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Read, Scope::Agent])?;
     let mut thread = relay.store.thread(id).await?;
@@ -264,9 +252,9 @@ pub(super) struct ClaimRequest {
 }
 
 impl ClaimRequest {
-    fn agent(&self, who: &Who) -> Result<String, ApiError> {
+    fn agent(&self, who: &Who) -> Result<AgentId, ApiError> {
         who.require(&[Scope::Send, Scope::Agent])?;
-        let named = text::optional("agentId", self.agent_id.clone(), text::ID_MAX)?;
+        let named = AgentId::optional("agentId", self.agent_id.clone())?;
         let agent = named.or_else(|| who.agent_id.clone()).ok_or_else(|| ApiError::invalid("agentId required"))?;
         who.require_identity(&agent)?;
         Ok(agent)
@@ -287,7 +275,7 @@ impl ClaimRequest {
 pub(super) async fn read_message(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     let agent = request.agent(&who)?;
@@ -302,7 +290,7 @@ pub(super) async fn read_message(
 pub(super) async fn claim_message(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     let agent = request.agent(&who)?;
@@ -316,7 +304,7 @@ pub(super) async fn claim_message(
 pub(super) async fn renew_claim(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     let (agent, generation) = (request.agent(&who)?, request.generation()?);
@@ -331,7 +319,7 @@ pub(super) async fn renew_claim(
 pub(super) async fn release_claim(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     let (agent, generation) = (request.agent(&who)?, request.generation()?);
@@ -345,7 +333,7 @@ pub(super) async fn release_claim(
 pub(super) async fn complete_claim(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     let (agent, generation) = (request.agent(&who)?, request.generation()?);
@@ -359,7 +347,7 @@ pub(super) async fn complete_claim(
 pub(super) async fn delete_message(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Send, Scope::Agent])?;
     if who.agent_id.is_some() {
@@ -396,6 +384,6 @@ pub(super) async fn broadcast(
         body: body.body,
         ..Draft::default()
     };
-    let answer = relay.store.send(draft.checked(None, now_ms())?, idempotency).await?;
+    let answer = relay.store.send(draft.parse(None, Timestamp::now())?, idempotency).await?;
     Ok(json_text(if answer.replayed { StatusCode::OK } else { StatusCode::CREATED }, answer))
 }

@@ -3,16 +3,16 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer;
 use super::error::ApiError;
 use super::extract::{Json, Keyed, Path, Who};
-use crate::domain::activity::{ActivityKind, NewActivity};
 use crate::domain::caller::Scope;
+use crate::domain::id::OrchestratorId;
 use crate::domain::orchestrator::{MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration};
+use crate::domain::time::Timestamp;
 use crate::relay::Relay;
-use crate::store::now_ms;
 
 /// Register an orchestrator, or again.
 #[utoipa::path(post, path = "/api/orchestrators", tag = "orchestrators", request_body = OrchestratorRegistration,
@@ -28,21 +28,9 @@ pub(super) async fn register_orchestrator(
     }
     let registration: OrchestratorRegistration =
         serde_json::from_value(body).map_err(|error| ApiError::invalid(error.to_string()))?;
-    let orchestrator = registration.checked(&relay.plugins.current().provider_ids(), now_ms())?;
-    who.require_identity(&orchestrator.agent_id)?;
-    let entry = NewActivity {
-        body: Some(orchestrator.hostname.clone()),
-        meta: Some(orchestrator.id.clone()),
-        icon: Some("ti-server-2".to_owned()),
-        view: Some("orchestrators".to_owned()),
-        metadata: json!({"orchestratorId": orchestrator.id, "providers": orchestrator.providers}).as_object().cloned(),
-        ..NewActivity::new(
-            ActivityKind::State,
-            format!("server-orchestrator-register-{}-{}", orchestrator.id, now_ms()),
-            "Orchestrator registered",
-        )
-    };
-    Ok(answer::created(relay.store.register_orchestrator(orchestrator, entry, idempotency).await?))
+    let orchestrator = registration.parse(&relay.plugins.current().provider_ids())?;
+    who.require_identity(&orchestrator.id.agent_id())?;
+    Ok(answer::created(relay.store.register_orchestrator(orchestrator, idempotency).await?))
 }
 
 /// List orchestrators by id.
@@ -59,16 +47,16 @@ pub(super) async fn list_orchestrators(State(relay): State<Relay>, who: Who) -> 
 pub(super) async fn get_orchestrator(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
 ) -> Result<Response, ApiError> {
     who.require(&[Scope::Read, Scope::Orchestrator])?;
     Ok(answer::json(StatusCode::OK, &relay.store.orchestrator(id).await?))
 }
 
 /// A bound credential speaks for its own orchestrator only.
-fn speak_for(who: &Who, id: &str) -> Result<(), ApiError> {
+fn speak_for(who: &Who, id: &OrchestratorId) -> Result<(), ApiError> {
     who.require(&[Scope::Orchestrator])?;
-    Ok(who.require_identity(&format!("orchestrator-{id}"))?)
+    Ok(who.require_identity(&id.agent_id())?)
 }
 
 /// Say that an orchestrator is alive.
@@ -77,7 +65,7 @@ fn speak_for(who: &Who, id: &str) -> Result<(), ApiError> {
 pub(super) async fn heartbeat_orchestrator(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
 ) -> Result<Response, ApiError> {
     speak_for(&who, &id)?;
     relay.store.heartbeat_orchestrator(id).await?;
@@ -91,7 +79,7 @@ pub(super) async fn heartbeat_orchestrator(
 pub(super) async fn set_managed_agents(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
     speak_for(&who, &id)?;
@@ -103,7 +91,7 @@ pub(super) async fn set_managed_agents(
     if list.len() > MANAGED_MAX {
         return Err(ApiError::invalid(format!("agents must have at most {MANAGED_MAX} entries")));
     }
-    let now = now_ms();
+    let now = Timestamp::now();
     let agents: Vec<ManagedAgent> =
         list.iter().map(|agent| ManagedAgent::parse(agent, now)).collect::<Result<_, _>>()?;
     Ok(answer::json(StatusCode::OK, &relay.store.set_managed_agents(id, agents).await?))
@@ -115,19 +103,9 @@ pub(super) async fn set_managed_agents(
 pub(super) async fn delete_orchestrator(
     State(relay): State<Relay>,
     who: Who,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
 ) -> Result<Response, ApiError> {
     speak_for(&who, &id)?;
-    let entry = NewActivity {
-        meta: Some(id.clone()),
-        icon: Some("ti-server-2".to_owned()),
-        view: Some("orchestrators".to_owned()),
-        ..NewActivity::new(
-            ActivityKind::State,
-            format!("server-orchestrator-removed-{}-{}", id.chars().take(120).collect::<String>(), now_ms()),
-            "Orchestrator removed",
-        )
-    };
-    relay.store.remove_orchestrator(id, entry).await?;
+    relay.store.remove_orchestrator(id).await?;
     Ok(answer::ok())
 }

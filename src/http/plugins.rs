@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::extract::{Json, Path, Who};
 use crate::domain::caller::Scope;
 use crate::domain::control::{Control, ControlKind, ControlTarget, Outcome};
+use crate::domain::id::AgentId;
 use crate::domain::path::PathFacts;
 use crate::domain::text;
 use crate::plugins::{Action, PluginStatus, Step};
@@ -166,7 +167,7 @@ async fn spawn_control(relay: &Relay, fields: &Fields, target: Option<String>) -
     let Control::Spawn(mut spawn) = relay.host_spawn(&ask) else { return Err(ApiError::not_found("spawn")) };
     if let Some(target) = target {
         let id = target.strip_prefix("orchestrator-").unwrap_or(&target).to_owned();
-        let orchestrator = relay.store.orchestrator(id).await?;
+        let orchestrator = relay.store.orchestrator(id.into()).await?;
         let base = std::path::Path::new(&orchestrator.base_dir);
         spawn.cwd = PathFacts::elsewhere(ask.cwd.as_deref().unwrap_or(&orchestrator.base_dir), base);
         spawn.site = site_of(&orchestrator);
@@ -182,16 +183,16 @@ async fn target_control(
 ) -> Result<Control, ApiError> {
     fields.only(&["kind", "target", "action", "agentId", "all"])?;
     let target = target.ok_or_else(|| ApiError::invalid("target required"))?;
-    let agent = text::optional("agentId", fields.string("agentId")?, text::ID_MAX)?;
+    let agent = AgentId::optional("agentId", fields.string("agentId")?)?;
     let orchestrator = match target.strip_prefix("orchestrator-") {
-        Some(id) => Some(relay.store.orchestrator(id.to_owned()).await?),
+        Some(id) => Some(relay.store.orchestrator(id.into()).await?),
         None => None,
     };
     let facts = match (orchestrator, agent) {
         (Some(orchestrator), Some(agent)) => ControlTarget::Agent(relay.managed_facts(&orchestrator, &agent).await?),
         (Some(orchestrator), None) => ControlTarget::EveryAgentOf(site_of(&orchestrator)),
         (None, _) => {
-            let agent = relay.store.agent(target).await?;
+            let agent = relay.store.agent(target.into()).await?;
             ControlTarget::Agent(relay.agent_facts(&agent).await?)
         }
     };

@@ -10,8 +10,9 @@ use super::answer;
 use super::error::ApiError;
 use super::extract::Who;
 use crate::domain::caller::Scope;
+use crate::domain::retention::Reaped;
 use crate::relay::Relay;
-use crate::store::{Reaped, Stats};
+use crate::store::Stats;
 use crate::telemetry;
 
 /// How well the relay is.

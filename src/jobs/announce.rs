@@ -2,10 +2,10 @@
 
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::domain::activity::{ActivityKind, NewActivity};
+use crate::domain::audit;
+use crate::domain::time::Timestamp;
 use crate::plugins::PluginChange;
 use crate::relay::Relay;
-use crate::store::now_ms;
 
 /// Runs until the relay drains.
 pub(super) async fn forever(relay: Relay) {
@@ -33,23 +33,11 @@ async fn announce(relay: &Relay, change: PluginChange) {
     }
     let reason = plugin.error.as_ref().map(|rejection| rejection.reason.clone());
     let generation = plugin.generation.unwrap_or(0);
-    let entry = NewActivity {
-        body: reason,
-        meta: Some(plugin.id.clone()),
-        icon: Some("ti-puzzle".to_owned()),
-        view: Some("plugins".to_owned()),
-        metadata: serde_json::json!({
-            "plugin": plugin.id, "digest": plugin.digest, "generation": plugin.generation,
-            "stage": plugin.error.as_ref().map(|rejection| rejection.stage), "by": change.by,
-        })
-        .as_object()
-        .cloned(),
-        ..NewActivity::new(
-            ActivityKind::Plugin,
-            format!("server-plugin-{}-{what}-{generation}-{}", plugin.id, now_ms()),
-            format!("Plugin {what}"),
-        )
-    };
+    let metadata = serde_json::json!({
+        "plugin": plugin.id, "digest": plugin.digest, "generation": plugin.generation,
+        "stage": plugin.error.as_ref().map(|rejection| rejection.stage), "by": change.by,
+    });
+    let entry = audit::plugin_changed(&plugin.id, what, generation, reason.as_deref(), metadata, Timestamp::now());
     if let Err(error) = relay.store.announce_plugin(data, entry).await {
         tracing::warn!(%error, plugin.id, "cannot announce a change of a plugin");
     }

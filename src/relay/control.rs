@@ -7,19 +7,22 @@
 use serde_json::{Map, Value, json};
 
 use super::Relay;
-use crate::domain::activity::{ActivityKind, NewActivity};
-use crate::domain::agent::{Agent, SYSTEM};
+use crate::domain::activity::{ActivityKind, Entry};
+use crate::domain::agent::Agent;
 use crate::domain::caller::Caller;
 use crate::domain::command::{Command, CommandStatus};
 use crate::domain::control::{
     AgentFacts, Context, Control, ControlKind, ControlTarget, Decision, Outcome, Question, RUNNING_MAX, RunningAgent,
     Site, Spawn, VerdictRecord,
 };
+use crate::domain::id::{AgentId, CommandId};
 use crate::domain::message::{Message, MessageType, NewMessage};
 use crate::domain::orchestrator::{Orchestrator, OrchestratorStatus};
 use crate::domain::path::{PathFacts, is_within};
 use crate::domain::refusal::Refusal;
-use crate::store::{Answer, Idempotency, NewCommand, StoreError, now_ms};
+use crate::domain::text::short;
+use crate::domain::time::Timestamp;
+use crate::store::{Answer, Idempotency, NewCommand, StoreError};
 
 /// A request to start an agent, checked for form.
 #[derive(Clone, Debug)]
@@ -40,7 +43,7 @@ pub struct SpawnAsk {
 #[derive(Clone, Debug)]
 pub enum ManagedTarget {
     /// This one.
-    One(String),
+    One(AgentId),
     /// All of them, said in so many words.
     All,
 }
@@ -68,7 +71,7 @@ impl Relay {
     pub async fn control_agent(
         &self,
         caller: &Caller,
-        id: String,
+        id: AgentId,
         kind: ControlKind,
         idempotency: Option<Idempotency>,
     ) -> Result<Answer, StoreError> {
@@ -79,7 +82,7 @@ impl Relay {
     async fn act_on_agent(
         &self,
         caller: &Caller,
-        id: String,
+        id: AgentId,
         kind: ControlKind,
         idempotency: Option<Idempotency>,
     ) -> Result<Answer, StoreError> {
@@ -95,7 +98,7 @@ impl Relay {
         let request = json!({"action": kind.as_str(), "agentId": agent.id});
         let permit = self.decide(caller, control, &agent.id, request.clone()).await?;
 
-        let now = now_ms();
+        let now = Timestamp::now();
         let meta = envelope(
             "agentControl",
             json!({
@@ -119,13 +122,13 @@ impl Relay {
             .record_command(new, idempotency, move |command, message| {
                 let answer = json!({"ok": true, "action": kind.as_str(), "message": message, "command": command});
                 let icon = if kind == ControlKind::Restart { "ti-refresh" } else { "ti-power" };
-                let message_id = message.map_or(0, |message| message.id);
-                let client_id = format!("server-agent-{}-action-{}-{message_id}", short(&agent_id), kind.as_str());
-                let mut entry = audit(client_id, &subject, icon, "agents", command, message);
-                entry.body = Some(kind.as_str().to_owned());
-                entry.meta = Some(agent_id.clone());
-                entry.agent_id = Some(agent_id.clone());
-                entry.metadata = object(json!({"action": kind.as_str()}));
+                let message_id = message.map_or_else(Default::default, |message| message.id);
+                let id = format!("agent-{}-action-{}-{message_id}", short(&agent_id), kind.as_str());
+                let entry = audit(&id, &subject, icon, "agents", command, message)
+                    .body(kind.as_str())
+                    .meta(&agent_id)
+                    .agent(agent_id)
+                    .metadata(json!({"action": kind.as_str()}));
                 (answer, entry)
             })
             .await?;
@@ -164,7 +167,7 @@ impl Relay {
 
         let mut details = request.clone();
         details["requestedBy"] = Value::from(caller.name.as_str());
-        details["requestedAt"] = Value::from(now_ms());
+        details["requestedAt"] = Value::from(Timestamp::now());
         let message = system_message(
             &orchestrator.agent_id,
             "Spawn agent",
@@ -178,27 +181,27 @@ impl Relay {
             let provider = request["provider"].as_str().unwrap_or_default();
             let mut answer =
                 json!({"ok": true, "orchestratorId": orchestrator.id, "message": message, "command": command});
-            let (client_id, title, view) = if chosen {
+            let (id, title, view) = if chosen {
                 answer["provider"] = Value::from(provider);
                 (
-                    format!("server-agent-spawn-{provider}-{}", command.id),
+                    format!("agent-spawn-{provider}-{}", command.id),
                     format!("{provider} agent spawn requested (via {})", orchestrator.id),
                     "agents",
                 )
             } else {
                 (
-                    format!("server-orchestrator-spawn-{}-{}", short(&orchestrator.id), command.id),
+                    format!("orchestrator-spawn-{}-{}", short(&orchestrator.id), command.id),
                     format!("Spawn {provider} agent requested"),
                     "orchestrators",
                 )
             };
-            let mut entry = audit(client_id, &title, "ti-plus", view, command, message);
-            entry.body = request["cwd"].as_str().map(str::to_owned);
-            entry.meta = Some(orchestrator.id.clone());
-            entry.metadata = object(json!({
-                "orchestratorId": orchestrator.id, "provider": provider,
-                "approvalMode": request["approvalMode"], "label": request["label"],
-            }));
+            let entry = audit(&id, &title, "ti-plus", view, command, message)
+                .body(request["cwd"].as_str().unwrap_or_default())
+                .meta(&orchestrator.id)
+                .metadata(json!({
+                    "orchestratorId": orchestrator.id, "provider": provider,
+                    "approvalMode": request["approvalMode"], "label": request["label"],
+                }));
             (answer, entry)
         };
         Ok(self.store.record_command(new, idempotency, announce).await?.0)
@@ -237,7 +240,7 @@ impl Relay {
 
         let mut details = request.clone();
         details["requestedBy"] = Value::from(caller.name.as_str());
-        details["requestedAt"] = Value::from(now_ms());
+        details["requestedAt"] = Value::from(Timestamp::now());
         let subject = if kind == ControlKind::Restart { "Restart agent" } else { "Shutdown agent" };
         let message = system_message(
             &orchestrator.agent_id,
@@ -249,15 +252,13 @@ impl Relay {
         let announce = move |command: &Command, message: Option<&Message>| {
             let answer = json!({"ok": true, "action": kind.as_str(), "message": message, "command": command});
             let icon = if kind == ControlKind::Restart { "ti-refresh" } else { "ti-power" };
-            let client_id =
-                format!("server-orchestrator-action-{}-{}-{}", short(&orchestrator.id), kind.as_str(), command.id);
+            let id = format!("orchestrator-action-{}-{}-{}", short(&orchestrator.id), kind.as_str(), command.id);
             let title = format!("Agent {} requested", kind.as_str());
-            let mut entry = audit(client_id, &title, icon, "orchestrators", command, message);
-            entry.body = Some(agent_id.clone().unwrap_or_else(|| "all".to_owned()));
-            entry.meta = Some(orchestrator.id.clone());
-            entry.agent_id = agent_id.clone();
-            entry.metadata =
-                object(json!({"orchestratorId": orchestrator.id, "action": kind.as_str(), "agentId": agent_id}));
+            let entry = audit(&id, &title, icon, "orchestrators", command, message)
+                .body(agent_id.as_deref().unwrap_or("all"))
+                .meta(&orchestrator.id)
+                .metadata(json!({"orchestratorId": orchestrator.id, "action": kind.as_str(), "agentId": agent_id}))
+                .agent(agent_id);
             (answer, entry)
         };
         Ok(self.store.record_command(new, idempotency, announce).await?.0)
@@ -289,7 +290,7 @@ impl Relay {
         &self,
         caller: &Caller,
         control: Control,
-        target: &str,
+        target: &AgentId,
         request: Value,
     ) -> Result<Permit, StoreError> {
         let kind = control.kind();
@@ -312,19 +313,18 @@ impl Relay {
         new.status = CommandStatus::Denied;
         new.error = Some(reason.clone());
         let title = format!("{} denied", capitalised(kind.as_str()));
-        let (body, by, of) = (reason.clone(), plugin.clone(), target.to_owned());
+        let (body, by, of) = (reason.clone(), plugin.clone(), target.clone());
         let (_, command) = self
             .store
             .record_command(new, None, move |command, _| {
-                let mut entry =
-                    audit(format!("server-command-{}-denied", command.id), &title, "ti-ban", "agents", command, None);
-                entry.body = Some(body);
-                entry.meta = Some(by);
-                entry.agent_id = Some(of);
+                let entry = audit(&format!("command-{}-denied", command.id), &title, "ti-ban", "agents", command, None)
+                    .body(&body)
+                    .meta(&by)
+                    .agent(of);
                 (Value::Null, entry)
             })
             .await?;
-        let command = command.map_or(0, |command| command.id);
+        let command = command.map_or_else(CommandId::default, |command| command.id);
         Err(if failed {
             Refusal::PolicyFailed { plugin, reason, command }.into()
         } else {
@@ -346,19 +346,19 @@ impl Relay {
         &self,
         caller: &Caller,
         kind: ControlKind,
-        target: &str,
+        target: &AgentId,
         request: Value,
         decided: Decided,
     ) -> NewCommand {
         NewCommand {
             kind,
-            target: target.to_owned(),
+            target: target.clone(),
             request,
             decision: decided.verdicts,
             question: decided.question,
             status: CommandStatus::Pending,
             error: None,
-            requested_by: caller.agent_id.clone().unwrap_or_else(|| caller.name.clone()),
+            requested_by: caller.principal().to_owned(),
             lifetime_ms: i64::try_from(self.settings.command_lifetime.as_millis()).unwrap_or(i64::MAX),
             message: None,
         }
@@ -368,29 +368,29 @@ impl Relay {
         let mut running: Vec<RunningAgent> = Vec::new();
         for session in self.store.open_sessions().await? {
             running.push(RunningAgent {
-                agent_id: session.start.agent_id,
+                agent_id: session.start.agent_id.into_string(),
                 provider: session.start.provider,
                 cwd: session.start.cwd,
                 label: session.start.label,
                 approval_mode: session.start.approval_mode,
                 orchestrator: None,
-                started_at: session.started_at,
+                started_at: session.started_at.as_ms(),
             });
         }
         for orchestrator in self.store.orchestrators().await? {
             running.extend(orchestrator.managed_agents.into_iter().map(|agent| RunningAgent {
-                agent_id: agent.agent_id,
+                agent_id: agent.agent_id.into_string(),
                 provider: agent.provider,
                 cwd: agent.cwd,
                 label: agent.label,
                 approval_mode: agent.approval_mode,
-                orchestrator: Some(orchestrator.id.clone()),
-                started_at: agent.started_at,
+                orchestrator: Some(orchestrator.id.as_str().to_owned()),
+                started_at: agent.started_at.as_ms(),
             }));
         }
         running.sort_by_key(|agent| std::cmp::Reverse(agent.started_at));
         running.truncate(RUNNING_MAX);
-        Ok(Context { caller: caller.facts(), now: now_ms(), running })
+        Ok(Context { caller: caller.facts(), now: Timestamp::now().as_ms(), running })
     }
 
     /// What policies may know of an agent.
@@ -406,7 +406,7 @@ impl Relay {
             manager.map(site_of)
         };
         Ok(AgentFacts {
-            id: agent.id.clone(),
+            id: agent.id.as_str().to_owned(),
             name: agent.name.clone(),
             label: agent.label.clone(),
             tags: agent.tags.clone(),
@@ -418,14 +418,14 @@ impl Relay {
     }
 
     /// The facts of a managed agent, which need not have registered.
-    pub async fn managed_facts(&self, orchestrator: &Orchestrator, id: &str) -> Result<AgentFacts, StoreError> {
-        match self.store.agent(id.to_owned()).await {
+    pub async fn managed_facts(&self, orchestrator: &Orchestrator, id: &AgentId) -> Result<AgentFacts, StoreError> {
+        match self.store.agent(id.clone()).await {
             Ok(agent) => Ok(AgentFacts { site: Some(site_of(orchestrator)), ..self.agent_facts(&agent).await? }),
             Err(StoreError::Refused(Refusal::NotFound(_))) => {
-                let managed = orchestrator.managed_agents.iter().find(|agent| agent.agent_id == id);
+                let managed = orchestrator.managed_agents.iter().find(|agent| agent.agent_id == *id);
                 Ok(AgentFacts {
-                    id: id.to_owned(),
-                    name: id.to_owned(),
+                    id: id.as_str().to_owned(),
+                    name: id.as_str().to_owned(),
                     label: managed.and_then(|agent| agent.label.clone()),
                     tags: Vec::new(),
                     capabilities: Vec::new(),
@@ -450,7 +450,7 @@ pub fn as_control(kind: ControlKind, target: ControlTarget) -> Control {
 /// Where an orchestrator starts agents.
 pub fn site_of(orchestrator: &Orchestrator) -> Site {
     Site {
-        orchestrator: Some(orchestrator.id.clone()),
+        orchestrator: Some(orchestrator.id.as_str().to_owned()),
         hostname: orchestrator.hostname.clone(),
         base_dir: PathFacts::elsewhere(&orchestrator.base_dir, std::path::Path::new("/")),
     }
@@ -480,36 +480,27 @@ fn envelope(key: &str, details: Value) -> Map<String, Value> {
     meta
 }
 
-fn system_message(to: &str, subject: &str, body: String, meta: Map<String, Value>) -> NewMessage {
+fn system_message(to: &AgentId, subject: &str, body: String, meta: Map<String, Value>) -> NewMessage {
     NewMessage {
-        from: SYSTEM.to_owned(),
-        to: to.to_owned(),
         kind: MessageType::System,
         subject: Some(subject.to_owned()),
-        body,
-        channel: None,
-        reply_to: None,
-        claimable: false,
-        idempotency_key: None,
         meta,
-        expires_at: None,
+        ..NewMessage::plain(AgentId::system(), to.as_str(), body)
     }
 }
 
 pub(super) fn audit(
-    client_id: String,
+    id: &str,
     title: &str,
-    icon: &str,
-    view: &str,
+    icon: &'static str,
+    view: &'static str,
     command: &Command,
     message: Option<&Message>,
-) -> NewActivity {
-    NewActivity {
-        icon: Some(icon.to_owned()),
-        view: Some(view.to_owned()),
-        message_id: message.map(|message| message.id).or(command.message_id),
-        ..NewActivity::new(ActivityKind::Control, client_id, title)
-    }
+) -> Entry {
+    Entry::new(ActivityKind::Control, id, title)
+        .icon(icon)
+        .view(view)
+        .message(message.map(|message| message.id).or(command.message_id))
 }
 
 pub(super) fn object(value: Value) -> Option<Map<String, Value>> {
@@ -517,11 +508,6 @@ pub(super) fn object(value: Value) -> Option<Map<String, Value>> {
         Value::Object(map) => Some(map),
         _ => None,
     }
-}
-
-/// The start of an id, so that what is built from it stays within its own bound.
-pub(super) fn short(id: &str) -> String {
-    id.chars().take(100).collect()
 }
 
 fn capitalised(word: &str) -> String {

@@ -11,9 +11,11 @@ use super::Relay;
 use super::spawn::Seed;
 use crate::domain::command::{Command, CommandStatus};
 use crate::domain::control::ControlKind;
+use crate::domain::id::AgentId;
 use crate::domain::plan::{StopPlan, StopReason};
+use crate::domain::session::SessionRow;
 use crate::sessions::SessionName;
-use crate::store::{SessionRow, StoreError};
+use crate::store::StoreError;
 
 /// When the provider cannot say how its program is asked to end.
 const STOP_PLAN_DEFAULT: StopPlan = StopPlan { keys: Vec::new(), grace_ms: 5_000 };
@@ -47,10 +49,10 @@ impl Relay {
 
     /// The session that is this relay's to see to. One that has ended still is, unless the agent has a
     /// session elsewhere by now: there is nothing left to end, and it can be started again.
-    async fn own_session(&self, agent: &str) -> Result<Option<(SessionRow, SessionName)>, StoreError> {
-        let Some(session) = self.store.session(agent.to_owned()).await? else { return Ok(None) };
+    async fn own_session(&self, agent: &AgentId) -> Result<Option<(SessionRow, SessionName)>, StoreError> {
+        let Some(session) = self.store.session(agent.clone()).await? else { return Ok(None) };
         if session.ended_at.is_some() {
-            let agent = self.store.agent(agent.to_owned()).await?;
+            let agent = self.store.agent(agent.clone()).await?;
             if agent.instance_id.as_deref() != Some(session.start.name.as_str()) {
                 return Ok(None);
             }
@@ -87,7 +89,7 @@ impl Relay {
             if let Err(error) =
                 self.store.report_command(command.id, CommandStatus::Succeeded, Some(result), None).await
             {
-                tracing::warn!(%error, command.id, "cannot report a command");
+                tracing::warn!(%error, command.id = %command.id, "cannot report a command");
             }
             return;
         }

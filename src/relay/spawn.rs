@@ -12,16 +12,20 @@ use serde_json::{Value, json};
 use super::Relay;
 use super::access::fresh_secret;
 use super::control::{SpawnAsk, audit, object, spawn_request};
-use crate::domain::agent::{AgentStatus, Registration, SessionGuard};
+use crate::domain::agent::{AgentPatch, AgentStatus, NewRegistration, SessionGuard};
 use crate::domain::caller::{Caller, Scope};
 use crate::domain::command::{Command, CommandStatus};
 use crate::domain::control::{ApprovalMode, Control, ControlKind, Site, Spawn};
+use crate::domain::id::{AgentId, CommandId};
+use crate::domain::message::NewMessage;
 use crate::domain::path::{PathFacts, is_within, normalise};
 use crate::domain::plan::{LaunchSite, Presentation, PromptDelivery, SpawnRequest};
 use crate::domain::refusal::Refusal;
+use crate::domain::session::SessionStart;
+use crate::domain::token::Token;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
 use crate::sessions::{Launch, Reservation, SessionName, Started};
-use crate::store::{AgentPatch, Answer, Idempotency, NewToken, SessionStart, StoreError, now_ms};
+use crate::store::{Answer, Idempotency, StoreError};
 
 /// What the relay's own host needs to know to start agents.
 #[derive(Clone, Debug)]
@@ -146,18 +150,18 @@ impl Relay {
         let (answer_json, command) = self
             .store
             .record_command(new, idempotency.clone(), move |command, _| {
-                let mut entry = audit(
-                    format!("server-agent-spawn-{}-{}", at_once.provider, command.id),
+                let entry = audit(
+                    &format!("agent-spawn-{}-{}", at_once.provider, command.id),
                     &format!("{} agent spawn requested (direct)", at_once.provider),
                     "ti-plus",
                     "agents",
                     command,
                     None,
-                );
-                entry.body = Some(at_once.cwd.clone());
-                entry.meta = Some(if dry_run { "dry run".to_owned() } else { at_once.agent_id.clone() });
-                entry.agent_id = Some(at_once.agent_id.clone());
-                entry.metadata = object(json!({
+                )
+                .body(&at_once.cwd)
+                .meta(if dry_run { "dry run" } else { at_once.agent_id.as_str() })
+                .agent(at_once.agent_id)
+                .metadata(json!({
                     "provider": at_once.provider, "approvalMode": at_once.approval_mode, "logPath": log_path,
                     "dryRun": dry_run,
                 }));
@@ -200,7 +204,7 @@ impl Relay {
         };
         let place = self.reserve(&seed)?;
         let plan = self.plan(&self.plugins.current(), &seed, &place).await;
-        plan.map_err(|failure| failure.refusal(seed.provider, 0))
+        plan.map_err(|failure| failure.refusal(seed.provider, CommandId::default()))
     }
 
     pub(super) fn reserve(&self, seed: &Seed) -> Result<Reservation, Refusal> {
@@ -208,13 +212,13 @@ impl Relay {
         self.sessions.reserve(&seed.provider, label).map_err(|error| Refusal::ProviderFailed {
             plugin: seed.provider.clone(),
             reason: error.to_string(),
-            command: 0,
+            command: CommandId::default(),
         })
     }
 
     async fn plan(&self, plugins: &PluginSet, seed: &Seed, place: &Reservation) -> Result<CheckedPlan, Failure> {
         let request = SpawnRequest {
-            agent_id: seed.agent_id.clone(),
+            agent_id: seed.agent_id.as_str().to_owned(),
             approval_mode: seed.approval_mode,
             label: seed.label.clone(),
             prompt: seed.prompt.clone(),
@@ -279,7 +283,7 @@ impl Relay {
         let prompt = plan.plan().prompt.clone();
         let ready = plan.plan().ready.clone();
         let launch = Launch {
-            agent_id: seed.agent_id.clone(),
+            agent_id: seed.agent_id.as_str().to_owned(),
             provider: seed.provider.clone(),
             label: seed.label.clone(),
             approval_mode: seed.approval_mode,
@@ -310,7 +314,7 @@ impl Relay {
     /// Waits until the program is up, gives it its prompt, and watches it to its end.
     async fn bring_up(
         &self,
-        command: i64,
+        command: CommandId,
         seed: &Seed,
         name: SessionName,
         prompt: PromptDelivery,
@@ -327,7 +331,7 @@ impl Relay {
             return;
         }
         if let Err(reason) = self.deliver_prompt(seed, &name, &prompt).await {
-            tracing::warn!(session.name = %name, agent.id = seed.agent_id, %reason, "the prompt did not reach the session");
+            tracing::warn!(session.name = %name, agent.id = %seed.agent_id, %reason, "the prompt did not reach the session");
             self.fail(command, &format!("the program is up, but its prompt did not reach it: {reason}")).await;
         } else {
             self.report(command, CommandStatus::Succeeded).await;
@@ -336,10 +340,10 @@ impl Relay {
         self.watch(name, seed.agent_id.clone()).await;
     }
 
-    pub(super) async fn mark_ready(&self, agent: &str) {
+    pub(super) async fn mark_ready(&self, agent: &AgentId) {
         let change = AgentPatch::Ready(true);
-        if let Err(error) = self.store.patch_agent(agent.to_owned(), SessionGuard::default(), change).await {
-            tracing::debug!(%error, agent.id = agent, "the agent is gone already");
+        if let Err(error) = self.store.patch_agent(agent.clone(), SessionGuard::default(), change).await {
+            tracing::debug!(%error, agent.id = %agent, "the agent is gone already");
         }
     }
 
@@ -352,20 +356,14 @@ impl Relay {
                 self.sessions.type_text(name, &text).await.map_err(|error| error.to_string())
             }
             PromptDelivery::Message => {
-                let draft = crate::domain::message::Draft {
-                    from: Some(crate::domain::agent::USER.to_owned()),
-                    to: Some(seed.agent_id.clone()),
-                    body: Some(prompt.clone()),
-                    ..Default::default()
-                };
-                let message = draft.checked(None, now_ms()).map_err(|refusal| refusal.to_string())?;
+                let message = NewMessage::plain(AgentId::user(), seed.agent_id.as_str(), prompt.as_str());
                 self.store.send(message, None).await.map(drop).map_err(|error| error.to_string())
             }
         }
     }
 
     /// Waits for the end of a session and writes it down.
-    pub(super) async fn watch(&self, name: SessionName, agent: String) {
+    pub(super) async fn watch(&self, name: SessionName, agent: AgentId) {
         let alive = async {
             loop {
                 // A process that runs is a sign of life.
@@ -380,39 +378,37 @@ impl Relay {
         }
     }
 
-    pub(super) async fn close_session(&self, name: &SessionName, agent: &str, ending: &str) {
-        if let Err(error) = self.store.end_session(name.as_str().to_owned(), agent.to_owned(), ending.to_owned()).await
-        {
+    pub(super) async fn close_session(&self, name: &SessionName, agent: &AgentId, ending: &str) {
+        if let Err(error) = self.store.end_session(name.as_str().to_owned(), agent.clone(), ending.to_owned()).await {
             tracing::error!(%error, session.name = %name, "cannot write down that a session ended");
         }
     }
 
     /// Makes the agent's card, so that others find it before it says a word.
     async fn introduce(&self, seed: &Seed, started: &Started) {
-        let registration = Registration {
-            id: Some(seed.agent_id.clone()),
-            name: Some(seed.label.clone().unwrap_or_else(|| seed.agent_id.clone())),
+        let registration = NewRegistration {
+            name: Some(seed.label.clone().unwrap_or_else(|| seed.agent_id.as_str().to_owned())),
             label: Some(seed.label.clone()),
             tags: Some(Some(vec![seed.provider.clone(), "spawned".to_owned()])),
             machine: Some(Some(self.host.hostname.clone())),
             rig: Some(Some(seed.provider.clone())),
-            status: Some(AgentStatus::Online.as_str().to_owned()),
+            status: Some(AgentStatus::Online),
             instance_id: Some(started.name.as_str().to_owned()),
             meta: Some(object(json!({
                 "provider": seed.provider, "approvalMode": seed.approval_mode, "cwd": seed.cwd,
                 "session": started.name.as_str(), "attach": started.attach_command,
             }))),
-            ..Registration::default()
+            ..NewRegistration::of(seed.agent_id.clone())
         };
         if let Err(error) = self.store.register(registration, None).await {
-            tracing::warn!(%error, agent.id = seed.agent_id, "cannot register a started agent");
+            tracing::warn!(%error, agent.id = %seed.agent_id, "cannot register a started agent");
         }
     }
 
-    fn token(&self, seed: &Seed, token: &str) -> NewToken {
+    fn token(&self, seed: &Seed, token: &str) -> Token {
         use sha2::{Digest, Sha256};
-        NewToken {
-            name: seed.agent_id.clone(),
+        Token {
+            name: seed.agent_id.as_str().to_owned(),
             hash: Sha256::digest(token.as_bytes()).into(),
             scopes: vec![Scope::Agent],
             agent_id: Some(seed.agent_id.clone()),
@@ -424,23 +420,23 @@ impl Relay {
         let mut variables = vec![
             ("AGENT_RELAY_URL".to_owned(), self.host.relay_url.clone()),
             (TOKEN_VARIABLE.to_owned(), token),
-            ("AGENT_RELAY_AGENT_ID".to_owned(), seed.agent_id.clone()),
+            ("AGENT_RELAY_AGENT_ID".to_owned(), seed.agent_id.as_str().to_owned()),
             ("AGENT_RELAY_APPROVAL".to_owned(), seed.approval_mode.as_str().to_owned()),
         ];
         variables.extend(seed.label.clone().map(|label| ("AGENT_RELAY_LABEL".to_owned(), label)));
         variables
     }
 
-    pub(super) async fn report(&self, command: i64, status: CommandStatus) {
+    pub(super) async fn report(&self, command: CommandId, status: CommandStatus) {
         if let Err(error) = self.store.report_command(command, status, None, None).await {
-            tracing::debug!(%error, command.id = command, "a command was not moved on");
+            tracing::debug!(%error, command.id = %command, "a command was not moved on");
         }
     }
 
-    pub(super) async fn fail(&self, command: i64, reason: &str) {
+    pub(super) async fn fail(&self, command: CommandId, reason: &str) {
         let reason = reason.chars().take(4_000).collect();
         if let Err(error) = self.store.report_command(command, CommandStatus::Failed, None, Some(reason)).await {
-            tracing::debug!(%error, command.id = command, "a command was not moved on");
+            tracing::debug!(%error, command.id = %command, "a command was not moved on");
         }
     }
 }
@@ -448,7 +444,7 @@ impl Relay {
 /// What an agent is started from, the first time and again.
 #[derive(Clone)]
 pub(super) struct Seed {
-    pub(super) agent_id: String,
+    pub(super) agent_id: AgentId,
     pub(super) provider: String,
     pub(super) approval_mode: ApprovalMode,
     pub(super) cwd: String,
@@ -470,7 +466,7 @@ impl From<String> for Failure {
 }
 
 impl Failure {
-    fn refusal(self, plugin: String, command: i64) -> Refusal {
+    fn refusal(self, plugin: String, command: CommandId) -> Refusal {
         if self.of_request {
             Refusal::Invalid(self.reason)
         } else {
@@ -489,8 +485,8 @@ fn require_directory(spawn: &Spawn) -> Result<(), Refusal> {
     Err(Refusal::invalid(format!("cwd is not a directory: {}", spawn.cwd.given)))
 }
 
-fn fresh_agent_id(provider: &str) -> Result<String, Refusal> {
+fn fresh_agent_id(provider: &str) -> Result<AgentId, Refusal> {
     let mut bytes = [0_u8; 4];
     getrandom::fill(&mut bytes).map_err(|error| Refusal::invalid(format!("no randomness for an id: {error}")))?;
-    Ok(format!("{provider}-{:08x}", u32::from_be_bytes(bytes)))
+    Ok(format!("{provider}-{:08x}", u32::from_be_bytes(bytes)).into())
 }

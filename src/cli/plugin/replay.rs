@@ -56,7 +56,7 @@ pub(super) fn run(args: &Replay, env: &Environment) -> Result<ExitCode, Failure>
     while asked < limit {
         let page = page(before, PAGE.min(limit - asked), &args.client, env)?;
         let Some(last) = page.last() else { break };
-        before = Some(last.command_id);
+        before = Some(last.command_id.get());
         asked += page.len();
         let changed = wait(async {
             let mut changed = Vec::new();
