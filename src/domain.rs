@@ -3,17 +3,24 @@
 
 pub mod activity;
 pub mod agent;
+pub mod audit;
 pub mod caller;
 pub mod command;
 pub mod control;
 pub mod event;
 pub mod hex;
+pub mod id;
 pub mod message;
 pub mod orchestrator;
 pub mod order;
+pub mod page;
 pub mod path;
 pub mod plan;
 pub mod refusal;
+pub mod retention;
+pub mod session;
 pub mod spawn;
 pub mod text;
 pub mod time;
+pub mod token;
+pub mod word;

@@ -11,13 +11,13 @@ use std::time::Duration;
 use tokio::time::interval;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::time::Timestamp;
 use crate::relay::Relay;
-use crate::store::now_ms;
 use crate::telemetry;
 
 /// Starts every job, before requests are taken; each ends when the relay drains.
 pub fn start(relay: &Relay, tasks: &TaskTracker) {
-    tasks.spawn(settle::once(relay.clone(), now_ms()));
+    tasks.spawn(settle::once(relay.clone(), Timestamp::now()));
     tasks.spawn(announce::forever(relay.clone()));
     tasks.spawn(reap::forever(relay.clone()));
     tasks.spawn(expire::forever(relay.clone()));

@@ -87,12 +87,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::domain::retention::Retention;
 use crate::launcher::{Host, Launcher};
 use crate::plugins::Plugins;
 use crate::relay::access::Access;
 use crate::relay::{Ingredients, Relay, Settings};
 use crate::sessions::Sessions;
-use crate::store::{Retention, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::stream::Hub;
 
 /// Why the relay could not serve.

@@ -39,9 +39,10 @@ use tokio_util::task::TaskTracker;
 use self::access::Access;
 use self::activity::RefusedCredentials;
 use self::tickets::Tickets;
+use crate::domain::retention::Retention;
 use crate::launcher::Launcher;
 use crate::plugins::{PluginChange, Plugins};
-use crate::store::{Retention, Store};
+use crate::store::Store;
 use crate::stream::Hub;
 
 pub use error::Error;
@@ -135,13 +136,6 @@ impl Relay {
             control_permits: Arc::new(Semaphore::new(CONTROLS_MAX)),
             refused_credentials: RefusedCredentials::default(),
         }))
-    }
-
-    /// The same relay for threads that serve their own connections alone and may therefore wait for the disk:
-    /// a lone write is then committed by the thread that asked for it.
-    #[must_use]
-    pub fn on_blocking_threads(&self) -> Self {
-        self.clone()
     }
 
     /// How callers are told apart.

@@ -24,7 +24,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -33,6 +33,7 @@ use self::folder::{Folder, StateFile, private_directory};
 use self::tmux::Tmux;
 use crate::domain::control::ApprovalMode;
 use crate::domain::spawn::SpawnSpec;
+use crate::domain::time::Timestamp;
 
 pub use self::control::{Died, StopError};
 pub use self::environment::environment;
@@ -129,7 +130,7 @@ pub struct Identity {
 impl From<SpawnSpec> for Identity {
     fn from(spec: SpawnSpec) -> Self {
         let SpawnSpec { agent_id, provider, approval_mode, cwd, label, prompt: _ } = spec;
-        Self { agent_id, provider, label, approval_mode, cwd }
+        Self { agent_id: agent_id.into_string(), provider, label, approval_mode, cwd }
     }
 }
 
@@ -315,8 +316,7 @@ async fn off_the_reactor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 's
     }
 }
 
-/// Milliseconds since the Unix epoch.
+/// Milliseconds since the Unix epoch, as the files of a session have them.
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(Timestamp::now().as_ms()).unwrap_or_default()
 }

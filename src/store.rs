@@ -5,29 +5,54 @@
 //! that caused them, numbered in commit order, and handed to `on_commit` before anybody is answered.
 //! Readers have connections of their own and never wait for the writer.
 //!
-//! A verb is a method here, and each is one whole transaction. What is stored as what stays below
-//! this border: no row, statement or connection leaves it. It knows nothing of HTTP or plugins.
+//! A verb is a method here, and each is one whole transaction: it loads rows, has a function of
+//! [`crate::domain`] say what changes, and writes. Verbs stand in one file per noun, once, over
+//! [`tx::Tx`] and [`tx::Snapshot`], in SQL that SQLite and PostgreSQL both take; `engine` alone knows which
+//! of them runs it. What is stored as what stays below this border: no row, statement or connection leaves it. It
+//! knows nothing of HTTP or plugins.
 
-mod sqlite;
+mod activity;
+mod agents;
+mod claims;
+mod commands;
+mod engine;
+mod events;
+mod messages;
+mod migrations;
+mod orchestrators;
+mod readers;
+mod reaper;
+mod retention;
+mod sessions;
+mod stats;
+mod tokens;
+mod tx;
+mod writer;
 
+use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::engine::Connection;
+use self::readers::Readers;
+use self::tokens::TokenCache;
+use self::tx::{Snapshot, Tx};
+use self::writer::Writer;
 use crate::domain::agent::Routes;
 use crate::domain::event::Event;
+use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
 
-pub use sqlite::Store;
-pub use sqlite::activity::ActivityFilter;
-pub use sqlite::agents::{AgentFilter, AgentPatch};
-pub use sqlite::commands::{CommandFilter, NewCommand, Recorded};
-pub use sqlite::events::{EventPage, EventRange};
-pub use sqlite::messages::MessageFilter;
-pub use sqlite::reap::{Reaped, Retention};
-pub use sqlite::sessions::{SessionRow, SessionStart};
-pub use sqlite::stats::Stats;
-pub use sqlite::tokens::NewToken;
+pub use self::commands::{NewCommand, Recorded};
+pub use self::engine::{EngineError, Fault};
+pub use self::events::{EventPage, EventRange};
+pub use self::stats::Stats;
+pub use self::writer::allow_commits_on_this_thread;
 
 /// How the store is opened.
 #[derive(Clone, Debug)]
@@ -44,7 +69,9 @@ pub struct Batch {
     /// The events of all its transactions.
     pub events: Vec<Arc<Event>>,
     /// Agents whose routes changed, with the new ones; `None` for an agent that is gone.
-    pub routes: Vec<(String, Option<Routes>)>,
+    pub routes: Vec<(AgentId, Option<Routes>)>,
+    /// Whether a token was added or removed.
+    pub(in crate::store) tokens_changed: bool,
 }
 
 /// Called with each committed batch, on the thread that committed it: it must be quick and must not
@@ -66,9 +93,12 @@ pub enum StoreError {
     /// The writer has stopped after a failure, or the relay is shutting down.
     #[error("the store is closed")]
     Closed,
-    /// SQLite failed.
+    /// A row holds what this program never writes there. Other rows are read as ever.
+    #[error("the database holds something unknown: {0}")]
+    Fault(#[from] Fault),
+    /// The database engine failed.
     #[error("sqlite failed: {0}")]
-    Fault(#[from] rusqlite::Error),
+    Engine(#[from] EngineError),
     /// The batch this was part of could not be committed.
     #[error("commit failed: {0}")]
     CommitFailed(Arc<str>),
@@ -77,15 +107,61 @@ pub enum StoreError {
     Unusable(String),
 }
 
+/// The JSON of a `T`, made once and shared by whoever tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Json<T> {
+    text: Arc<str>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Json<T> {
+    fn clone(&self) -> Self {
+        Self { text: self.text.clone(), of: PhantomData }
+    }
+}
+
+impl<T> Json<T> {
+    /// Text that is the JSON of a `T`.
+    pub fn from_text(text: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), of: PhantomData }
+    }
+
+    /// The JSON, on one line.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl<T: Serialize> Json<T> {
+    /// The JSON of this value.
+    pub fn of(value: &T) -> Self {
+        Self::from_text(tx::json(value))
+    }
+}
+
+impl<T: DeserializeOwned> Json<T> {
+    /// The value again.
+    pub fn value(&self) -> serde_json::Result<T> {
+        serde_json::from_str(&self.text)
+    }
+}
+
 /// A first answer, or the same one again.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// The JSON that was, or is, answered.
-    pub json: String,
+pub struct Created<T> {
+    /// What is, or was, answered.
+    pub json: Json<T>,
     /// Whether it is the answer to an earlier request with the same key.
     pub replayed: bool,
     /// Whether something was made, as against found.
     pub created: bool,
+}
+
+impl<T> Created<T> {
+    /// The first answer about something new.
+    pub(in crate::store) fn new(json: Json<T>) -> Self {
+        Self { json, replayed: false, created: true }
+    }
 }
 
 /// An idempotency key with what it is bound to.
@@ -99,7 +175,112 @@ pub struct Idempotency {
     pub fingerprint: [u8; 32],
 }
 
-/// Milliseconds since the Unix epoch.
-pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+/// The handle to the store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Writer,
+    readers: Readers,
+    tokens: Arc<TokenCache>,
+    /// Agents heard from since the last flush. A sign of life is worth no synced write of its own:
+    /// the reaper writes them down together, and a crash forgets at most one interval.
+    signs_of_life: Mutex<HashMap<AgentId, Timestamp>>,
+    epoch: String,
+}
+
+/// Signs of life remembered between two runs of the reaper: a bound on what a client that invents
+/// senders can make us remember.
+const SIGNS_MAX: usize = 100_000;
+
+impl Store {
+    /// Opens or makes the database, brings its schema up to date, and starts the writer.
+    pub fn open(options: &Options, on_commit: OnCommit) -> Result<Self, StoreError> {
+        let connection = Connection::open_writable(&options.path)?;
+        migrations::apply(&connection)?;
+        let epoch = migrations::seed(&connection)?;
+        let readers = Readers::open(&options.path, options.readers.max(1))?;
+        let tokens = Arc::new(TokenCache::default());
+        let of_commit = tokens.clone();
+        let on_commit: OnCommit = Box::new(move |batch| {
+            if batch.tokens_changed {
+                of_commit.forget();
+            }
+            on_commit(batch);
+        });
+        let writer = Writer::start(connection, epoch.clone(), on_commit)?;
+        Ok(Self { inner: Arc::new(Inner { writer, readers, tokens, signs_of_life: Mutex::default(), epoch }) })
+    }
+
+    /// The epoch of this database's event numbers.
+    pub fn epoch(&self) -> &str {
+        &self.inner.epoch
+    }
+
+    /// Whether the writer takes work: false after a failure it cannot recover from.
+    pub fn is_writable(&self) -> bool {
+        self.inner.writer.is_open()
+    }
+
+    /// How many writes wait for the next commit.
+    pub fn queue_len(&self) -> usize {
+        self.inner.writer.queue_len()
+    }
+
+    /// Notes that an agent was heard from.
+    pub fn touch(&self, agent: &str) {
+        let now = Timestamp::now();
+        let mut signs = self.inner.signs_of_life.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = signs.get_mut(agent) {
+            *at = now;
+        } else if signs.len() < SIGNS_MAX {
+            signs.insert(agent.into(), now);
+        }
+    }
+
+    /// When this agent was last heard from, if that is not yet written down.
+    fn heard_from(&self, agent: &AgentId) -> Option<Timestamp> {
+        let signs = self.inner.signs_of_life.lock().unwrap_or_else(PoisonError::into_inner);
+        signs.get(agent).copied()
+    }
+
+    fn take_signs_of_life(&self) -> HashMap<AgentId, Timestamp> {
+        std::mem::take(&mut *self.inner.signs_of_life.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until everything queued is committed, then stops the writer and checkpoints.
+    pub async fn close(&self) {
+        let store = self.clone();
+        let closed = tokio::task::spawn_blocking(move || store.inner.writer.close()).await;
+        if closed.is_err() {
+            tracing::error!("the writer panicked while closing");
+        }
+    }
+
+    /// Runs one transaction and answers once it is on disk.
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.inner.writer.submit(work).await
+    }
+
+    /// Runs a read on a connection of its own. All its statements see the same moment.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let permit = self.inner.readers.permit().await?;
+        let inner = self.inner.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let connection = inner.readers.lend(permit);
+            connection.begin_read()?;
+            work(&Snapshot::new(&connection))
+        });
+        task.await.map_err(|_| StoreError::Closed)?
+    }
 }

@@ -1,59 +1,30 @@
 //! Who is calling and what they may do.
 
 use super::control::CallerFacts;
+use super::id::AgentId;
 use super::refusal::Refusal;
+use super::word::words;
 
-/// What a credential is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Everything.
-    Admin,
-    /// Reading anything.
-    Read,
-    /// Sending messages.
-    Send,
-    /// Being an agent: registering, reading its inbox, claiming, sending as itself.
-    Agent,
-    /// Starting, restarting and stopping agents.
-    Control,
-    /// Being an orchestrator.
-    Orchestrator,
-    /// Delivering events from outside.
-    Integration,
-    /// Reading metrics.
-    Metrics,
-}
-
-impl Scope {
-    /// Every scope, in the order they are listed.
-    pub const ALL: [Self; 8] = [
-        Self::Admin,
-        Self::Read,
-        Self::Send,
-        Self::Agent,
-        Self::Control,
-        Self::Orchestrator,
-        Self::Integration,
-        Self::Metrics,
-    ];
-
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Read => "read",
-            Self::Send => "send",
-            Self::Agent => "agent",
-            Self::Control => "control",
-            Self::Orchestrator => "orchestrator",
-            Self::Integration => "integration",
-            Self::Metrics => "metrics",
-        }
-    }
-
-    /// The scope of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+words! {
+    /// What a credential is good for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Scope {
+        /// Everything.
+        Admin = "admin",
+        /// Reading anything.
+        Read = "read",
+        /// Sending messages.
+        Send = "send",
+        /// Being an agent: registering, reading its inbox, claiming, sending as itself.
+        Agent = "agent",
+        /// Starting, restarting and stopping agents.
+        Control = "control",
+        /// Being an orchestrator.
+        Orchestrator = "orchestrator",
+        /// Delivering events from outside.
+        Integration = "integration",
+        /// Reading metrics.
+        Metrics = "metrics",
     }
 }
 
@@ -83,7 +54,7 @@ pub struct Caller {
     /// What is recorded: the token's name, or `dashboard` for the administrator.
     pub name: String,
     /// The agent this credential is bound to. It can act as no other.
-    pub agent_id: Option<String>,
+    pub agent_id: Option<AgentId>,
     /// What it may do.
     pub scopes: Vec<Scope>,
     /// Whether the request came over the loopback interface.
@@ -115,7 +86,7 @@ impl Caller {
     /// Requires that this caller may act as `agent`: an unbound credential may act as anybody.
     pub fn require_identity(&self, agent: &str) -> Result<(), Refusal> {
         match &self.agent_id {
-            Some(bound) if bound != agent => {
+            Some(bound) if *bound != *agent => {
                 Err(Refusal::WrongIdentity { bound: bound.clone(), asked: agent.to_owned() })
             }
             _ => Ok(()),
@@ -131,7 +102,7 @@ impl Caller {
     pub fn facts(&self) -> CallerFacts {
         CallerFacts {
             name: self.name.clone(),
-            agent_id: self.agent_id.clone(),
+            agent_id: self.agent_id.clone().map(AgentId::into_string),
             administrator: self.is_administrator(),
             scopes: self.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             loopback: self.loopback,

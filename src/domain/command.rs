@@ -5,53 +5,35 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::control::{ControlKind, Question, VerdictRecord};
+use super::id::{AgentId, CommandId, MessageId};
+use super::page::{Limit, Query};
 use super::refusal::Refusal;
+use super::time::Timestamp;
+use super::word::words;
 
-/// How far a command has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CommandStatus {
-    /// A policy refused it; nothing was done.
-    Denied,
-    /// Sent, not yet taken up.
-    Pending,
-    /// Taken up by its target.
-    Accepted,
-    /// Being carried out.
-    Running,
-    /// Done, and seen to be so.
-    Succeeded,
-    /// Not done; `error` says why.
-    Failed,
-    /// Nobody took it up in time; it will not be delivered any more.
-    Expired,
+words! {
+    /// How far a command has come.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum CommandStatus {
+        /// A policy refused it; nothing was done.
+        Denied = "denied",
+        /// Sent, not yet taken up.
+        Pending = "pending",
+        /// Taken up by its target.
+        Accepted = "accepted",
+        /// Being carried out.
+        Running = "running",
+        /// Done, and seen to be so.
+        Succeeded = "succeeded",
+        /// Not done; `error` says why.
+        Failed = "failed",
+        /// Nobody took it up in time; it will not be delivered any more.
+        Expired = "expired",
+    }
 }
 
 impl CommandStatus {
-    /// Every status.
-    pub const ALL: [Self; 7] =
-        [Self::Denied, Self::Pending, Self::Accepted, Self::Running, Self::Succeeded, Self::Failed, Self::Expired];
-
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Denied => "denied",
-            Self::Pending => "pending",
-            Self::Accepted => "accepted",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-        }
-    }
-
-    /// The status of this name.
-    pub fn parse(name: &str) -> Result<Self, Refusal> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name).ok_or_else(|| {
-            Refusal::invalid("status must be one of: denied, pending, accepted, running, succeeded, failed, expired")
-        })
-    }
-
     /// Whether nothing can follow.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Denied | Self::Succeeded | Self::Failed | Self::Expired)
@@ -82,11 +64,13 @@ impl CommandStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Command {
     /// Increases with every command.
-    pub id: i64,
+    #[schema(value_type = i64)]
+    pub id: CommandId,
     /// What was asked for.
     pub kind: ControlKind,
     /// The agent it is for: an agent, an orchestrator's agent, or the one to be started here.
-    pub target: String,
+    #[schema(value_type = String)]
+    pub target: AgentId,
     /// The request, as it was decided on.
     #[schema(value_type = Object)]
     pub request: Value,
@@ -103,15 +87,67 @@ pub struct Command {
     pub error: Option<String>,
     /// The message that carries it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message_id: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    pub message_id: Option<MessageId>,
     /// Who asked.
     pub requested_by: String,
     /// When it was asked for, in milliseconds since the epoch.
-    pub created_at: i64,
+    #[schema(value_type = i64)]
+    pub created_at: Timestamp,
     /// Until when it may be taken up.
-    pub expires_at: i64,
+    #[schema(value_type = i64)]
+    pub expires_at: Timestamp,
     /// When it last changed.
-    pub updated_at: i64,
+    #[schema(value_type = i64)]
+    pub updated_at: Timestamp,
+}
+
+impl Command {
+    /// The command after this report. A step that the state machine does not have is refused; a report
+    /// without a result or an error keeps the one there is.
+    pub fn advance(
+        self,
+        next: CommandStatus,
+        result: Option<Value>,
+        error: Option<String>,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        if !self.status.may_become(next) {
+            return Err(Refusal::IllegalTransition {
+                noun: "command",
+                from: self.status.to_string(),
+                to: next.to_string(),
+            });
+        }
+        Ok(Self { status: next, result: result.or(self.result), error: error.or(self.error), updated_at: now, ..self })
+    }
+}
+
+/// Which commands to list.
+#[derive(Clone, Debug, Default)]
+pub struct CommandFilter {
+    /// Only those for this agent.
+    pub target: Option<AgentId>,
+    /// Only those with this status.
+    pub status: Option<CommandStatus>,
+    /// Only those of this kind.
+    pub kind: Option<ControlKind>,
+    /// Only those with a smaller id: the next page.
+    pub before: Option<CommandId>,
+    /// At most this many, newest first.
+    pub limit: Limit,
+}
+
+impl CommandFilter {
+    /// The query of the page after this command.
+    pub fn page_after(&self, last: &Command) -> Query {
+        Query::default()
+            .with("target", self.target.as_ref())
+            .with("status", self.status)
+            .with("kind", self.kind)
+            .with("limit", Some(self.limit))
+            .with("before", Some(last.id))
+    }
 }
 
 /// What the policies were asked about a command, and what they said: enough to ask another policy the
@@ -120,13 +156,16 @@ pub struct Command {
 #[serde(rename_all = "camelCase")]
 pub struct RecordedDecision {
     /// The command.
-    pub command_id: i64,
+    #[schema(value_type = i64)]
+    pub command_id: CommandId,
     /// When it was decided, in milliseconds since the epoch.
-    pub at: i64,
+    #[schema(value_type = i64)]
+    pub at: Timestamp,
     /// What was asked for.
     pub kind: ControlKind,
     /// The agent it is for.
-    pub target: String,
+    #[schema(value_type = String)]
+    pub target: AgentId,
     /// The control and the context, as the policies got them.
     #[schema(value_type = Object)]
     pub question: Question,

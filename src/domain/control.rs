@@ -7,38 +7,24 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::path::PathFacts;
+use super::word::words;
 
-/// How much a started agent may do without asking a person.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ApprovalMode {
-    /// Asks for nothing.
-    Open,
-    /// Asks before anything risky.
-    #[default]
-    Guarded,
-    /// Changes nothing.
-    ReadOnly,
+words! {
+    /// How much a started agent may do without asking a person.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum ApprovalMode {
+        /// Asks for nothing.
+        Open = "open",
+        /// Asks before anything risky.
+        #[default]
+        Guarded = "guarded",
+        /// Changes nothing.
+        ReadOnly = "read-only",
+    }
 }
 
 impl ApprovalMode {
-    /// Every mode, from the widest to the narrowest.
-    pub const ALL: [Self; 3] = [Self::Open, Self::Guarded, Self::ReadOnly];
-
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Guarded => "guarded",
-            Self::ReadOnly => "read-only",
-        }
-    }
-
-    /// The mode of this name on the wire.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mode| mode.as_str() == name)
-    }
-
     /// Whether this mode allows an agent more than `other` does.
     pub fn is_wider_than(self, other: Self) -> bool {
         self.rank() > other.rank()
@@ -53,31 +39,17 @@ impl ApprovalMode {
     }
 }
 
-/// The kinds of control there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ControlKind {
-    /// Start an agent.
-    Spawn,
-    /// End an agent's process and start it again.
-    Restart,
-    /// End an agent's process.
-    Shutdown,
-}
-
-impl ControlKind {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Spawn => "spawn",
-            Self::Restart => "restart",
-            Self::Shutdown => "shutdown",
-        }
-    }
-
-    /// The kind of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Spawn, Self::Restart, Self::Shutdown].into_iter().find(|kind| kind.as_str() == name)
+words! {
+    /// The kinds of control there are.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum ControlKind {
+        /// Start an agent.
+        Spawn = "spawn",
+        /// End an agent's process and start it again.
+        Restart = "restart",
+        /// End an agent's process.
+        Shutdown = "shutdown",
     }
 }
 
@@ -243,17 +215,19 @@ pub enum Verdict {
     },
 }
 
-/// Whether a policy's verdict is obeyed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PolicyMode {
-    /// Asked, recorded and obeyed.
-    #[default]
-    Enforce,
-    /// Asked and recorded, never obeyed.
-    Monitor,
-    /// Not asked.
-    Off,
+words! {
+    /// Whether a policy's verdict is obeyed.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum PolicyMode {
+        /// Asked, recorded and obeyed.
+        #[default]
+        Enforce = "enforce",
+        /// Asked and recorded, never obeyed.
+        Monitor = "monitor",
+        /// Not asked.
+        Off = "off",
+    }
 }
 
 /// One policy's verdict as it is kept with the command.
@@ -282,18 +256,20 @@ pub struct VerdictRecord {
     pub mode: PolicyMode,
 }
 
-/// The outcome of one policy call, without its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum VerdictKind {
-    /// [`Verdict::Allow`]
-    Allow,
-    /// [`Verdict::Amend`]
-    Amend,
-    /// [`Verdict::Deny`]
-    Deny,
-    /// The policy failed to answer: a trap, a limit, an error or an amendment that widens.
-    Error,
+words! {
+    /// The outcome of one policy call, without its data.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum VerdictKind {
+        /// [`Verdict::Allow`]
+        Allow = "allow",
+        /// [`Verdict::Amend`]
+        Amend = "amend",
+        /// [`Verdict::Deny`]
+        Deny = "deny",
+        /// The policy failed to answer: a trap, a limit, an error or an amendment that widens.
+        Error = "error",
+    }
 }
 
 /// What the policies decided together.

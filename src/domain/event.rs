@@ -5,96 +5,50 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::agent::Routes;
+use super::id::EventSeq;
 use super::message::is_group;
+use super::time::Timestamp;
+use super::word::words;
 
-/// Every kind of event there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum EventName {
-    /// A message was stored.
-    MessageNew,
-    /// A message's claim was taken.
-    MessageClaimed,
-    /// A message's claim is free again.
-    MessageClaimReleased,
-    /// A message's work is done.
-    MessageCompleted,
-    /// A message was marked read.
-    MessageRead,
-    /// A message was deleted.
-    MessageDeleted,
-    /// An agent's card changed.
-    AgentStatus,
-    /// An agent is gone.
-    AgentRemoved,
-    /// A pair changed.
-    PairUpdated,
-    /// A task was made.
-    TaskCreated,
-    /// A task changed.
-    TaskUpdated,
-    /// An orchestrator changed.
-    OrchestratorStatus,
-    /// An orchestrator is gone.
-    OrchestratorRemoved,
-    /// A command changed.
-    CommandUpdated,
-    /// A callback changed.
-    CallbackUpdated,
-    /// A plugin changed.
-    PluginUpdated,
-    /// An activity entry was written.
-    ActivityNew,
-}
-
-impl EventName {
-    /// Every name, in the order of the discriminants.
-    pub const ALL: [Self; 17] = [
-        Self::MessageNew,
-        Self::MessageClaimed,
-        Self::MessageClaimReleased,
-        Self::MessageCompleted,
-        Self::MessageRead,
-        Self::MessageDeleted,
-        Self::AgentStatus,
-        Self::AgentRemoved,
-        Self::PairUpdated,
-        Self::TaskCreated,
-        Self::TaskUpdated,
-        Self::OrchestratorStatus,
-        Self::OrchestratorRemoved,
-        Self::CommandUpdated,
-        Self::CallbackUpdated,
-        Self::PluginUpdated,
-        Self::ActivityNew,
-    ];
-
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MessageNew => "message.new",
-            Self::MessageClaimed => "message.claimed",
-            Self::MessageClaimReleased => "message.claim_released",
-            Self::MessageCompleted => "message.completed",
-            Self::MessageRead => "message.read",
-            Self::MessageDeleted => "message.deleted",
-            Self::AgentStatus => "agent.status",
-            Self::AgentRemoved => "agent.removed",
-            Self::PairUpdated => "pair.updated",
-            Self::TaskCreated => "task.created",
-            Self::TaskUpdated => "task.updated",
-            Self::OrchestratorStatus => "orchestrator.status",
-            Self::OrchestratorRemoved => "orchestrator.removed",
-            Self::CommandUpdated => "command.updated",
-            Self::CallbackUpdated => "callback.updated",
-            Self::PluginUpdated => "plugin.updated",
-            Self::ActivityNew => "activity.new",
-        }
-    }
-
-    /// The event of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|event| event.as_str() == name)
+words! {
+    /// Every kind of event there is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[repr(u8)]
+    pub enum EventName {
+        /// A message was stored.
+        MessageNew = "message.new",
+        /// A message's claim was taken.
+        MessageClaimed = "message.claimed",
+        /// A message's claim is free again.
+        MessageClaimReleased = "message.claim_released",
+        /// A message's work is done.
+        MessageCompleted = "message.completed",
+        /// A message was marked read.
+        MessageRead = "message.read",
+        /// A message was deleted.
+        MessageDeleted = "message.deleted",
+        /// An agent's card changed.
+        AgentStatus = "agent.status",
+        /// An agent is gone.
+        AgentRemoved = "agent.removed",
+        /// A pair changed.
+        PairUpdated = "pair.updated",
+        /// A task was made.
+        TaskCreated = "task.created",
+        /// A task changed.
+        TaskUpdated = "task.updated",
+        /// An orchestrator changed.
+        OrchestratorStatus = "orchestrator.status",
+        /// An orchestrator is gone.
+        OrchestratorRemoved = "orchestrator.removed",
+        /// A command changed.
+        CommandUpdated = "command.updated",
+        /// A callback changed.
+        CallbackUpdated = "callback.updated",
+        /// A plugin changed.
+        PluginUpdated = "plugin.updated",
+        /// An activity entry was written.
+        ActivityNew = "activity.new",
     }
 }
 
@@ -144,7 +98,7 @@ impl Audience {
     }
 
     /// Whether an agent with these routes is concerned by what happened at `at`.
-    pub fn concerns(&self, routes: &Routes, at: i64) -> bool {
+    pub fn concerns(&self, routes: &Routes, at: Timestamp) -> bool {
         self.also.as_deref() == Some(routes.agent.as_str())
             || self.to.as_deref().is_some_and(|to| routes.reach(to, self.from.as_deref().unwrap_or(""), at))
     }
@@ -159,22 +113,22 @@ impl Audience {
 #[derive(Clone, Debug)]
 pub struct Event {
     /// The place in commit order.
-    pub seq: i64,
+    pub seq: EventSeq,
     /// When it was committed, in milliseconds since the epoch.
-    pub at: i64,
+    pub at: Timestamp,
     /// What kind it is.
     pub name: EventName,
     /// Whom it concerns.
     pub audience: Audience,
     /// After this it is delivered no more, live or in a replay.
-    pub expires_at: Option<i64>,
+    pub expires_at: Option<Timestamp>,
     /// The whole frame of the event stream: `id`, `event`, `data` and the empty line.
     pub frame: Bytes,
 }
 
 impl Event {
     /// Makes the frame. `data` must be one line of JSON, as `serde_json` writes it.
-    pub fn new(epoch: &str, seq: i64, at: i64, name: EventName, audience: Audience, data: &str) -> Self {
+    pub fn new(epoch: &str, seq: EventSeq, at: Timestamp, name: EventName, audience: Audience, data: &str) -> Self {
         debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");
         let mut frame = String::with_capacity(data.len() + 64);
         frame.push_str("id: ");
@@ -190,7 +144,7 @@ impl Event {
     }
 
     /// Whether it may still be delivered at `now`.
-    pub fn is_deliverable(&self, now: i64) -> bool {
+    pub fn is_deliverable(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|at| at > now)
     }
 
@@ -207,7 +161,7 @@ pub struct Cursor {
     /// Changed by a restore, so that an old position cannot be taken for a new one.
     pub epoch: String,
     /// The last event seen.
-    pub seq: i64,
+    pub seq: EventSeq,
 }
 
 impl Cursor {
@@ -219,7 +173,7 @@ impl Cursor {
         if !digits || !word {
             return None;
         }
-        Some(Self { epoch: epoch.to_owned(), seq: seq.parse().ok()? })
+        Some(Self { epoch: epoch.to_owned(), seq: EventSeq::new(seq.parse().ok()?) })
     }
 }
 
@@ -253,7 +207,14 @@ mod tests {
 
     #[test]
     fn a_frame_holds_its_data() {
-        let event = Event::new("e", 3, 0, EventName::AgentRemoved, Audience::nobody(), r#"{"id":"a"}"#);
+        let event = Event::new(
+            "e",
+            EventSeq::new(3),
+            Timestamp::default(),
+            EventName::AgentRemoved,
+            Audience::nobody(),
+            r#"{"id":"a"}"#,
+        );
         assert_eq!(event.data(), r#"{"id":"a"}"#);
         assert_eq!(&event.frame[..], b"id: e-3\nevent: agent.removed\ndata: {\"id\":\"a\"}\n\n");
     }

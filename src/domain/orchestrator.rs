@@ -4,9 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::agent::{Agent, AgentStatus};
 use super::control::ApprovalMode;
+use super::id::{AgentId, OrchestratorId};
 use super::refusal::Refusal;
 use super::text;
+use super::time::Timestamp;
+use super::word::words;
 
 /// The longest orchestrator id and host name.
 pub const ORCHESTRATOR_ID_MAX: usize = 120;
@@ -17,23 +21,15 @@ pub const PROMPT_MAX: usize = 4_000;
 /// The most agents one orchestrator may report.
 pub const MANAGED_MAX: usize = 1_000;
 
-/// Whether an orchestrator has been heard from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum OrchestratorStatus {
-    /// Heard from.
-    Online,
-    /// Not heard from.
-    Offline,
-}
-
-impl OrchestratorStatus {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Online => "online",
-            Self::Offline => "offline",
-        }
+words! {
+    /// Whether an orchestrator has been heard from.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum OrchestratorStatus {
+        /// Heard from.
+        Online = "online",
+        /// Not heard from.
+        Offline = "offline",
     }
 }
 
@@ -42,7 +38,8 @@ impl OrchestratorStatus {
 #[serde(rename_all = "camelCase")]
 pub struct ManagedAgent {
     /// The agent's id.
-    pub agent_id: String,
+    #[schema(value_type = String)]
+    pub agent_id: AgentId,
     /// The provider that planned it.
     pub provider: String,
     /// The tmux session it runs in.
@@ -58,12 +55,13 @@ pub struct ManagedAgent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i64>,
     /// When it was started, in milliseconds since the epoch.
-    pub started_at: i64,
+    #[schema(value_type = i64)]
+    pub started_at: Timestamp,
 }
 
 impl ManagedAgent {
     /// Reads one entry of the list an orchestrator reports.
-    pub fn parse(value: &Value, now: i64) -> Result<Self, Refusal> {
+    pub fn parse(value: &Value, now: Timestamp) -> Result<Self, Refusal> {
         let Value::Object(fields) = value else {
             return Err(Refusal::invalid("each agent must be an object"));
         };
@@ -74,14 +72,18 @@ impl ManagedAgent {
         };
         let approval_mode = text::optional("approvalMode", string("approvalMode")?, text::WORD_MAX)?;
         Ok(Self {
-            agent_id: text::required("agentId", string("agentId")?, text::ID_MAX)?,
+            agent_id: AgentId::required("agentId", string("agentId")?)?,
             provider: text::required("provider", string("provider")?, PROVIDER_MAX)?,
             tmux_session: text::required("tmuxSession", string("tmuxSession")?, text::ID_MAX)?,
             cwd: text::required("cwd", string("cwd")?, text::PATH_MAX)?,
             label: text::optional("label", string("label")?, text::WORD_MAX)?,
             approval_mode: parse_approval_mode(approval_mode)?,
             pid: fields.get("pid").and_then(Value::as_i64),
-            started_at: fields.get("startedAt").and_then(Value::as_i64).filter(|at| *at >= 0).unwrap_or(now),
+            started_at: fields
+                .get("startedAt")
+                .and_then(Value::as_i64)
+                .filter(|at| *at >= 0)
+                .map_or(now, Timestamp::from_ms),
         })
     }
 }
@@ -90,8 +92,7 @@ impl ManagedAgent {
 pub fn parse_approval_mode(name: Option<String>) -> Result<ApprovalMode, Refusal> {
     match name {
         None => Ok(ApprovalMode::default()),
-        Some(name) => ApprovalMode::parse(&name)
-            .ok_or_else(|| Refusal::invalid("approvalMode must be one of: open, guarded, read-only")),
+        Some(name) => ApprovalMode::named("approvalMode", &name),
     }
 }
 
@@ -100,13 +101,15 @@ pub fn parse_approval_mode(name: Option<String>) -> Result<ApprovalMode, Refusal
 #[serde(rename_all = "camelCase")]
 pub struct Orchestrator {
     /// At most 120 characters.
-    pub id: String,
+    #[schema(value_type = String)]
+    pub id: OrchestratorId,
     /// The host it runs on.
     pub hostname: String,
     /// Whether it has been heard from.
     pub status: OrchestratorStatus,
     /// The agent under which it gets messages: `orchestrator-ID`.
-    pub agent_id: String,
+    #[schema(value_type = String)]
+    pub agent_id: AgentId,
     /// The providers it offers.
     pub providers: Vec<String>,
     /// The directory in which its agents work.
@@ -119,9 +122,11 @@ pub struct Orchestrator {
     /// The agents it runs.
     pub managed_agents: Vec<ManagedAgent>,
     /// When it was last heard from, in milliseconds since the epoch.
-    pub last_seen: i64,
+    #[schema(value_type = i64)]
+    pub last_seen: Timestamp,
     /// When it first registered, in milliseconds since the epoch.
-    pub created_at: i64,
+    #[schema(value_type = i64)]
+    pub created_at: Timestamp,
 }
 
 /// What an orchestrator says about itself.
@@ -145,8 +150,8 @@ pub struct OrchestratorRegistration {
 
 impl OrchestratorRegistration {
     /// Checks bounds and that each provider is loaded.
-    pub fn checked(self, loaded: &[String], now: i64) -> Result<Orchestrator, Refusal> {
-        let id = text::required("id", self.id, ORCHESTRATOR_ID_MAX)?;
+    pub fn parse(self, loaded: &[String]) -> Result<NewOrchestrator, Refusal> {
+        let id = OrchestratorId::required("id", self.id)?;
         let hostname = text::required("hostname", self.hostname, ORCHESTRATOR_ID_MAX)?;
         let base_dir = text::required("baseDir", self.base_dir, text::PATH_MAX)?;
         if !base_dir.starts_with('/') {
@@ -164,18 +169,72 @@ impl OrchestratorRegistration {
         }
         let meta = self.meta.unwrap_or_default();
         text::object("meta", &meta, text::META_BYTES_MAX)?;
-        Ok(Orchestrator {
-            agent_id: format!("orchestrator-{id}"),
-            id,
-            hostname,
+        let env_keys = text::words("envKeys", self.env_keys.unwrap_or_default())?;
+        Ok(NewOrchestrator { id, hostname, base_dir, providers, env_keys, meta })
+    }
+}
+
+/// A registration within its bounds.
+#[derive(Clone, Debug)]
+pub struct NewOrchestrator {
+    /// Its id.
+    pub id: OrchestratorId,
+    /// The host it runs on.
+    pub hostname: String,
+    /// The directory in which its agents work; absolute.
+    pub base_dir: String,
+    /// The providers it offers; all of them loaded.
+    pub providers: Vec<String>,
+    /// Names of environment variables.
+    pub env_keys: Vec<String>,
+    /// Anything else.
+    pub meta: Map<String, Value>,
+}
+
+impl NewOrchestrator {
+    /// The orchestrator that this makes of the one there was, of which what it runs is kept.
+    pub fn apply(self, before: Option<Orchestrator>, now: Timestamp) -> Orchestrator {
+        let (managed_agents, created_at) = match before {
+            Some(before) => (before.managed_agents, before.created_at),
+            None => (Vec::new(), now),
+        };
+        Orchestrator {
+            agent_id: self.id.agent_id(),
+            id: self.id,
+            hostname: self.hostname,
             status: OrchestratorStatus::Online,
-            providers,
-            base_dir,
-            env_keys: text::words("envKeys", self.env_keys.unwrap_or_default())?,
-            meta,
-            managed_agents: Vec::new(),
+            providers: self.providers,
+            base_dir: self.base_dir,
+            env_keys: self.env_keys,
+            meta: self.meta,
+            managed_agents,
             last_seen: now,
-            created_at: now,
-        })
+            created_at,
+        }
+    }
+}
+
+impl Orchestrator {
+    /// The agent under which it gets its messages, from the one there was.
+    pub fn agent(&self, before: Option<Agent>, now: Timestamp) -> Agent {
+        let mut meta = Map::new();
+        meta.insert("kind".to_owned(), Value::from("orchestrator"));
+        meta.insert("orchestratorId".to_owned(), Value::from(&self.id));
+        let (created_at, epoch, instance_id) = match before {
+            Some(before) => (before.created_at, before.epoch, before.instance_id),
+            None => (now, 1, None),
+        };
+        Agent {
+            name: self.id.as_str().to_owned(),
+            tags: vec!["orchestrator".to_owned()],
+            machine: Some(self.hostname.clone()),
+            status: AgentStatus::Online,
+            ready: true,
+            instance_id,
+            epoch,
+            meta,
+            created_at,
+            ..Agent::new(self.agent_id.clone(), now)
+        }
     }
 }

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::activity::{ActivityKind, NewActivity};
-use super::agent::SYSTEM;
+use super::activity::{ActivityKind, Entry};
 use super::command::Command;
 use super::control::{ApprovalMode, ControlKind, Spawn};
+use super::id::{AgentId, OrchestratorId};
 use super::message::{Message, MessageType, NewMessage};
 use super::spawn::SpawnSpec;
+use super::text::short;
+use super::time::Timestamp;
 
 /// A control request that was allowed.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub enum ControlOrder {
         /// Restart or shutdown.
         kind: ControlKind,
         /// The agent.
-        agent_id: String,
+        agent_id: AgentId,
     },
     /// An orchestrator is to start an agent.
     SpawnThrough {
@@ -42,7 +44,7 @@ pub enum ControlOrder {
         /// The orchestrator.
         orchestrator: OrchestratorRef,
         /// One agent, or every one.
-        agent_id: Option<String>,
+        agent_id: Option<AgentId>,
     },
     /// An agent is started on the relay's own host.
     SpawnHere {
@@ -63,9 +65,9 @@ pub enum ControlOrder {
 #[derive(Clone, Debug)]
 pub struct OrchestratorRef {
     /// Its id.
-    pub id: String,
+    pub id: OrchestratorId,
     /// The agent under which it gets its messages.
-    pub agent_id: String,
+    pub agent_id: AgentId,
 }
 
 /// What whoever asked for a control is answered, with 202.
@@ -89,7 +91,7 @@ pub enum ControlAnswer {
         /// True.
         ok: bool,
         /// The orchestrator that will start it.
-        orchestrator_id: String,
+        orchestrator_id: OrchestratorId,
         /// The provider, when the relay chose the orchestrator.
         #[serde(skip_serializing_if = "Option::is_none")]
         provider: Option<String>,
@@ -112,7 +114,7 @@ pub enum ControlAnswer {
         /// Its label; null when it has none.
         label: Option<String>,
         /// The id under which it registers.
-        agent_id: String,
+        agent_id: AgentId,
         /// The name of its session.
         session: String,
         /// Where its output is kept.
@@ -151,7 +153,7 @@ impl ControlOrder {
     }
 
     /// The agent that the command is for: an agent, an orchestrator's, or the one to be started here.
-    pub fn target(&self) -> &str {
+    pub fn target(&self) -> &AgentId {
         match self {
             Self::Agent { agent_id, .. } => agent_id,
             Self::SpawnThrough { orchestrator, .. } | Self::Managed { orchestrator, .. } => &orchestrator.agent_id,
@@ -180,9 +182,8 @@ impl ControlOrder {
         }
     }
 
-    /// The message that carries it to its target; none when the relay carries it out itself. `now` is in
-    /// milliseconds since the epoch.
-    pub fn message(&self, requested_by: &str, now: i64) -> Option<NewMessage> {
+    /// The message that carries it to its target; none when the relay carries it out itself.
+    pub fn message(&self, requested_by: &str, now: Timestamp) -> Option<NewMessage> {
         match self {
             Self::Agent { kind, agent_id } => {
                 let body = match kind {
@@ -213,7 +214,7 @@ impl ControlOrder {
         orchestrator: &OrchestratorRef,
         subject: &str,
         requested_by: &str,
-        now: i64,
+        now: Timestamp,
     ) -> NewMessage {
         let request = self.request();
         let mut details = request.clone();
@@ -253,105 +254,81 @@ impl ControlOrder {
     }
 
     /// Its entry in the activity log.
-    pub fn entry(&self, command: &Command, message: Option<&Message>) -> NewActivity {
+    pub fn entry(&self, command: &Command, message: Option<&Message>) -> Entry {
         let message_id = message.map(|message| message.id).or(command.message_id);
-        let audit = |client_id: String, title: &str, icon: &str, view: &str| NewActivity {
-            icon: Some(icon.to_owned()),
-            view: Some(view.to_owned()),
-            message_id,
-            ..NewActivity::new(ActivityKind::Control, client_id, title)
+        let audit = |id: String, title: &str, icon: &'static str, view: &'static str| {
+            Entry::new(ActivityKind::Control, &id, title).icon(icon).view(view).message(message_id)
         };
         match self {
-            Self::Agent { kind, agent_id } => NewActivity {
-                body: Some(kind.as_str().to_owned()),
-                meta: Some(agent_id.clone()),
-                agent_id: Some(agent_id.clone()),
-                metadata: object(json!({"action": kind.as_str()})),
-                ..audit(
-                    format!(
-                        "server-agent-{}-action-{}-{}",
-                        short(agent_id),
-                        kind.as_str(),
-                        message_id.unwrap_or_default()
-                    ),
-                    &agent_subject(*kind),
-                    action_icon(*kind),
-                    view::AGENTS,
-                )
-            },
+            Self::Agent { kind, agent_id } => audit(
+                format!("agent-{}-action-{kind}-{}", short(agent_id), message_id.unwrap_or_default()),
+                &agent_subject(*kind),
+                action_icon(*kind),
+                view::AGENTS,
+            )
+            .body(kind.as_str())
+            .meta(agent_id)
+            .agent(agent_id.clone())
+            .metadata(json!({"action": kind})),
             Self::SpawnThrough { orchestrator, spawn, chosen } => {
                 let provider = &spawn.provider;
-                let (client_id, title, view) = if *chosen {
+                let (id, title, view) = if *chosen {
                     (
-                        format!("server-agent-spawn-{provider}-{}", command.id),
+                        format!("agent-spawn-{provider}-{}", command.id),
                         format!("{provider} agent spawn requested (via {})", orchestrator.id),
                         view::AGENTS,
                     )
                 } else {
                     (
-                        format!("server-orchestrator-spawn-{}-{}", short(&orchestrator.id), command.id),
+                        format!("orchestrator-spawn-{}-{}", short(&orchestrator.id), command.id),
                         format!("Spawn {provider} agent requested"),
                         view::ORCHESTRATORS,
                     )
                 };
-                NewActivity {
-                    body: Some(spawn.cwd.effective().to_owned()),
-                    meta: Some(orchestrator.id.clone()),
-                    metadata: object(json!({
+                audit(id, &title, icon::SPAWN, view).body(spawn.cwd.effective()).meta(&orchestrator.id).metadata(
+                    json!({
                         "orchestratorId": orchestrator.id, "provider": provider,
                         "approvalMode": spawn.approval_mode, "label": spawn.label,
-                    })),
-                    ..audit(client_id, &title, icon::SPAWN, view)
-                }
+                    }),
+                )
             }
-            Self::Managed { kind, orchestrator, agent_id } => NewActivity {
-                body: Some(agent_id.clone().unwrap_or_else(|| "all".to_owned())),
-                meta: Some(orchestrator.id.clone()),
-                agent_id: agent_id.clone(),
-                metadata: object(json!({
-                    "orchestratorId": orchestrator.id, "action": kind.as_str(), "agentId": agent_id,
-                })),
-                ..audit(
-                    format!("server-orchestrator-action-{}-{}-{}", short(&orchestrator.id), kind.as_str(), command.id),
-                    &agent_subject(*kind),
-                    action_icon(*kind),
-                    view::ORCHESTRATORS,
-                )
-            },
-            Self::SpawnHere { spec, log_path, dry_run, .. } => NewActivity {
-                body: Some(spec.cwd.clone()),
-                meta: Some(if *dry_run { "dry run".to_owned() } else { spec.agent_id.clone() }),
-                agent_id: Some(spec.agent_id.clone()),
-                metadata: object(json!({
-                    "provider": spec.provider, "approvalMode": spec.approval_mode, "logPath": log_path,
-                    "dryRun": dry_run,
-                })),
-                ..audit(
-                    format!("server-agent-spawn-{}-{}", spec.provider, command.id),
-                    &format!("{} agent spawn requested (direct)", spec.provider),
-                    icon::SPAWN,
-                    view::AGENTS,
-                )
-            },
+            Self::Managed { kind, orchestrator, agent_id } => audit(
+                format!("orchestrator-action-{}-{kind}-{}", short(&orchestrator.id), command.id),
+                &agent_subject(*kind),
+                action_icon(*kind),
+                view::ORCHESTRATORS,
+            )
+            .body(agent_id.as_deref().unwrap_or("all"))
+            .meta(&orchestrator.id)
+            .agent(agent_id.clone())
+            .metadata(json!({"orchestratorId": orchestrator.id, "action": kind, "agentId": agent_id})),
+            Self::SpawnHere { spec, log_path, dry_run, .. } => audit(
+                format!("agent-spawn-{}-{}", spec.provider, command.id),
+                &format!("{} agent spawn requested (direct)", spec.provider),
+                icon::SPAWN,
+                view::AGENTS,
+            )
+            .body(&spec.cwd)
+            .meta(if *dry_run { "dry run" } else { &spec.agent_id })
+            .agent(spec.agent_id.clone())
+            .metadata(json!({
+                "provider": spec.provider, "approvalMode": spec.approval_mode, "logPath": log_path,
+                "dryRun": dry_run,
+            })),
         }
     }
 }
 
 /// The entry of a control that a policy refused, or could not decide on.
-pub fn denial_entry(command: &Command, policy: &str, reason: &str) -> NewActivity {
-    NewActivity {
-        body: Some(reason.to_owned()),
-        meta: Some(policy.to_owned()),
-        agent_id: Some(command.target.clone()),
-        icon: Some(icon::DENIED.to_owned()),
-        view: Some(view::AGENTS.to_owned()),
-        message_id: command.message_id,
-        ..NewActivity::new(
-            ActivityKind::Control,
-            format!("server-command-{}-denied", command.id),
-            format!("{} denied", capitalised(command.kind.as_str())),
-        )
-    }
+pub fn denial_entry(command: &Command, policy: &str, reason: &str) -> Entry {
+    let title = format!("{} denied", capitalised(command.kind.as_str()));
+    Entry::new(ActivityKind::Control, &format!("command-{}-denied", command.id), &title)
+        .body(reason)
+        .meta(policy)
+        .agent(command.target.clone())
+        .icon(icon::DENIED)
+        .view(view::AGENTS)
+        .message(command.message_id)
 }
 
 /// The request of a restart or shutdown of one agent.
@@ -405,32 +382,13 @@ fn envelope(key: &str, details: Value) -> Map<String, Value> {
     meta
 }
 
-fn system_message(to: &str, subject: &str, body: String, meta: Map<String, Value>) -> NewMessage {
+fn system_message(to: &AgentId, subject: &str, body: String, meta: Map<String, Value>) -> NewMessage {
     NewMessage {
-        from: SYSTEM.to_owned(),
-        to: to.to_owned(),
         kind: MessageType::System,
         subject: Some(subject.to_owned()),
-        body,
-        channel: None,
-        reply_to: None,
-        claimable: false,
-        idempotency_key: None,
         meta,
-        expires_at: None,
+        ..NewMessage::plain(AgentId::system(), to.as_str(), body)
     }
-}
-
-fn object(value: Value) -> Option<Map<String, Value>> {
-    match value {
-        Value::Object(map) => Some(map),
-        _ => None,
-    }
-}
-
-/// The start of an id, so that what is built from it stays within its own bound.
-fn short(id: &str) -> String {
-    id.chars().take(100).collect()
 }
 
 fn capitalised(word: &str) -> String {

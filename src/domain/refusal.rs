@@ -1,6 +1,9 @@
 //! Why the relay says no. One closed list, so that the edge can map each to a status and a code,
 //! and so that a caller who branches on one gets its data.
 
+use super::id::{AgentId, CommandId, MessageId};
+use super::time::Timestamp;
+
 /// A request that cannot be done as asked. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -35,7 +38,7 @@ pub enum Refusal {
     #[error("this credential acts as \"{bound}\" and cannot act as \"{asked}\"")]
     WrongIdentity {
         /// The agent the credential is bound to.
-        bound: String,
+        bound: AgentId,
         /// The agent the request names.
         asked: String,
     },
@@ -43,37 +46,37 @@ pub enum Refusal {
     #[error("message {id} is not addressed to \"{agent}\"")]
     NotAddressed {
         /// The message.
-        id: i64,
+        id: MessageId,
         /// The agent that asked.
-        agent: String,
+        agent: AgentId,
     },
     /// The message was not sent as claimable.
     #[error("message {0} is not claimable")]
-    NotClaimable(i64),
+    NotClaimable(MessageId),
     /// Another agent holds the claim.
     #[error("message {id} is claimed by \"{by}\" until {until}")]
     AlreadyClaimed {
         /// The message.
-        id: i64,
+        id: MessageId,
         /// The holder.
-        by: String,
+        by: AgentId,
         /// When the lease ends, in milliseconds since the epoch.
-        until: i64,
+        until: Timestamp,
     },
     /// The work was finished before.
     #[error("message {0} is already completed")]
-    AlreadyCompleted(i64),
+    AlreadyCompleted(MessageId),
     /// The generation is not that of the live claim.
     #[error("the claim of message {id} with generation {generation} is no longer held")]
     StaleClaim {
         /// The message.
-        id: i64,
+        id: MessageId,
         /// The generation the caller gave.
         generation: i64,
     },
     /// A newer session of the same agent has registered.
     #[error("session of agent \"{0}\" is stale: a newer one has registered")]
-    StaleSession(String),
+    StaleSession(AgentId),
     /// The idempotency key was used with another body.
     #[error("idempotency key \"{0}\" was used with a different request")]
     KeyReused(String),
@@ -100,7 +103,7 @@ pub enum Refusal {
         /// Its reason.
         reason: String,
         /// The command that records it.
-        command: i64,
+        command: CommandId,
     },
     /// A policy that must be asked could not be.
     #[error("policy \"{plugin}\" could not decide: {reason}")]
@@ -110,7 +113,7 @@ pub enum Refusal {
         /// What went wrong.
         reason: String,
         /// The command that records it.
-        command: i64,
+        command: CommandId,
     },
     /// A provider could not plan, or its plan could not be carried out.
     #[error("provider \"{plugin}\" failed: {reason}")]
@@ -120,7 +123,7 @@ pub enum Refusal {
         /// What went wrong.
         reason: String,
         /// The command that records it.
-        command: i64,
+        command: CommandId,
     },
 }
 

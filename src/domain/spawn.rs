@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::control::{ApprovalMode, Site, Spawn};
+use super::id::AgentId;
 use super::path::{PathFacts, is_within};
 use super::plan::SpawnRequest;
 use super::refusal::Refusal;
@@ -55,7 +56,7 @@ impl SpawnAsk {
 #[serde(rename_all = "camelCase")]
 pub struct SpawnSpec {
     /// The id the agent registers under, chosen by the relay.
-    pub agent_id: String,
+    pub agent_id: AgentId,
     /// The provider that plans it.
     pub provider: String,
     /// What it may do by itself.
@@ -70,7 +71,7 @@ pub struct SpawnSpec {
 
 impl SpawnSpec {
     /// What was approved, under the id that the agent gets.
-    pub fn approved(agent_id: String, spawn: &Spawn) -> Self {
+    pub fn approved(agent_id: AgentId, spawn: &Spawn) -> Self {
         Self {
             agent_id,
             provider: spawn.provider.clone(),
@@ -84,7 +85,7 @@ impl SpawnSpec {
     /// What the provider is asked to plan.
     pub fn request(&self) -> SpawnRequest {
         SpawnRequest {
-            agent_id: self.agent_id.clone(),
+            agent_id: self.agent_id.to_string(),
             approval_mode: self.approval_mode,
             label: self.label.clone(),
             prompt: self.prompt.clone(),
@@ -97,10 +98,10 @@ impl SpawnSpec {
 /// # Errors
 ///
 /// When the system has no randomness.
-pub fn fresh_agent_id(provider: &str) -> Result<String, Refusal> {
+pub fn fresh_agent_id(provider: &str) -> Result<AgentId, Refusal> {
     let mut bytes = [0_u8; 4];
     getrandom::fill(&mut bytes).map_err(|error| Refusal::invalid(format!("no randomness for an id: {error}")))?;
-    Ok(format!("{provider}-{:08x}", u32::from_be_bytes(bytes)))
+    Ok(format!("{provider}-{:08x}", u32::from_be_bytes(bytes)).into())
 }
 
 /// Refuses a directory that is not there, unless it lies outside: whether something exists there is for

@@ -84,6 +84,25 @@ pub fn object(field: &str, value: &Map<String, Value>, bytes_max: usize) -> Resu
     Ok(())
 }
 
+/// A short text of the relay's own that fits into a field of this size: cut where it is too long, with
+/// spaces in place of control characters.
+pub fn clipped(value: &str, max: usize) -> String {
+    let plain = value.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut text: String = plain.take(max).collect();
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// The start of a long text that fits into so many bytes.
+pub fn clipped_bytes(value: &str, bytes_max: usize) -> &str {
+    &value[..value.floor_char_boundary(bytes_max)]
+}
+
+/// The start of an id: so much of it that what is built from it stays within the bound of an id.
+pub fn short(id: &str) -> &str {
+    id.char_indices().nth(100).map_or(id, |(end, _)| &id[..end])
+}
+
 /// Deserialises a field that tells "left out" from "null": the first keeps, the second clears.
 pub fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where

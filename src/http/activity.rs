@@ -7,11 +7,12 @@ use utoipa::IntoParams;
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Authenticated, Keyed, Query, limit};
-use crate::domain::activity::{Activity, ActivityKind, NewActivity};
+use super::extract::{Authenticated, Keyed, Query};
+use crate::domain::activity::{Activity, ActivityFilter, ActivityKind, NewActivity};
+use crate::domain::id::{ActivityId, AgentId};
+use crate::domain::page::Limit;
 use crate::domain::text;
 use crate::relay::Relay;
-use crate::store::ActivityFilter;
 
 /// Which entries.
 #[derive(Deserialize, IntoParams)]
@@ -39,23 +40,14 @@ pub(super) async fn list_activity(
 ) -> Result<Response, ApiError> {
     let kind = text::optional("kind", query.kind, text::WORD_MAX)?;
     let filter = ActivityFilter {
-        since: query.since.unwrap_or(0),
-        before: query.before,
-        kind: kind.as_deref().map(ActivityKind::parse).transpose()?,
-        agent: text::optional("agent", query.agent, text::ID_MAX)?,
-        limit: limit(query.limit)?,
+        since: query.since.map_or_else(ActivityId::default, ActivityId::new),
+        before: query.before.map(ActivityId::new),
+        kind: kind.as_deref().map(|kind| ActivityKind::named("kind", kind)).transpose()?,
+        agent: AgentId::optional("agent", query.agent)?,
+        limit: Limit::parse(query.limit)?,
     };
-    let entries = relay.list_activity(&caller, filter.clone()).await?;
-    let next = entries.last().filter(|_| entries.len() == filter.limit).map(|last| {
-        let mut link = answer::Link::new("/api/activity");
-        link.add("since", (filter.since > 0).then(|| filter.since.to_string()).as_deref());
-        link.add("kind", filter.kind.map(ActivityKind::as_str));
-        link.add("agent", filter.agent.as_deref());
-        link.add("limit", Some(&filter.limit.to_string()));
-        link.add("before", Some(&last.id.to_string()));
-        link.finish()
-    });
-    Ok(answer::page(&entries, next))
+    let page = relay.list_activity(&caller, filter.clone()).await?;
+    Ok(answer::page("/api/activity", &page, |last| filter.page_after(last)))
 }
 
 /// Write an entry; a `clientId` that is there already changes nothing.

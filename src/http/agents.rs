@@ -9,11 +9,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Authenticated, Json, Keyed, OptionalJson, Path, Query, limit};
-use crate::domain::agent::{Agent, AgentStatus, Registration, SessionGuard};
+use super::extract::{Authenticated, Json, Keyed, OptionalJson, Path, Query};
+use crate::domain::agent::{Agent, AgentFilter, AgentPatch, AgentStatus, Registration, SessionGuard};
+use crate::domain::id::AgentId;
+use crate::domain::page::Limit;
 use crate::domain::text;
 use crate::relay::Relay;
-use crate::store::{AgentFilter, AgentPatch};
 
 /// Register an agent, or a new session of one.
 #[utoipa::path(post, path = "/api/agents", tag = "agents", request_body = Registration,
@@ -60,7 +61,7 @@ impl FindAgents {
         let word = |name, value: &Option<String>| text::optional(name, value.clone(), text::WORD_MAX);
         let status = word("status", &self.status)?;
         Ok(AgentFilter {
-            status: status.as_deref().map(AgentStatus::parse).transpose()?,
+            status: status.as_deref().map(|status| AgentStatus::named("status", status)).transpose()?,
             tag: word("tag", &self.tag)?,
             capability: word("capability", &self.capability)?,
             label: word("label", &self.label)?,
@@ -68,9 +69,9 @@ impl FindAgents {
             ready: self.ready,
             text: if live_first { text::optional("q", self.q.clone(), text::ID_MAX)? } else { None },
             live_first,
-            after: text::optional("after", self.after.clone(), text::ID_MAX)?.unwrap_or_default(),
+            after: AgentId::optional("after", self.after.clone())?,
             after_offline: self.after_offline.unwrap_or(false),
-            limit: limit(self.limit)?,
+            limit: Limit::parse(self.limit)?,
         })
     }
 }
@@ -87,22 +88,8 @@ pub(super) async fn list_agents(
 }
 
 async fn list(relay: &Relay, caller: &Authenticated, path: &str, filter: AgentFilter) -> Result<Response, ApiError> {
-    let agents = relay.list_agents(caller, filter.clone()).await?;
-    let next = agents.last().filter(|_| agents.len() == filter.limit).map(|last| {
-        let mut link = answer::Link::new(path);
-        link.add("q", filter.text.as_deref());
-        link.add("status", filter.status.map(AgentStatus::as_str));
-        link.add("tag", filter.tag.as_deref());
-        link.add("capability", filter.capability.as_deref());
-        link.add("label", filter.label.as_deref());
-        link.add("machine", filter.machine.as_deref());
-        link.add("ready", filter.ready.map(|ready| if ready { "true" } else { "false" }));
-        link.add("limit", Some(&filter.limit.to_string()));
-        link.add("after", Some(&last.id));
-        link.add("afterOffline", (filter.live_first && last.status == AgentStatus::Offline).then_some("true"));
-        link.finish()
-    });
-    Ok(answer::page(&agents, next))
+    let page = relay.list_agents(caller, filter.clone()).await?;
+    Ok(answer::page(path, &page, |last| filter.page_after(last)))
 }
 
 /// Find agents, live ones first.
@@ -122,7 +109,7 @@ pub(super) async fn find_agents(
 pub(super) async fn get_agent(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<AgentId>,
 ) -> Result<Response, ApiError> {
     Ok(answer::json(StatusCode::OK, &relay.get_agent(&caller, id).await?))
 }
@@ -150,7 +137,7 @@ pub(super) struct AgentChange {
 async fn patch(
     relay: &Relay,
     caller: &Authenticated,
-    id: String,
+    id: AgentId,
     change: &AgentChange,
     patch: AgentPatch,
 ) -> Result<Agent, ApiError> {
@@ -160,7 +147,7 @@ async fn patch(
 
 fn status(change: &AgentChange) -> Result<Option<AgentStatus>, ApiError> {
     let status = text::optional("status", change.status.clone(), text::WORD_MAX)?;
-    Ok(status.as_deref().map(AgentStatus::parse).transpose()?)
+    Ok(status.as_deref().map(|status| AgentStatus::named("status", status)).transpose()?)
 }
 
 /// Set how an agent is doing.
@@ -169,7 +156,7 @@ fn status(change: &AgentChange) -> Result<Option<AgentStatus>, ApiError> {
 pub(super) async fn set_agent_status(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<AgentId>,
     Json(change): Json<AgentChange>,
 ) -> Result<Response, ApiError> {
     let status = status(&change)?.ok_or_else(|| ApiError::invalid("status required"))?;
@@ -182,7 +169,7 @@ pub(super) async fn set_agent_status(
 pub(super) async fn set_agent_ready(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<AgentId>,
     Json(change): Json<AgentChange>,
 ) -> Result<Response, ApiError> {
     let ready = change.ready.ok_or_else(|| ApiError::invalid("ready required"))?;
@@ -195,7 +182,7 @@ pub(super) async fn set_agent_ready(
 pub(super) async fn set_agent_label(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<AgentId>,
     Json(change): Json<AgentChange>,
 ) -> Result<Response, ApiError> {
     let label = change.label.clone().ok_or_else(|| ApiError::invalid("label required, or null to clear it"))?;
@@ -209,7 +196,7 @@ pub(super) async fn set_agent_label(
 pub(super) async fn set_agent_tags(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<AgentId>,
     Json(change): Json<AgentChange>,
 ) -> Result<Response, ApiError> {
     let tags = change.tags.clone().ok_or_else(|| ApiError::invalid("tags required"))?;
@@ -224,7 +211,7 @@ pub(super) async fn set_agent_tags(
 pub(super) async fn heartbeat_agent(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<AgentId>,
     OptionalJson(change): OptionalJson<AgentChange>,
 ) -> Result<Response, ApiError> {
     let status = status(&change)?;
@@ -249,7 +236,7 @@ pub(super) struct GuardQuery {
 pub(super) async fn delete_agent(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<AgentId>,
     Query(query): Query<GuardQuery>,
     OptionalJson(body): OptionalJson<Value>,
 ) -> Result<Response, ApiError> {

@@ -6,8 +6,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::error::ApiError;
-use crate::relay::control::Reply;
-use crate::store::Answer;
+use crate::domain::page::{Page, Query};
+use crate::store::Created;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -26,27 +26,37 @@ pub(super) fn ok() -> Response {
 }
 
 /// JSON that is there as text; marked when it answers a repeat.
-fn json_text(status: StatusCode, json: String, replayed: bool) -> Response {
-    let mut response = (status, [(header::CONTENT_TYPE, JSON)], json).into_response();
-    if replayed {
+fn json_text<T>(status: StatusCode, answer: &Created<T>) -> Response {
+    let mut response = (status, [(header::CONTENT_TYPE, JSON)], answer.json.as_str().to_owned()).into_response();
+    if answer.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     response
 }
 
 /// 201 for what was made, 200 for what was there.
-pub(super) fn created(answer: Answer) -> Response {
-    let status = if answer.created { StatusCode::CREATED } else { StatusCode::OK };
-    json_text(status, answer.json, answer.replayed)
+pub(super) fn created<T>(answer: Created<T>) -> Response {
+    json_text(if answer.created { StatusCode::CREATED } else { StatusCode::OK }, &answer)
 }
 
 /// 202 for what was begun, 200 for a repeat.
-pub(super) fn accepted(reply: Reply) -> Response {
-    json_text(if reply.replayed { StatusCode::OK } else { StatusCode::ACCEPTED }, reply.json, reply.replayed)
+pub(super) fn accepted<T>(answer: Created<T>) -> Response {
+    json_text(if answer.replayed { StatusCode::OK } else { StatusCode::ACCEPTED }, &answer)
 }
 
-/// A page, with the address of the next one while there may be one.
-pub(super) fn page(entries: &impl Serialize, next: Option<String>) -> Response {
+/// A page, with the address of the next one while there may be one: that of `path` with the query that
+/// follows from this page's last entry.
+pub(super) fn page<T: Serialize>(path: &str, page: &Page<T>, next: impl FnOnce(&T) -> Query) -> Response {
+    let next = page.last_before_more().map(|last| {
+        let mut link = Link::new(path);
+        next(last).parameters().for_each(|(name, value)| link.add(name, Some(value)));
+        link.finish()
+    });
+    linked(&page.entries, next)
+}
+
+/// Entries, with the address of those that follow, if there is one.
+pub(super) fn linked(entries: &impl Serialize, next: Option<String>) -> Response {
     let mut response = json(StatusCode::OK, entries);
     if let Some(link) = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok()) {
         response.headers_mut().insert(header::LINK, link);

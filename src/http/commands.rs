@@ -9,12 +9,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Authenticated, Json, Path, Query, limit};
-use crate::domain::command::{Command, CommandStatus, RecordedDecision};
+use super::extract::{Authenticated, Json, Path, Query};
+use crate::domain::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
 use crate::domain::control::ControlKind;
+use crate::domain::id::{AgentId, CommandId};
+use crate::domain::page::Limit;
 use crate::domain::text;
 use crate::relay::{Relay, commands};
-use crate::store::CommandFilter;
 
 /// Which commands.
 #[derive(Deserialize, IntoParams)]
@@ -43,30 +44,14 @@ pub(super) async fn list_commands(
     let status = text::optional("status", query.status, text::WORD_MAX)?;
     let kind = text::optional("kind", query.kind, text::WORD_MAX)?;
     let filter = CommandFilter {
-        target: text::optional("target", query.target, text::ID_MAX)?,
-        status: status.as_deref().map(CommandStatus::parse).transpose()?,
-        kind: kind.as_deref().map(parse_kind).transpose()?,
-        before: query.before,
-        limit: limit(query.limit)?,
+        target: AgentId::optional("target", query.target)?,
+        status: status.as_deref().map(|status| CommandStatus::named("status", status)).transpose()?,
+        kind: kind.as_deref().map(|kind| ControlKind::named("kind", kind)).transpose()?,
+        before: query.before.map(CommandId::new),
+        limit: Limit::parse(query.limit)?,
     };
-    let (commands, filter) = relay.list_commands(&caller, filter).await?;
-    let next = commands.last().filter(|_| commands.len() == filter.limit).map(|last| {
-        let mut link = answer::Link::new("/api/commands");
-        link.add("target", filter.target.as_deref());
-        link.add("status", filter.status.map(CommandStatus::as_str));
-        link.add("kind", filter.kind.map(ControlKind::as_str));
-        link.add("limit", Some(&filter.limit.to_string()));
-        link.add("before", Some(&last.id.to_string()));
-        link.finish()
-    });
-    Ok(answer::page(&commands, next))
-}
-
-fn parse_kind(name: &str) -> Result<ControlKind, ApiError> {
-    [ControlKind::Spawn, ControlKind::Restart, ControlKind::Shutdown]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
-        .ok_or_else(|| ApiError::invalid("kind must be one of: spawn, restart, shutdown"))
+    let (page, filter) = relay.list_commands(&caller, filter).await?;
+    Ok(answer::page("/api/commands", &page, |last| filter.page_after(last)))
 }
 
 /// One command.
@@ -75,7 +60,7 @@ fn parse_kind(name: &str) -> Result<ControlKind, ApiError> {
 pub(super) async fn get_command(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<CommandId>,
 ) -> Result<Response, ApiError> {
     Ok(answer::json(StatusCode::OK, &relay.get_command(&caller, id).await?))
 }
@@ -98,10 +83,10 @@ pub(super) struct CommandReport {
 pub(super) async fn report_command(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<CommandId>,
     Json(report): Json<CommandReport>,
 ) -> Result<Response, ApiError> {
-    let status = CommandStatus::parse(&text::required("status", report.status, text::WORD_MAX)?)?;
+    let status = CommandStatus::named("status", &text::required("status", report.status, text::WORD_MAX)?)?;
     let error = text::long("error", report.error, 4_000)?;
     if report.result.as_ref().is_some_and(|result| result.to_string().len() > text::META_BYTES_MAX) {
         return Err(ApiError::invalid(format!("result must have at most {} bytes of JSON", text::META_BYTES_MAX)));
@@ -132,5 +117,6 @@ pub(super) async fn list_decisions(
     caller: Authenticated,
     Query(query): Query<ListDecisions>,
 ) -> Result<Response, ApiError> {
-    Ok(answer::json(StatusCode::OK, &relay.list_decisions(&caller, query.before, limit(query.limit)?).await?))
+    let (before, limit) = (query.before.map(CommandId::new), Limit::parse(query.limit)?);
+    Ok(answer::json(StatusCode::OK, &relay.list_decisions(&caller, before, limit).await?))
 }

@@ -15,6 +15,7 @@ use super::answer;
 use super::error::ApiError;
 use super::extract::{Authenticated, Keyed, Path, Query};
 use crate::domain::control::{ApprovalMode, ControlKind};
+use crate::domain::id::{AgentId, OrchestratorId};
 use crate::domain::orchestrator::{PROMPT_MAX, PROVIDER_MAX, parse_approval_mode};
 use crate::domain::refusal::Refusal;
 use crate::domain::spawn::SpawnAsk;
@@ -64,7 +65,7 @@ impl Fields {
     /// Which agents of an orchestrator are meant: one, or every one, but said in so many words.
     fn managed_target(&self) -> Result<ManagedTarget, Refusal> {
         self.only(&["action", "agentId", "all"])?;
-        let one = text::optional("agentId", self.string("agentId")?, text::ID_MAX)?;
+        let one = AgentId::optional("agentId", self.string("agentId")?)?;
         match (one, self.0.get("all")) {
             (Some(id), None | Some(Value::Null)) => Ok(ManagedTarget::One(id)),
             (None, Some(Value::Bool(true))) => Ok(ManagedTarget::All),
@@ -155,7 +156,7 @@ pub(super) struct SpawnBody {
 pub(super) async fn create_agent_action(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<AgentId>,
     Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
     let fields = Fields::of(body);
@@ -185,7 +186,7 @@ pub(super) async fn create_spawn(
 pub(super) async fn create_orchestrator_spawn(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
     Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
     let ask = if body.is_object() { Fields::of(body).spawn_only() } else { Err(Refusal::invalid("body required")) };
@@ -199,7 +200,7 @@ pub(super) async fn create_orchestrator_spawn(
 pub(super) async fn create_orchestrator_action(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
     Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
     let fields = Fields::of(body);

@@ -11,11 +11,12 @@ use utoipa::IntoParams;
 
 use super::answer;
 use super::error::ApiError;
-use super::extract::{Authenticated, Query, limit};
+use super::extract::{Authenticated, Query};
 use super::messages::wait;
 use super::serve::Takeover;
 use crate::domain::event::{Cursor, EventName, EventTypes};
-use crate::domain::text;
+use crate::domain::id::AgentId;
+use crate::domain::page::Limit;
 use crate::relay::Relay;
 use crate::relay::events::EventQuery;
 
@@ -60,7 +61,7 @@ pub(super) async fn stream_events(
     Query(query): Query<StreamEvents>,
 ) -> Result<Response, ApiError> {
     let wanted = EventQuery {
-        agent: text::optional("agent", query.agent, text::ID_MAX)?,
+        agent: AgentId::optional("agent", query.agent)?,
         types: types(query.types.as_deref())?,
         since: position(&headers, query.since.as_deref())?,
     };
@@ -143,11 +144,11 @@ pub(super) async fn list_events(
     Query(query): Query<ListEvents>,
 ) -> Result<Response, ApiError> {
     let wanted = EventQuery {
-        agent: text::optional("agent", query.agent.clone(), text::ID_MAX)?,
+        agent: AgentId::optional("agent", query.agent.clone())?,
         types: types(query.types.as_deref())?,
         since: position(&HeaderMap::new(), query.since.as_deref())?,
     };
-    let (limit, wait) = (limit(query.limit)?, wait(query.wait)?);
+    let (limit, wait) = (Limit::parse(query.limit)?, wait(query.wait)?);
     let log = relay.list_events(&caller, wanted, limit, wait).await?;
     let mut entries: Vec<Value> = Vec::with_capacity(log.events.len() + 1);
     if let Some((reason, oldest)) = &log.reset {
@@ -165,7 +166,7 @@ pub(super) async fn list_events(
         link.add("since", Some(&last.to_string()));
         link.finish()
     });
-    Ok(answer::page(&entries, next))
+    Ok(answer::linked(&entries, next))
 }
 
 /// A ticket with which a browser opens one stream.

@@ -219,20 +219,6 @@ fn deepest(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-/// How many entries a page may have.
-pub(super) const LIMIT_MAX: usize = 1_000;
-
-/// A page's size: 100 unless asked otherwise, at most 1000.
-pub(super) fn limit(asked: Option<i64>) -> Result<usize, ApiError> {
-    match asked {
-        None => Ok(100),
-        Some(limit) => usize::try_from(limit)
-            .ok()
-            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-            .ok_or_else(|| ApiError::invalid(format!("limit must be between 1 and {LIMIT_MAX}"))),
-    }
-}
-
 /// Whether a request of this method may change something.
 pub(super) fn is_unsafe(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)

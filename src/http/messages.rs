@@ -11,13 +11,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{self, ok};
 use super::error::ApiError;
-use super::extract::{Authenticated, Json, Keyed, Path, Query, limit};
+use super::extract::{Authenticated, Json, Keyed, Path, Query};
 use crate::domain::agent::SessionGuard;
-use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageType};
+use crate::domain::id::{AgentId, MessageId};
+use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageFilter, MessageType};
+use crate::domain::page::Limit;
 use crate::domain::text;
 use crate::relay::Relay;
 use crate::relay::messages::Claimant;
-use crate::store::MessageFilter;
 
 /// Send a message.
 #[utoipa::path(post, path = "/api/messages", tag = "messages", request_body = Draft,
@@ -69,23 +70,22 @@ pub(super) async fn list_messages(
     Query(query): Query<ListMessages>,
 ) -> Result<Response, ApiError> {
     let wait = wait(query.wait)?;
-    let reaching = text::optional("for", query.r#for, text::ID_MAX)?;
+    let reaching = AgentId::optional("for", query.r#for)?;
     let filter = MessageFilter {
         unread: query.unread.unwrap_or(false),
-        since: query.since.unwrap_or(0),
-        from: text::optional("from", query.from, text::ID_MAX)?,
+        since: query.since.map_or_else(MessageId::default, MessageId::new),
+        from: AgentId::optional("from", query.from)?,
         to: text::optional("to", query.to, text::TARGET_MAX)?,
         channel: text::optional("channel", query.channel, CHANNEL_MAX)?,
-        thread: query.thread,
+        thread: query.thread.map(MessageId::new),
         kind: text::optional("type", query.r#type, text::WORD_MAX)?
-            .map(|kind| MessageType::parse(&kind))
+            .map(|kind| MessageType::named("type", &kind))
             .transpose()?,
-        limit: limit(query.limit)?,
+        limit: Limit::parse(query.limit)?,
         reaching,
     };
-    let messages = relay.list_messages(&caller, filter.clone(), wait).await?;
-    let next = (messages.len() == filter.limit).then(|| messages.last().map(|message| message.id)).flatten();
-    Ok(answer::page(&messages, next.map(|id| query_with_since(&filter, id))))
+    let page = relay.list_messages(&caller, filter.clone(), wait).await?;
+    Ok(answer::page("/api/messages", &page, |last| filter.page_after(last)))
 }
 
 /// How long a request may wait, checked.
@@ -94,20 +94,6 @@ pub(super) fn wait(asked: Option<u64>) -> Result<Duration, ApiError> {
         seconds if seconds <= WAIT_MAX => Ok(Duration::from_secs(seconds)),
         _ => Err(ApiError::invalid(format!("wait must be at most {WAIT_MAX} seconds"))),
     }
-}
-
-fn query_with_since(filter: &MessageFilter, since: i64) -> String {
-    let mut link = answer::Link::new("/api/messages");
-    link.add("for", filter.reaching.as_deref());
-    link.add("unread", filter.unread.then_some("true"));
-    link.add("from", filter.from.as_deref());
-    link.add("to", filter.to.as_deref());
-    link.add("channel", filter.channel.as_deref());
-    link.add("thread", filter.thread.map(|id| id.to_string()).as_deref());
-    link.add("type", filter.kind.map(MessageType::as_str));
-    link.add("limit", Some(&filter.limit.to_string()));
-    link.add("since", Some(&since.to_string()));
-    link.finish()
 }
 
 /// The id of the newest message.
@@ -127,7 +113,7 @@ pub(super) async fn get_message_cursor(
 pub(super) async fn get_message(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
 ) -> Result<Response, ApiError> {
     Ok(answer::json(StatusCode::OK, &relay.get_message(&caller, id).await?))
 }
@@ -138,7 +124,7 @@ pub(super) async fn get_message(
 pub(super) async fn get_thread(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
 ) -> Result<Response, ApiError> {
     Ok(answer::json(StatusCode::OK, &relay.get_thread(&caller, id).await?))
 }
@@ -172,7 +158,7 @@ impl ClaimRequest {
 pub(super) async fn read_message(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     Ok(answer::json(StatusCode::OK, &relay.read_message(&caller, id, request.claimant()).await?))
@@ -185,7 +171,7 @@ pub(super) async fn read_message(
 pub(super) async fn claim_message(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     let message = relay.claim_message(&caller, id, request.claimant(), request.lease_ms).await?;
@@ -198,7 +184,7 @@ pub(super) async fn claim_message(
 pub(super) async fn renew_claim(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     let (who, generation) = (request.claimant(), request.claim_generation);
@@ -212,7 +198,7 @@ pub(super) async fn renew_claim(
 pub(super) async fn release_claim(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     let message = relay.release_claim(&caller, id, request.claimant(), request.claim_generation).await?;
@@ -225,7 +211,7 @@ pub(super) async fn release_claim(
 pub(super) async fn complete_claim(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
     let message = relay.complete_claim(&caller, id, request.claimant(), request.claim_generation).await?;
@@ -238,7 +224,7 @@ pub(super) async fn complete_claim(
 pub(super) async fn delete_message(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<i64>,
+    Path(id): Path<MessageId>,
 ) -> Result<Response, ApiError> {
     relay.delete_message(&caller, id).await?;
     Ok(ok())

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::answer;
 use super::error::ApiError;
 use super::extract::{Authenticated, Json, Keyed, Path};
+use crate::domain::id::OrchestratorId;
 use crate::domain::orchestrator::{Orchestrator, OrchestratorRegistration};
 use crate::relay::Relay;
 
@@ -43,7 +44,7 @@ pub(super) async fn list_orchestrators(
 pub(super) async fn get_orchestrator(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
 ) -> Result<Response, ApiError> {
     Ok(answer::json(StatusCode::OK, &relay.get_orchestrator(&caller, id).await?))
 }
@@ -54,7 +55,7 @@ pub(super) async fn get_orchestrator(
 pub(super) async fn heartbeat_orchestrator(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
 ) -> Result<Response, ApiError> {
     relay.heartbeat_orchestrator(&caller, id).await?;
     Ok(answer::ok())
@@ -67,7 +68,7 @@ pub(super) async fn heartbeat_orchestrator(
 pub(super) async fn set_managed_agents(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
     Ok(answer::json(StatusCode::OK, &relay.set_managed_agents(&caller, id, body).await?))
@@ -79,7 +80,7 @@ pub(super) async fn set_managed_agents(
 pub(super) async fn delete_orchestrator(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Path(id): Path<OrchestratorId>,
 ) -> Result<Response, ApiError> {
     relay.remove_orchestrator(&caller, id).await?;
     Ok(answer::ok())

@@ -12,6 +12,7 @@ use super::control::Fields;
 use super::error::ApiError;
 use super::extract::{Authenticated, Json, Path};
 use crate::domain::control::{Control, ControlKind, Outcome};
+use crate::domain::id::AgentId;
 use crate::domain::text;
 use crate::plugins::{Action, PluginStatus, Step};
 use crate::relay::Relay;
@@ -128,7 +129,7 @@ pub(super) async fn evaluate_control(
     let ask = match ControlKind::parse(&kind) {
         Some(ControlKind::Spawn) => {
             fields.only(&["kind", "target", "action", "provider", "approvalMode", "cwd", "label", "prompt"])?;
-            let orchestrator = target.map(|target| target.strip_prefix("orchestrator-").unwrap_or(&target).to_owned());
+            let orchestrator = target.map(|target| target.strip_prefix("orchestrator-").unwrap_or(&target).into());
             ControlAsk::Spawn(fields.spawn()?, orchestrator)
         }
         Some(kind) => action_asked(kind, &fields, target)?,
@@ -155,10 +156,10 @@ pub(super) async fn evaluate_control(
 fn action_asked(kind: ControlKind, fields: &Fields, target: Option<String>) -> Result<ControlAsk, ApiError> {
     fields.only(&["kind", "target", "action", "agentId", "all"])?;
     let target = target.ok_or_else(|| ApiError::invalid("target required"))?;
-    let agent = text::optional("agentId", fields.string("agentId")?, text::ID_MAX)?;
+    let agent = AgentId::optional("agentId", fields.string("agentId")?)?;
     Ok(match target.strip_prefix("orchestrator-") {
-        Some(orchestrator) => ControlAsk::Managed(kind, orchestrator.to_owned(), agent),
-        None => ControlAsk::Agent(kind, target),
+        Some(orchestrator) => ControlAsk::Managed(kind, orchestrator.into(), agent),
+        None => ControlAsk::Agent(kind, target.into()),
     })
 }
 

@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 use super::answer;
 use super::error::ApiError;
 use super::extract::Authenticated;
+use crate::domain::retention::Reaped;
 use crate::relay::Relay;
 use crate::relay::system::{Health, StatsReport};
-use crate::store::Reaped;
 
 /// How well the relay is, part by part. Each check tries the thing itself.
 #[utoipa::path(get, path = "/api/health", tag = "system",

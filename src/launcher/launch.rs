@@ -230,7 +230,7 @@ impl Launcher {
         let mut variables = vec![
             ("AGENT_RELAY_URL".to_owned(), self.host().relay_url.clone()),
             (TOKEN_VARIABLE.to_owned(), token),
-            ("AGENT_RELAY_AGENT_ID".to_owned(), spec.agent_id.clone()),
+            ("AGENT_RELAY_AGENT_ID".to_owned(), spec.agent_id.to_string()),
             ("AGENT_RELAY_APPROVAL".to_owned(), spec.approval_mode.as_str().to_owned()),
         ];
         variables.extend(spec.label.clone().map(|label| ("AGENT_RELAY_LABEL".to_owned(), label)));

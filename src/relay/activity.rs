@@ -5,10 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Error, Relay, scopes};
-use crate::domain::activity::{Activity, ActivityKind, NewActivity};
+use crate::domain::activity::{Activity, ActivityFilter, NewActivity};
+use crate::domain::audit;
 use crate::domain::caller::Caller;
+use crate::domain::page::Page;
 use crate::domain::refusal::Refusal;
-use crate::store::{ActivityFilter, Answer, Idempotency, now_ms};
+use crate::domain::time::Timestamp;
+use crate::store::{Created, Idempotency};
 
 /// Refused credentials are written down at most once in this time: a guessing client must not fill the
 /// disk.
@@ -33,7 +36,7 @@ impl RefusedCredentials {
 
 impl Relay {
     /// A page of entries, newest first.
-    pub async fn list_activity(&self, caller: &Caller, filter: ActivityFilter) -> Result<Vec<Activity>, Error> {
+    pub async fn list_activity(&self, caller: &Caller, filter: ActivityFilter) -> Result<Page<Activity>, Error> {
         caller.require(scopes::READ_ACTIVITY)?;
         Ok(self.store.activity(filter).await?)
     }
@@ -45,29 +48,20 @@ impl Relay {
         caller: &Caller,
         entry: NewActivity,
         key: Option<Idempotency>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Created<Activity>, Error> {
         caller.require(scopes::WRITE_ACTIVITY)?;
         if entry.client_id.as_deref().is_some_and(|id| id.trim_start().starts_with("server-")) {
             let text = "clientId must not begin with \"server-\", which marks the relay's own entries";
             return Err(Refusal::invalid(text).into());
         }
-        Ok(self.store.add_activity(entry, key).await?)
+        Ok(self.store.add_activity(entry.parse()?, key).await?)
     }
 
     /// Writes a refused credential down, with those that came since the last time.
     pub async fn note_refused_credential(&self, peer: Option<IpAddr>, loopback: bool) {
         let Some(count) = self.refused_credentials.count() else { return };
         let address = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-        let entry = NewActivity {
-            body: Some(format!("{count} request(s) since the last entry; the latest from {address}")),
-            meta: Some(if loopback { "loopback".to_owned() } else { address }),
-            view: Some("activity".to_owned()),
-            ..NewActivity::new(
-                ActivityKind::Security,
-                format!("server-refused-credential-{}", now_ms()),
-                "Credential refused",
-            )
-        };
+        let entry = audit::credentials_refused(count, &address, loopback, Timestamp::now());
         if let Err(error) = self.store.add_activity(entry, None).await {
             tracing::warn!(%error, "cannot record a refused credential");
         }

@@ -1,9 +1,11 @@
 //! Agents: registering, finding, changing.
 
 use super::{Error, Relay, scopes};
-use crate::domain::agent::{Agent, Registration, SessionGuard, refuse_reserved};
+use crate::domain::agent::{Agent, AgentFilter, AgentPatch, Registration, SessionGuard, refuse_reserved};
 use crate::domain::caller::Caller;
-use crate::store::{AgentFilter, AgentPatch, Answer, Idempotency};
+use crate::domain::id::AgentId;
+use crate::domain::page::Page;
+use crate::store::{Created, Idempotency};
 
 impl Relay {
     /// Registers an agent, or a new session of one. A bound credential registers its own agent alone.
@@ -12,21 +14,21 @@ impl Relay {
         caller: &Caller,
         registration: Registration,
         key: Option<Idempotency>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Created<Agent>, Error> {
         caller.require(scopes::REGISTER_AGENT)?;
-        let registration = registration.checked()?;
-        caller.require_identity(registration.id.as_deref().unwrap_or_default())?;
+        let registration = registration.parse()?;
+        caller.require_identity(&registration.id)?;
         Ok(self.store.register(registration, key).await?)
     }
 
     /// A page of agents, by id or live ones first.
-    pub async fn list_agents(&self, caller: &Caller, filter: AgentFilter) -> Result<Vec<Agent>, Error> {
+    pub async fn list_agents(&self, caller: &Caller, filter: AgentFilter) -> Result<Page<Agent>, Error> {
         caller.require(scopes::READ_AGENTS)?;
         Ok(self.store.agents(filter).await?)
     }
 
     /// One agent.
-    pub async fn get_agent(&self, caller: &Caller, id: String) -> Result<Agent, Error> {
+    pub async fn get_agent(&self, caller: &Caller, id: AgentId) -> Result<Agent, Error> {
         caller.require(scopes::READ_AGENTS)?;
         Ok(self.store.agent(id).await?)
     }
@@ -35,7 +37,7 @@ impl Relay {
     pub async fn change_agent(
         &self,
         caller: &Caller,
-        id: String,
+        id: AgentId,
         guard: SessionGuard,
         patch: AgentPatch,
     ) -> Result<Agent, Error> {
@@ -45,7 +47,7 @@ impl Relay {
     }
 
     /// Removes an agent; its messages stay.
-    pub async fn remove_agent(&self, caller: &Caller, id: String, guard: SessionGuard) -> Result<(), Error> {
+    pub async fn remove_agent(&self, caller: &Caller, id: AgentId, guard: SessionGuard) -> Result<(), Error> {
         caller.require(scopes::REMOVE_AGENT)?;
         caller.require_identity(&id)?;
         refuse_reserved(&id)?;

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
-use crate::domain::command::{Command, CommandStatus, RecordedDecision};
-use crate::store::CommandFilter;
+use crate::domain::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
+use crate::domain::id::CommandId;
+use crate::domain::page::{Limit, Page};
 
 impl Relay {
     /// A page of commands, newest first. A bound credential sees those for its own agent; the filter is
@@ -14,7 +15,7 @@ impl Relay {
         &self,
         caller: &Caller,
         mut filter: CommandFilter,
-    ) -> Result<(Vec<Command>, CommandFilter), Error> {
+    ) -> Result<(Page<Command>, CommandFilter), Error> {
         caller.require(scopes::READ_COMMANDS)?;
         if let Some(bound) = &caller.agent_id {
             caller.require_identity(filter.target.as_deref().unwrap_or(bound))?;
@@ -24,7 +25,7 @@ impl Relay {
     }
 
     /// One command, with what each policy said.
-    pub async fn get_command(&self, caller: &Caller, id: i64) -> Result<Command, Error> {
+    pub async fn get_command(&self, caller: &Caller, id: CommandId) -> Result<Command, Error> {
         caller.require(scopes::READ_COMMANDS)?;
         let command = self.store.command(id).await?;
         caller.require_identity(&command.target)?;
@@ -32,7 +33,12 @@ impl Relay {
     }
 
     /// Moves a command on, as its target reports it; nobody else may.
-    pub async fn report_command(&self, caller: &Caller, id: i64, report: CommandReport) -> Result<Command, Error> {
+    pub async fn report_command(
+        &self,
+        caller: &Caller,
+        id: CommandId,
+        report: CommandReport,
+    ) -> Result<Command, Error> {
         caller.require(scopes::REPORT_COMMAND)?;
         let command = self.store.command(id).await?;
         caller.require_identity(&command.target)?;
@@ -45,25 +51,25 @@ impl Relay {
     pub async fn list_decisions(
         &self,
         caller: &Caller,
-        before: Option<i64>,
-        limit: usize,
+        before: Option<CommandId>,
+        limit: Limit,
     ) -> Result<Vec<RecordedDecision>, Error> {
         caller.require(scopes::READ_PLUGINS)?;
         Ok(self.store.decisions(before, limit).await?)
     }
 
     /// Moves on a command that this relay carries out. One that has ended meanwhile stays as it is.
-    pub(super) async fn advance(&self, id: i64, status: CommandStatus) {
+    pub(super) async fn advance(&self, id: CommandId, status: CommandStatus) {
         if let Err(error) = self.store.report_command(id, status, None, None).await {
-            tracing::debug!(%error, command.id = id, "a command was not moved on");
+            tracing::debug!(%error, command.id = %id, "a command was not moved on");
         }
     }
 
     /// Fails a command that this relay could not carry out.
-    pub(super) async fn fail(&self, id: i64, reason: &str) {
+    pub(super) async fn fail(&self, id: CommandId, reason: &str) {
         let reason = reason.chars().take(4_000).collect();
         if let Err(error) = self.store.report_command(id, CommandStatus::Failed, None, Some(reason)).await {
-            tracing::debug!(%error, command.id = id, "a command was not moved on");
+            tracing::debug!(%error, command.id = %id, "a command was not moved on");
         }
     }
 }

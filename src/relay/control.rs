@@ -19,11 +19,13 @@ use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::command::CommandStatus;
 use crate::domain::control::{Control, Decision, Outcome, Question, VerdictRecord};
-use crate::domain::order::ControlOrder;
+use crate::domain::id::AgentId;
+use crate::domain::order::{ControlAnswer, ControlOrder};
 use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
 use crate::launcher::Listing;
 use crate::plugins::PluginSet;
-use crate::store::{Idempotency, NewCommand, Recorded, now_ms};
+use crate::store::{Created, Idempotency, NewCommand, Recorded};
 
 pub use actions::{ManagedAction, ManagedTarget};
 pub use facts::ControlAsk;
@@ -49,14 +51,8 @@ enum Begun<'a> {
     Answered(Reply),
 }
 
-/// What a control request is answered with.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// A [`ControlAnswer`](crate::domain::order::ControlAnswer) as JSON.
-    pub json: String,
-    /// Whether it is the answer to an earlier request under the same key.
-    pub replayed: bool,
-}
+/// What a control request is answered with: 202 for what was begun, and the first answer again for a repeat.
+pub type Reply = Created<ControlAnswer>;
 
 /// A decision that lets something happen, with what is recorded of it.
 struct Permit {
@@ -83,9 +79,9 @@ impl Relay {
         key: Option<Idempotency>,
     ) -> Result<Begun<'a>, Error> {
         if let Some(key) = &key
-            && let Some(json) = self.store.command_answer(key.clone()).await?
+            && let Some(answer) = self.store.first_answer(key.clone()).await?
         {
-            return Ok(Begun::Answered(Reply { json, replayed: true }));
+            return Ok(Begun::Answered(answer));
         }
         let permit = self.control_permits.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
         Ok(Begun::New(Request { caller, key, plugins, _permit: permit }))
@@ -97,7 +93,7 @@ impl Relay {
         &self,
         request: &Request<'_>,
         control: Control,
-        target: &str,
+        target: &AgentId,
         wanted: Value,
     ) -> Result<Permit, Error> {
         let kind = control.kind();
@@ -118,7 +114,7 @@ impl Relay {
         };
         let denied = NewCommand {
             kind,
-            target: target.to_owned(),
+            target: target.clone(),
             request: wanted,
             status: CommandStatus::Denied,
             error: Some(reason.clone()),
@@ -140,10 +136,10 @@ impl Relay {
         status: CommandStatus,
     ) -> Result<Recorded, Error> {
         let command = NewCommand {
-            target: order.target().to_owned(),
+            target: order.target().clone(),
             request: order.request(),
             status,
-            message: order.message(&request.caller.name, now_ms()),
+            message: order.message(&request.caller.name, Timestamp::now()),
             ..self.new_command(request.caller, order.kind(), permit.verdicts, permit.question)
         };
         Ok(self.store.record_command(command, order, request.key.clone()).await?)
@@ -158,13 +154,13 @@ impl Relay {
     ) -> NewCommand {
         NewCommand {
             kind,
-            target: String::new(),
+            target: AgentId::system(),
             request: Value::Null,
             decision,
             question,
             status: CommandStatus::Pending,
             error: None,
-            requested_by: caller.agent_id.clone().unwrap_or_else(|| caller.name.clone()),
+            requested_by: caller.principal().to_owned(),
             lifetime_ms: i64::try_from(self.settings.command_lifetime.as_millis()).unwrap_or(i64::MAX),
             message: None,
         }
@@ -180,11 +176,8 @@ impl Relay {
     }
 }
 
-impl From<Recorded> for Reply {
-    fn from(recorded: Recorded) -> Self {
-        match recorded {
-            Recorded::First { json, .. } => Self { json, replayed: false },
-            Recorded::Again(json) => Self { json, replayed: true },
-        }
+fn reply(recorded: Recorded) -> Reply {
+    match recorded {
+        Recorded::First { answer, .. } | Recorded::Again(answer) => answer,
     }
 }

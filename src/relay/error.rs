@@ -45,7 +45,7 @@ impl From<StoreError> for Error {
             StoreError::Busy => Self::Overloaded,
             StoreError::DiskFull => Self::DiskFull,
             StoreError::Closed | StoreError::CommitFailed(_) => Self::Unavailable(error.to_string()),
-            StoreError::Fault(_) | StoreError::Unusable(_) => Self::internal(error),
+            StoreError::Fault(_) | StoreError::Engine(_) | StoreError::Unusable(_) => Self::internal(error),
         }
     }
 }

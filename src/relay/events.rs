@@ -9,13 +9,15 @@ use tokio::time::timeout;
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::event::{Cursor, Event, EventTypes};
+use crate::domain::id::AgentId;
+use crate::domain::page::Limit;
 use crate::stream::{Feed, Listen, Start, Subscription};
 
 /// Which events.
 #[derive(Clone, Debug)]
 pub struct EventQuery {
     /// Only what concerns this agent.
-    pub agent: Option<String>,
+    pub agent: Option<AgentId>,
     /// Only these kinds.
     pub types: EventTypes,
     /// After this position.
@@ -46,7 +48,7 @@ impl Relay {
         &self,
         caller: &Caller,
         query: EventQuery,
-        limit: usize,
+        limit: Limit,
         wait: Duration,
     ) -> Result<EventLog, Error> {
         let listen = listen(caller, query.agent)?;
@@ -61,14 +63,14 @@ impl Relay {
             Listen::All => None,
             Listen::Agent(agent) => Some(self.store.routes(agent.clone()).await?),
         };
-        let page = self.store.events_after(start.from.seq, routes, query.types, limit).await?;
+        let page = self.store.events_after(start.from.seq, routes, query.types, limit.get()).await?;
         let mut events: VecDeque<Arc<Event>> = page.events.into();
         if events.is_empty() && !wait.is_zero() && start.reset.is_none() {
             tokio::select! {
                 next = timeout(wait, feed.next()) => {
                     if let Ok(next) = next {
                         events = next?;
-                        events.truncate(limit);
+                        events.truncate(limit.get());
                     }
                 }
                 () = self.draining.cancelled() => {}
@@ -92,7 +94,7 @@ impl Relay {
 }
 
 /// A credential that is bound to an agent follows what concerns that agent, and nothing else.
-fn listen(caller: &Caller, agent: Option<String>) -> Result<Listen, Error> {
+fn listen(caller: &Caller, agent: Option<AgentId>) -> Result<Listen, Error> {
     caller.require(scopes::FOLLOW_EVENTS)?;
     match (&caller.agent_id, agent) {
         (Some(bound), None) => Ok(Listen::Agent(bound.clone())),

@@ -9,10 +9,12 @@ use super::{Error, Relay, scopes};
 use crate::domain::agent::{SYSTEM, SessionGuard, USER};
 use crate::domain::caller::Caller;
 use crate::domain::event::{EventName, EventTypes};
-use crate::domain::message::{Draft, Message, MessageType, NewMessage};
+use crate::domain::id::{AgentId, MessageId};
+use crate::domain::message::{Draft, Message, MessageFilter, MessageType, NewMessage};
+use crate::domain::page::Page;
 use crate::domain::refusal::Refusal;
-use crate::domain::text;
-use crate::store::{Answer, Idempotency, MessageFilter, now_ms};
+use crate::domain::time::Timestamp;
+use crate::store::{Created, Idempotency};
 use crate::stream::Listen;
 
 /// Who does something with a message.
@@ -25,8 +27,8 @@ pub struct Claimant {
 }
 
 impl Claimant {
-    fn agent(&self, caller: &Caller) -> Result<String, Error> {
-        let named = text::optional("agentId", self.agent.clone(), text::ID_MAX)?;
+    fn agent(&self, caller: &Caller) -> Result<AgentId, Error> {
+        let named = AgentId::optional("agentId", self.agent.clone())?;
         let agent = named.or_else(|| caller.agent_id.clone()).ok_or_else(|| Refusal::invalid("agentId required"))?;
         caller.require_identity(&agent)?;
         Ok(agent)
@@ -35,9 +37,14 @@ impl Claimant {
 
 impl Relay {
     /// Sends a message: durable, and visible to readers and streams, once this is answered.
-    pub async fn send_message(&self, caller: &Caller, draft: Draft, key: Option<Idempotency>) -> Result<Answer, Error> {
+    pub async fn send_message(
+        &self,
+        caller: &Caller,
+        draft: Draft,
+        key: Option<Idempotency>,
+    ) -> Result<Created<Message>, Error> {
         caller.require(scopes::SEND_MESSAGE)?;
-        let message = draft.checked(caller.agent_id.as_deref(), now_ms())?;
+        let message = draft.parse(caller.agent_id.as_ref(), Timestamp::now())?;
         check_sender(caller, &message)?;
         let key = key.or_else(|| key_of_body(caller, &message));
         self.store.touch(&message.from);
@@ -51,7 +58,7 @@ impl Relay {
         subject: Option<String>,
         body: Option<String>,
         key: Option<Idempotency>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Created<Message>, Error> {
         caller.require(scopes::BROADCAST)?;
         let draft = Draft {
             from: Some(SYSTEM.to_owned()),
@@ -61,7 +68,7 @@ impl Relay {
             body,
             ..Draft::default()
         };
-        Ok(self.store.send(draft.checked(None, now_ms())?, key).await?)
+        Ok(self.store.send(draft.parse(None, Timestamp::now())?, key).await?)
     }
 
     /// A page of messages, oldest first. While there is none, waits up to `wait` for one. A bound credential
@@ -71,7 +78,7 @@ impl Relay {
         caller: &Caller,
         filter: MessageFilter,
         wait: Duration,
-    ) -> Result<Vec<Message>, Error> {
+    ) -> Result<Page<Message>, Error> {
         caller.require(scopes::READ_MESSAGES)?;
         if let Some(bound) = &caller.agent_id {
             let Some(agent) = &filter.reaching else {
@@ -90,7 +97,7 @@ impl Relay {
     }
 
     /// Reads, and while there is nothing waits for a message that may match and reads again.
-    async fn poll_messages(&self, filter: MessageFilter, wait: Duration) -> Result<Vec<Message>, Error> {
+    async fn poll_messages(&self, filter: MessageFilter, wait: Duration) -> Result<Page<Message>, Error> {
         let listen = filter.reaching.clone().map_or(Listen::All, Listen::Agent);
         // Subscribed before the first read, so that nothing falls between reading and waiting.
         let subscription = self.subscribe(listen.clone(), EventTypes::NONE.with(EventName::MessageNew))?;
@@ -101,7 +108,7 @@ impl Relay {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
             let messages = self.store.messages(filter.clone()).await?;
-            if !messages.is_empty() {
+            if !messages.entries.is_empty() {
                 return Ok(messages);
             }
             tokio::select! {
@@ -113,13 +120,13 @@ impl Relay {
     }
 
     /// The id of the newest message, or 0.
-    pub async fn latest_message_id(&self, caller: &Caller) -> Result<i64, Error> {
+    pub async fn latest_message_id(&self, caller: &Caller) -> Result<MessageId, Error> {
         caller.require(scopes::READ_MESSAGES)?;
         Ok(self.store.latest_message_id().await?)
     }
 
     /// One message, expired or not. A bound credential reads what its agent sent or got.
-    pub async fn get_message(&self, caller: &Caller, id: i64) -> Result<Message, Error> {
+    pub async fn get_message(&self, caller: &Caller, id: MessageId) -> Result<Message, Error> {
         caller.require(scopes::READ_MESSAGES)?;
         let message = self.store.message(id).await?;
         if let Some(agent) = &caller.agent_id {
@@ -132,7 +139,7 @@ impl Relay {
     }
 
     /// The thread of a message, oldest first, as far as the caller may read it.
-    pub async fn get_thread(&self, caller: &Caller, id: i64) -> Result<Vec<Message>, Error> {
+    pub async fn get_thread(&self, caller: &Caller, id: MessageId) -> Result<Vec<Message>, Error> {
         caller.require(scopes::READ_MESSAGES)?;
         let mut thread = self.store.thread(id).await?;
         if let Some(agent) = &caller.agent_id {
@@ -145,7 +152,7 @@ impl Relay {
     }
 
     /// Marks a message read by an agent.
-    pub async fn read_message(&self, caller: &Caller, id: i64, who: Claimant) -> Result<Message, Error> {
+    pub async fn read_message(&self, caller: &Caller, id: MessageId, who: Claimant) -> Result<Message, Error> {
         caller.require(scopes::MARK_READ)?;
         let agent = who.agent(caller)?;
         self.store.touch(&agent);
@@ -156,7 +163,7 @@ impl Relay {
     pub async fn claim_message(
         &self,
         caller: &Caller,
-        id: i64,
+        id: MessageId,
         who: Claimant,
         lease_ms: Option<i64>,
     ) -> Result<Message, Error> {
@@ -170,7 +177,7 @@ impl Relay {
     pub async fn renew_claim(
         &self,
         caller: &Caller,
-        id: i64,
+        id: MessageId,
         who: Claimant,
         generation: Option<i64>,
         lease_ms: Option<i64>,
@@ -185,7 +192,7 @@ impl Relay {
     pub async fn release_claim(
         &self,
         caller: &Caller,
-        id: i64,
+        id: MessageId,
         who: Claimant,
         generation: Option<i64>,
     ) -> Result<Message, Error> {
@@ -199,7 +206,7 @@ impl Relay {
     pub async fn complete_claim(
         &self,
         caller: &Caller,
-        id: i64,
+        id: MessageId,
         who: Claimant,
         generation: Option<i64>,
     ) -> Result<Message, Error> {
@@ -210,7 +217,7 @@ impl Relay {
     }
 
     /// Deletes a message for good. A bound credential deletes what its agent sent.
-    pub async fn delete_message(&self, caller: &Caller, id: i64) -> Result<(), Error> {
+    pub async fn delete_message(&self, caller: &Caller, id: MessageId) -> Result<(), Error> {
         caller.require(scopes::DELETE_MESSAGE)?;
         if caller.agent_id.is_some() {
             let message = self.store.message(id).await?;

@@ -1,16 +1,14 @@
 //! Orchestrators: the daemons that start agents on other hosts.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Error, Relay, scopes};
-use crate::domain::activity::{ActivityKind, NewActivity};
 use crate::domain::caller::Caller;
+use crate::domain::id::OrchestratorId;
 use crate::domain::orchestrator::{MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration};
 use crate::domain::refusal::Refusal;
-use crate::store::{Answer, Idempotency, now_ms};
-
-const ICON: &str = "ti-server-2";
-const VIEW: &str = "orchestrators";
+use crate::domain::time::Timestamp;
+use crate::store::{Created, Idempotency};
 
 impl Relay {
     /// Registers an orchestrator, or again. Every provider it offers must be loaded here.
@@ -19,25 +17,11 @@ impl Relay {
         caller: &Caller,
         registration: OrchestratorRegistration,
         key: Option<Idempotency>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Created<Orchestrator>, Error> {
         caller.require(scopes::BE_ORCHESTRATOR)?;
-        let orchestrator = registration.checked(&self.plugins.current().provider_ids(), now_ms())?;
-        caller.require_identity(&orchestrator.agent_id)?;
-        let entry = NewActivity {
-            body: Some(orchestrator.hostname.clone()),
-            meta: Some(orchestrator.id.clone()),
-            icon: Some(ICON.to_owned()),
-            view: Some(VIEW.to_owned()),
-            metadata: json!({"orchestratorId": orchestrator.id, "providers": orchestrator.providers})
-                .as_object()
-                .cloned(),
-            ..NewActivity::new(
-                ActivityKind::State,
-                format!("server-orchestrator-register-{}-{}", orchestrator.id, now_ms()),
-                "Orchestrator registered",
-            )
-        };
-        Ok(self.store.register_orchestrator(orchestrator, entry, key).await?)
+        let orchestrator = registration.parse(&self.plugins.current().provider_ids())?;
+        caller.require_identity(&orchestrator.id.agent_id())?;
+        Ok(self.store.register_orchestrator(orchestrator, key).await?)
     }
 
     /// All orchestrators, by id.
@@ -47,19 +31,24 @@ impl Relay {
     }
 
     /// One orchestrator.
-    pub async fn get_orchestrator(&self, caller: &Caller, id: String) -> Result<Orchestrator, Error> {
+    pub async fn get_orchestrator(&self, caller: &Caller, id: OrchestratorId) -> Result<Orchestrator, Error> {
         caller.require(scopes::READ_ORCHESTRATORS)?;
         Ok(self.store.orchestrator(id).await?)
     }
 
     /// Hears from an orchestrator.
-    pub async fn heartbeat_orchestrator(&self, caller: &Caller, id: String) -> Result<(), Error> {
+    pub async fn heartbeat_orchestrator(&self, caller: &Caller, id: OrchestratorId) -> Result<(), Error> {
         speak_for(caller, &id)?;
         Ok(self.store.heartbeat_orchestrator(id).await?)
     }
 
     /// Replaces the list of agents that an orchestrator runs, at most [`MANAGED_MAX`]: `{agents: [...]}`.
-    pub async fn set_managed_agents(&self, caller: &Caller, id: String, body: Value) -> Result<Orchestrator, Error> {
+    pub async fn set_managed_agents(
+        &self,
+        caller: &Caller,
+        id: OrchestratorId,
+        body: Value,
+    ) -> Result<Orchestrator, Error> {
         speak_for(caller, &id)?;
         self.store.orchestrator(id.clone()).await?;
         let Value::Object(fields) = body else { return Err(Refusal::invalid("body required").into()) };
@@ -69,31 +58,21 @@ impl Relay {
         if list.len() > MANAGED_MAX {
             return Err(Refusal::invalid(format!("agents must have at most {MANAGED_MAX} entries")).into());
         }
-        let now = now_ms();
+        let now = Timestamp::now();
         let agents: Vec<ManagedAgent> =
             list.iter().map(|agent| ManagedAgent::parse(agent, now)).collect::<Result<_, _>>()?;
         Ok(self.store.set_managed_agents(id, agents).await?)
     }
 
     /// Removes an orchestrator: its agent goes offline and its open commands fail.
-    pub async fn remove_orchestrator(&self, caller: &Caller, id: String) -> Result<(), Error> {
+    pub async fn remove_orchestrator(&self, caller: &Caller, id: OrchestratorId) -> Result<(), Error> {
         speak_for(caller, &id)?;
-        let entry = NewActivity {
-            meta: Some(id.clone()),
-            icon: Some(ICON.to_owned()),
-            view: Some(VIEW.to_owned()),
-            ..NewActivity::new(
-                ActivityKind::State,
-                format!("server-orchestrator-removed-{}-{}", id.chars().take(120).collect::<String>(), now_ms()),
-                "Orchestrator removed",
-            )
-        };
-        Ok(self.store.remove_orchestrator(id, entry).await?)
+        Ok(self.store.remove_orchestrator(id).await?)
     }
 }
 
 /// A bound credential speaks for its own orchestrator only.
-fn speak_for(caller: &Caller, id: &str) -> Result<(), Refusal> {
+fn speak_for(caller: &Caller, id: &OrchestratorId) -> Result<(), Refusal> {
     caller.require(scopes::BE_ORCHESTRATOR)?;
-    caller.require_identity(&format!("orchestrator-{id}"))
+    caller.require_identity(&id.agent_id())
 }

@@ -4,13 +4,14 @@ use serde_json::json;
 
 use super::control::facts::ControlAsk;
 use super::{Error, Relay, scopes};
-use crate::domain::activity::{ActivityKind, NewActivity};
+use crate::domain::audit;
 use crate::domain::caller::Caller;
 use crate::domain::control::Decision;
+use crate::domain::id::CommandId;
 use crate::domain::refusal::Refusal;
 use crate::domain::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id};
+use crate::domain::time::Timestamp;
 use crate::plugins::{Action, CheckedPlan, PluginChange, PluginStatus, Step};
-use crate::store::now_ms;
 
 impl Relay {
     /// All plugins: those in use, those that are not, and those on their way. By id; the active one of an id
@@ -58,7 +59,7 @@ impl Relay {
         }
         let spawn = self.launcher.locate(&ask).await;
         let spec = SpawnSpec::approved(fresh_agent_id(&ask.provider)?, &spawn);
-        let refused = |error| super::control::spawn::refusal(error, &spec.provider, 0);
+        let refused = |error| super::control::spawn::refusal(error, &spec.provider, CommandId::default());
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await.map_err(refused)?;
         Ok(self.launcher.plan(&plugins, &spec, &reservation).await.map_err(refused)?)
     }
@@ -73,23 +74,12 @@ impl Relay {
             data["by"] = by.as_str().into();
         }
         let generation = plugin.generation.unwrap_or(0);
-        let entry = NewActivity {
-            body: plugin.error.as_ref().map(|rejection| rejection.reason.clone()),
-            meta: Some(plugin.id.clone()),
-            icon: Some("ti-puzzle".to_owned()),
-            view: Some("plugins".to_owned()),
-            metadata: json!({
-                "plugin": plugin.id, "digest": plugin.digest, "generation": plugin.generation,
-                "stage": plugin.error.as_ref().map(|rejection| rejection.stage), "by": change.by,
-            })
-            .as_object()
-            .cloned(),
-            ..NewActivity::new(
-                ActivityKind::Plugin,
-                format!("server-plugin-{}-{what}-{generation}-{}", plugin.id, now_ms()),
-                format!("Plugin {what}"),
-            )
-        };
+        let metadata = json!({
+            "plugin": plugin.id, "digest": plugin.digest, "generation": plugin.generation,
+            "stage": plugin.error.as_ref().map(|rejection| rejection.stage), "by": change.by,
+        });
+        let reason = plugin.error.as_ref().map(|rejection| rejection.reason.as_str());
+        let entry = audit::plugin_changed(&plugin.id, what, generation, reason, metadata, Timestamp::now());
         if let Err(error) = self.store.announce_plugin(data, entry).await {
             tracing::warn!(%error, plugin.id, "cannot announce a change of a plugin");
         }

@@ -9,25 +9,27 @@ use tracing::Instrument as _;
 
 use super::access::fresh_secret;
 use super::{Error, Relay};
-use crate::domain::agent::{AgentStatus, Registration, SessionGuard, USER};
+use crate::domain::agent::{AgentPatch, AgentStatus, NewRegistration, SessionGuard};
 use crate::domain::caller::Scope;
 use crate::domain::command::{Command, CommandStatus};
 use crate::domain::control::ControlKind;
-use crate::domain::message::Draft;
+use crate::domain::id::{AgentId, CommandId};
+use crate::domain::message::NewMessage;
 use crate::domain::order::ControlOrder;
 use crate::domain::plan::StopReason;
+use crate::domain::session::{SessionRow, SessionStart};
 use crate::domain::spawn::SpawnSpec;
+use crate::domain::token::Token;
 use crate::launcher::{LaunchError, Launched, Reports, SessionRecord};
 use crate::plugins::PluginSet;
 use crate::sessions::{Died, Reservation, SessionName, Started};
-use crate::store::{AgentPatch, NewToken, SessionRow, SessionStart, now_ms};
 
 /// Writes what happens to one session into the store.
 #[derive(Clone)]
 pub(super) struct StoreReports {
     relay: Relay,
     /// The command that asked for it.
-    command: i64,
+    command: CommandId,
     spec: Arc<SpawnSpec>,
     name: SessionName,
     /// What whoever asked is answered; none for a restart, which was answered before.
@@ -35,7 +37,7 @@ pub(super) struct StoreReports {
 }
 
 impl StoreReports {
-    pub(super) fn new(relay: &Relay, command: i64, spec: &SpawnSpec, name: &SessionName) -> Self {
+    pub(super) fn new(relay: &Relay, command: CommandId, spec: &SpawnSpec, name: &SessionName) -> Self {
         Self { relay: relay.clone(), command, spec: Arc::new(spec.clone()), name: name.clone(), answer: None }
     }
 
@@ -51,17 +53,16 @@ impl StoreReports {
             "provider": spec.provider, "approvalMode": spec.approval_mode, "cwd": spec.cwd,
             "session": self.name.as_str(), "attach": started.attach_command,
         });
-        let registration = Registration {
-            id: Some(spec.agent_id.clone()),
-            name: Some(spec.label.clone().unwrap_or_else(|| spec.agent_id.clone())),
+        let registration = NewRegistration {
+            name: Some(spec.label.clone().unwrap_or_else(|| spec.agent_id.to_string())),
             label: Some(spec.label.clone()),
             tags: Some(Some(vec![spec.provider.clone(), "spawned".to_owned()])),
             machine: Some(Some(self.relay.launcher.host().hostname.clone())),
             rig: Some(Some(spec.provider.clone())),
-            status: Some(AgentStatus::Online.as_str().to_owned()),
+            status: Some(AgentStatus::Online),
             instance_id: Some(self.name.as_str().to_owned()),
             meta: Some(meta.as_object().cloned()),
-            ..Registration::default()
+            ..NewRegistration::of(spec.agent_id.clone())
         };
         if let Err(error) = self.relay.store.register(registration, None).await {
             tracing::warn!(%error, "cannot register a started agent");
@@ -81,8 +82,8 @@ impl Reports for StoreReports {
     async fn beginning(&self, session: &SessionRecord) -> Result<String, String> {
         let secret = fresh_secret("ar_").map_err(|error| format!("no randomness for a token: {error}"))?;
         let spec = &session.spec;
-        let token = NewToken {
-            name: spec.agent_id.clone(),
+        let token = Token {
+            name: spec.agent_id.to_string(),
             hash: Sha256::digest(secret.as_bytes()).into(),
             scopes: vec![Scope::Agent],
             agent_id: Some(spec.agent_id.clone()),
@@ -131,13 +132,7 @@ impl Reports for StoreReports {
     }
 
     async fn send_prompt(&self, prompt: &str) -> Result<(), String> {
-        let draft = Draft {
-            from: Some(USER.to_owned()),
-            to: Some(self.spec.agent_id.clone()),
-            body: Some(prompt.to_owned()),
-            ..Draft::default()
-        };
-        let message = draft.checked(None, now_ms()).map_err(|refusal| refusal.to_string())?;
+        let message = NewMessage::plain(AgentId::user(), self.spec.agent_id.as_str(), prompt);
         self.relay.store.send(message, None).await.map(drop).map_err(|error| error.to_string())
     }
 }
@@ -185,7 +180,7 @@ impl Relay {
     /// Carries out a restart or shutdown of an agent that runs on this host; others do it themselves.
     pub(super) async fn see_to_session(&self, command: Command, plugins: Arc<PluginSet>) -> Result<(), Error> {
         if self.own_session(&command.target).await?.is_some() {
-            let span = tracing::info_span!("control", command.id = command.id, agent.id = command.target);
+            let span = tracing::info_span!("control", command.id = %command.id, agent.id = %command.target);
             let relay = self.clone();
             let ending = async move { relay.end_or_restart(command, &plugins).await };
             self.tasks.spawn_on(ending.instrument(span), &self.runtime);
@@ -195,10 +190,10 @@ impl Relay {
 
     /// The session that is this relay's to see to. One that has ended still is, unless the agent has a session
     /// elsewhere by now: there is nothing left to end, and it can be started again.
-    async fn own_session(&self, agent: &str) -> Result<Option<(SessionRow, SessionName)>, Error> {
-        let Some(session) = self.store.session(agent.to_owned()).await? else { return Ok(None) };
+    async fn own_session(&self, agent: &AgentId) -> Result<Option<(SessionRow, SessionName)>, Error> {
+        let Some(session) = self.store.session(agent.clone()).await? else { return Ok(None) };
         if session.ended_at.is_some() {
-            let agent = self.store.agent(agent.to_owned()).await?;
+            let agent = self.store.agent(agent.clone()).await?;
             if agent.instance_id.as_deref() != Some(session.start.name.as_str()) {
                 return Ok(None);
             }
@@ -247,7 +242,7 @@ fn session_span(reports: &StoreReports) -> tracing::Span {
     tracing::info_span!(
         "session",
         session.name = %reports.name,
-        agent.id = reports.spec.agent_id,
-        command.id = reports.command
+        agent.id = %reports.spec.agent_id,
+        command.id = %reports.command
     )
 }

@@ -3,13 +3,15 @@
 use super::sessions::StoreReports;
 use super::{Error, Relay};
 use crate::domain::command::CommandStatus;
+use crate::domain::id::CommandId;
+use crate::domain::time::Timestamp;
 use crate::launcher::Reports as _;
 use crate::sessions::{SessionName, SessionState};
 
 impl Relay {
     /// Finds out what became of the sessions that an earlier run of the relay left open. What was
-    /// begun since `started`, in milliseconds since the epoch, is this run's own and left alone.
-    pub async fn settle_sessions(&self, started: i64) -> Result<(), Error> {
+    /// begun since `started` is this run's own and left alone.
+    pub async fn settle_sessions(&self, started: Timestamp) -> Result<(), Error> {
         let mut sessions = self.store.open_sessions().await?;
         sessions.retain(|session| session.started_at < started);
         for session in sessions {
@@ -38,7 +40,7 @@ impl Relay {
         Ok(self.store.fail_orphaned_commands(started).await?)
     }
 
-    async fn settle_command(&self, id: i64, failure: Option<&str>) {
+    async fn settle_command(&self, id: CommandId, failure: Option<&str>) {
         let Ok(command) = self.store.command(id).await else { return };
         if command.status.is_final() {
             return;

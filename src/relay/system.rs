@@ -6,10 +6,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Error, Relay, scopes};
-use crate::domain::activity::{ActivityKind, NewActivity};
 use crate::domain::caller::Caller;
+use crate::domain::retention::Reaped;
 use crate::plugins::PluginState;
-use crate::store::{Reaped, Stats, StoreError};
+use crate::store::{Stats, StoreError};
 use crate::telemetry;
 
 /// How well the relay is.
@@ -138,17 +138,17 @@ impl Relay {
     /// Lets everything expire that should, because somebody asked for it.
     pub async fn reap_now(&self, caller: &Caller) -> Result<Reaped, Error> {
         caller.require(scopes::REAP)?;
-        Ok(self.reap(Some(reap_entry)).await?)
+        Ok(self.reap(true).await?)
     }
 
     /// Lets everything expire that should: the relay does so by itself every 15 s.
     pub async fn reap_on_time(&self) -> Result<Reaped, Error> {
-        Ok(self.reap(None).await?)
+        Ok(self.reap(false).await?)
     }
 
-    async fn reap(&self, entry: Option<fn(&Reaped, i64) -> NewActivity>) -> Result<Reaped, StoreError> {
+    async fn reap(&self, audited: bool) -> Result<Reaped, StoreError> {
         let (offline, prune) = (millis(self.settings.offline_after), millis(self.settings.prune_after));
-        self.store.reap(self.hub.open_agents(), offline, prune, entry).await
+        self.store.reap(self.hub.open_agents(), offline, prune, audited).await
     }
 
     /// Deletes what is too old or too much, in small steps with a `pause` between them, so that nobody waits
@@ -171,21 +171,6 @@ impl Relay {
 
     fn uptime_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-fn reap_entry(reaped: &Reaped, now: i64) -> NewActivity {
-    NewActivity {
-        body: Some(format!(
-            "{} stale agent(s), {} stale orchestrator(s), {} message claim(s), {} task claim(s)",
-            reaped.reaped_agent_ids.len(),
-            reaped.reaped_orchestrator_ids.len(),
-            reaped.released_message_ids.len(),
-            reaped.released_task_ids.len()
-        )),
-        icon: Some("ti-broom".to_owned()),
-        view: Some("activity".to_owned()),
-        ..NewActivity::new(ActivityKind::State, format!("server-system-reap-{now}"), "Maintenance reaper run")
     }
 }
 

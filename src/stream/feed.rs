@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::hub::{Listen, Subscription, Taken};
 use crate::domain::event::{Cursor, Event};
-use crate::store::{EventRange, Store, StoreError, now_ms};
+use crate::domain::id::EventSeq;
+use crate::domain::time::Timestamp;
+use crate::store::{EventRange, Store, StoreError};
 
 /// Events read from the store at a time.
 const PAGE_EVENTS: usize = 256;
@@ -26,7 +28,7 @@ pub struct Feed {
     store: Store,
     subscription: Subscription,
     /// The last event told, or looked at and not wanted.
-    position: i64,
+    position: EventSeq,
     /// Whether the store may hold events that the subscription does not.
     replaying: bool,
 }
@@ -55,7 +57,7 @@ impl Feed {
         let start = Start {
             latest: cursor(latest),
             from: cursor(position),
-            reset: reset.map(|reason| (reason, cursor(floor + 1))),
+            reset: reset.map(|reason| (reason, cursor(floor.next()))),
         };
         // Even without a position to replay from: what was committed since the subscription is in
         // its queue, and what was committed before it is at most `latest`.
@@ -78,7 +80,7 @@ impl Feed {
                     }
                 }
             };
-            let now = now_ms();
+            let now = Timestamp::now();
             events.retain(|event| event.seq > self.position && event.is_deliverable(now));
             if let Some(last) = events.back() {
                 self.position = last.seq;

@@ -8,6 +8,7 @@ use std::task::{Poll, Waker};
 
 use crate::domain::agent::Routes;
 use crate::domain::event::{Event, EventTypes};
+use crate::domain::id::AgentId;
 use crate::store::Batch;
 use crate::telemetry::metric;
 
@@ -21,7 +22,7 @@ pub enum Listen {
     /// Everything.
     All,
     /// What concerns this agent.
-    Agent(String),
+    Agent(AgentId),
 }
 
 /// There is no place for another stream.
@@ -44,9 +45,9 @@ struct Shared {
 #[derive(Default)]
 struct Index {
     all: HashMap<u64, Arc<Queue>>,
-    agents: HashMap<String, AgentStreams>,
+    agents: HashMap<AgentId, AgentStreams>,
     /// Which agents with open streams a group target reaches.
-    groups: HashMap<String, HashSet<String>>,
+    groups: HashMap<String, HashSet<AgentId>>,
     open: usize,
 }
 
@@ -86,7 +87,7 @@ impl Hub {
             Listen::All => drop(index.all.insert(id, queue.clone())),
             Listen::Agent(agent) => {
                 let streams = index.agents.entry(agent.clone()).or_insert_with(|| AgentStreams {
-                    routes: Routes::unregistered(agent),
+                    routes: Routes::unregistered(agent.clone()),
                     version: 0,
                     streams: HashMap::new(),
                 });
@@ -101,7 +102,7 @@ impl Hub {
     pub fn publish(&self, batch: Batch) {
         let mut index = self.shared.index();
         for (agent, routes) in batch.routes {
-            index.set_routes(&agent, routes.unwrap_or_else(|| Routes::unregistered(&agent)), None);
+            index.set_routes(&agent, routes.unwrap_or_else(|| Routes::unregistered(agent.clone())), None);
         }
         for event in &batch.events {
             index.publish(event);
@@ -114,7 +115,7 @@ impl Hub {
     }
 
     /// The agents that have a stream open: they are alive.
-    pub fn open_agents(&self) -> Vec<String> {
+    pub fn open_agents(&self) -> Vec<AgentId> {
         self.shared.index().agents.keys().cloned().collect()
     }
 }
@@ -151,7 +152,7 @@ impl Index {
         }
     }
 
-    fn set_routes(&mut self, agent: &str, routes: Routes, only_at: Option<u64>) {
+    fn set_routes(&mut self, agent: &AgentId, routes: Routes, only_at: Option<u64>) {
         let Some(streams) = self.agents.get_mut(agent) else { return };
         if only_at.is_some_and(|version| version != streams.version) {
             return;
@@ -161,7 +162,7 @@ impl Index {
         let after = streams.routes.groups.clone();
         self.leave_groups(agent, &before.groups);
         for group in after {
-            self.groups.entry(group).or_default().insert(agent.to_owned());
+            self.groups.entry(group).or_default().insert(agent.clone());
         }
     }
 

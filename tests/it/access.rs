@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use agent_relay::domain::activity::Activity;
 use agent_relay::domain::message::Message;
-use agent_relay::store::now_ms;
+use agent_relay::domain::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -151,7 +151,7 @@ async fn with_tokens<const N: usize>(tokens: [(&str, Option<&str>, i64); N]) -> 
 
 #[tokio::test]
 async fn a_bound_token_acts_as_its_agent_and_no_other() {
-    let later = now_ms() + 3_600_000;
+    let later = (Timestamp::now() + 3_600_000).as_ms();
     let (server, [ada]) = with_tokens([("agent", Some("ada"), later)]).await;
     let admin = &server.client;
     admin.register_all(&["bob"]).await;
@@ -187,7 +187,7 @@ async fn a_bound_token_acts_as_its_agent_and_no_other() {
 
 #[tokio::test]
 async fn a_token_opens_what_its_scopes_say() {
-    let later = now_ms() + 3_600_000;
+    let later = (Timestamp::now() + 3_600_000).as_ms();
     let (server, [read, send, metrics, expired]) =
         with_tokens([("read", None, later), ("send", None, later), ("metrics", None, later), ("admin", None, 1)]).await;
     expired.get("/api/agents").await.problem(401, "unauthorized");
@@ -215,7 +215,7 @@ async fn a_token_opens_what_its_scopes_say() {
 
 #[tokio::test]
 async fn a_key_belongs_to_its_caller() {
-    let later = now_ms() + 3_600_000;
+    let later = (Timestamp::now() + 3_600_000).as_ms();
     let (server, [ada, bob]) = with_tokens([("agent", Some("ada"), later), ("agent", Some("bob"), later)]).await;
     for (client, from) in [(&ada, "ada"), (&bob, "bob"), (&server.client, "user")] {
         for status in [201, 200] {

@@ -42,11 +42,11 @@ async fn entries_are_listed_newest_first_filtered_and_paged() {
     let mut ids = Vec::new();
     for n in 0..9 {
         let (kind, agent) = (["message", "pair", "control"][n % 3], ["a", "b"][n % 2]);
-        ids.push(write(client, &format!("c{n}"), kind, agent).await.id);
+        ids.push(write(client, &format!("c{n}"), kind, agent).await.id.get());
     }
     let list = async |query: &str| -> Vec<i64> {
         let entries: Vec<Activity> = client.get(&format!("/api/activity?{query}")).await.expect(200);
-        entries.into_iter().map(|entry| entry.id).collect()
+        entries.into_iter().map(|entry| entry.id.get()).collect()
     };
     let expected = |matches: &dyn Fn(usize) -> bool| -> Vec<i64> {
         (0..9).rev().filter(|n| matches(*n)).map(|n| ids[n]).collect()
@@ -59,7 +59,7 @@ async fn entries_are_listed_newest_first_filtered_and_paged() {
     while let Some(page) = path {
         let answer = client.get(&page).await;
         path = answer.next_page();
-        seen.extend(answer.expect::<Vec<Activity>>(200).into_iter().map(|entry| entry.id));
+        seen.extend(answer.expect::<Vec<Activity>>(200).into_iter().map(|entry| entry.id.get()));
     }
     assert_eq!(seen, expected(&|n| n % 2 == 0));
     client.get("/api/activity?kind=weather").await.invalid("kind must be one of");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_relay::domain::agent::{Agent, AgentStatus};
-use agent_relay::store::now_ms;
+use agent_relay::domain::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::server::{Server, until};
@@ -165,7 +165,7 @@ async fn lists_are_by_id_filtered_and_paged() {
     }
     let ids = async |path: &str| -> Vec<String> {
         let agents: Vec<Agent> = client.get(path).await.expect(200);
-        agents.into_iter().map(|agent| agent.id).collect()
+        agents.into_iter().map(|agent| agent.id.into_string()).collect()
     };
     assert_eq!(ids("/api/agents").await, ["a", "b", "c", "system", "user"]);
     for (query, expected) in [
@@ -223,7 +223,7 @@ async fn silence_makes_an_agent_offline_and_any_sign_of_life_brings_it_back() {
     assert_eq!(stream.next().await.text("status"), "online");
     let back: Agent = client.get("/api/agents/silent").await.expect(200);
     assert_eq!(back.status, AgentStatus::Online);
-    assert!(back.last_seen > silent.last_seen && back.last_seen <= now_ms());
+    assert!(back.last_seen > silent.last_seen && back.last_seen <= Timestamp::now());
 }
 
 #[tokio::test]

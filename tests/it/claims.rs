@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use agent_relay::domain::message::Message;
-use agent_relay::store::now_ms;
+use agent_relay::domain::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -55,7 +55,7 @@ async fn of_all_who_claim_at_once_exactly_one_gets_it() {
             claims.join_all().await.into_iter().partition(|(_, answer)| answer.status == 200);
         let [(winner, _)] = &won[..] else { panic!("{} winners in round {round}", won.len()) };
         let held: Message = won[0].1.parse();
-        assert_eq!((held.claimed_by.as_ref(), held.claim_generation), (Some(winner), 1));
+        assert_eq!((held.claimed_by.as_deref(), held.claim_generation), (Some(winner.as_str()), 1));
         for (_, answer) in lost {
             let problem = answer.problem(409, "already_claimed");
             assert_eq!(problem["claimedBy"], json!(winner));
@@ -77,13 +77,13 @@ async fn of_all_who_claim_at_once_exactly_one_gets_it() {
 async fn a_claim_is_answered_with_the_whole_message() {
     let (server, message) = work().await;
     let client = &server.client;
-    let before = now_ms();
+    let before = Timestamp::now();
     let held: Message = claim(client, &message, "a").await.expect(200);
     let at = held.claimed_at.expect("a time");
-    assert!((before..=now_ms()).contains(&at));
+    assert!((before..=Timestamp::now()).contains(&at));
     assert_eq!(held.claim_expires_at, Some(at + 5 * 60 * 1000), "5 minutes unless asked otherwise");
     let expected = Message {
-        claimed_by: Some("a".to_owned()),
+        claimed_by: Some("a".into()),
         claimed_at: held.claimed_at,
         claim_expires_at: held.claim_expires_at,
         claim_generation: 1,
@@ -105,10 +105,10 @@ async fn leases_have_bounds_and_renewals_a_default() {
     }
     let held: Message = claim_for(client, &message, "a", 3_600_000).await.expect(200);
     assert_eq!(held.claim_expires_at, held.claimed_at.map(|at| at + 3_600_000));
-    let before = now_ms();
+    let before = Timestamp::now();
     let renewed: Message = step(client, &message, "renew", "a", 1).await.expect(200);
     let until = renewed.claim_expires_at.expect("a lease");
-    assert!((before + 3_600_000..=now_ms() + 3_600_000).contains(&until), "the claim's own length again");
+    assert!((before + 3_600_000..=Timestamp::now() + 3_600_000).contains(&until), "the claim's own length again");
     assert_eq!((renewed.claim_generation, renewed.claimed_at), (1, held.claimed_at));
     let shorter = json!({"agentId": "a", "claimGeneration": 1, "leaseMs": 1_000});
     let path = format!("/api/messages/{}/claim/renew", message.id);

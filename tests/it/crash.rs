@@ -76,7 +76,7 @@ impl Life {
             let to = if n % 3 == 0 { "inbox" } else { "tag:work" };
             let draft = json!({"from": "boss", "to": to, "body": body, "claimable": n % 3 != 0});
             if let Some(message) = self.ask::<Message>(Method::POST, "/api/messages", draft).await? {
-                self.note(|promises| drop(promises.sent.insert(message.id, body)));
+                self.note(|promises| drop(promises.sent.insert(message.id.get(), body)));
             }
         }
         Ok(())
@@ -91,23 +91,23 @@ impl Life {
             let path = format!("/api/messages?for={agent}&since={since}&limit=20&wait=5");
             let page: Vec<Message> = self.ask(Method::GET, &path, json!({})).await?.unwrap_or_default();
             for message in page {
-                since = message.id;
+                since = message.id.get();
                 let path = format!("/api/messages/{}/claim", message.id);
                 // Work that an earlier life left claimed cannot be waited for.
                 let body = json!({"agentId": agent, "leaseMs": 3_600_000});
                 let Some(held) = self.ask::<Message>(Method::POST, &path, body).await? else { continue };
                 let generation = held.claim_generation;
                 self.note(|promises| {
-                    promises.claimed.insert(message.id, generation);
+                    promises.claimed.insert(message.id.get(), generation);
                 });
-                if message.id % 7 == 0 {
+                if message.id.get() % 7 == 0 {
                     continue;
                 }
                 let body = json!({"agentId": agent, "claimGeneration": generation});
                 let done: Option<Message> = self.ask(Method::POST, &format!("{path}/complete"), body).await?;
                 assert!(done.is_some(), "{agent} holds {} and may complete it", message.id);
                 self.note(|promises| {
-                    let earlier = promises.completed.insert(message.id, (agent.to_owned(), generation));
+                    let earlier = promises.completed.insert(message.id.get(), (agent.to_owned(), generation));
                     assert!(earlier.is_none(), "{} was completed twice: {earlier:?}", message.id);
                 });
             }
@@ -165,7 +165,7 @@ fn start(home: &tempfile::TempDir) -> Serving {
 /// Every promise is kept, and the history has every message exactly once.
 async fn account(client: &Client, promises: &Promises) {
     let stored: Vec<Message> = pages(client, "/api/messages?limit=1000").await;
-    let by_id: BTreeMap<i64, &Message> = stored.iter().map(|message| (message.id, message)).collect();
+    let by_id: BTreeMap<i64, &Message> = stored.iter().map(|message| (message.id.get(), message)).collect();
     let bodies: BTreeSet<&str> = stored.iter().map(|message| message.body.as_str()).collect();
     assert_eq!(bodies.len(), stored.len(), "nothing was stored twice");
     for (id, body) in &promises.sent {
@@ -177,7 +177,7 @@ async fn account(client: &Client, promises: &Promises) {
     for (id, (agent, generation)) in &promises.completed {
         let message = by_id[id];
         assert!(message.completed_at.is_some(), "the completion of {id} was acknowledged");
-        assert_eq!((message.claimed_by.as_ref(), message.claim_generation), (Some(agent), *generation));
+        assert_eq!((message.claimed_by.as_deref(), message.claim_generation), (Some(agent.as_str()), *generation));
     }
     for agent in WORKERS {
         if let Some(id) = promises.completed.keys().next() {
@@ -203,7 +203,8 @@ async fn account(client: &Client, promises: &Promises) {
     let told = ids("message.completed");
     let distinct: BTreeSet<i64> = told.iter().copied().collect();
     assert_eq!(told.len(), distinct.len(), "nothing was completed twice");
-    let done: BTreeSet<i64> = by_id.values().filter(|message| message.completed_at.is_some()).map(|m| m.id).collect();
+    let done: BTreeSet<i64> =
+        by_id.values().filter(|message| message.completed_at.is_some()).map(|m| m.id.get()).collect();
     assert_eq!(distinct, done);
 }
 

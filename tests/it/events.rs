@@ -4,7 +4,7 @@ mod log;
 mod replay;
 mod slow;
 
-use agent_relay::store::now_ms;
+use agent_relay::domain::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::server::{Server, Stream, eventually, until};
@@ -32,11 +32,11 @@ async fn a_stream_begins_by_saying_where_it_is() {
 async fn a_quiet_stream_shows_that_it_is_alive() {
     let server = Server::start().await;
     let mut stream = server.client.follow("agent=nobody").await;
-    let before = now_ms();
+    let before = Timestamp::now();
     while stream.parser.comments == 0 {
         assert!(stream.read().await);
     }
-    assert!(now_ms() - before > 10_000, "not more often than it takes");
+    assert!(Timestamp::now() - before > 10_000, "not more often than it takes");
     assert!(stream.parser.frames.is_empty());
 }
 
@@ -174,7 +174,7 @@ async fn a_replay_tells_a_message_as_it_was_sent() {
     let mut live = client.open_stream("agent=a&types=message.new", None).await;
     let start = live.ready().await.text("from").to_owned();
     let sent = client.send(json!({"from": "x", "to": "a", "body": "work", "claimable": true})).await;
-    let id = sent.id;
+    let id = sent.id.get();
     let path = format!("/api/messages/{id}");
     let claim: Value = client.post(&format!("{path}/claim"), json!({"agentId": "a"})).await.expect(200);
     let done = json!({"agentId": "a", "claimGeneration": claim["claimGeneration"]});
@@ -195,13 +195,14 @@ async fn what_expired_is_not_replayed() {
     client.register_all(&["a"]).await;
     let mut stream = client.open_stream("agent=a&types=message.new", None).await;
     let start = stream.ready().await.text("from").to_owned();
-    let expires_at = now_ms() + 3_000;
+    let expires_at = Timestamp::now() + 3_000;
     client.send(json!({"from": "x", "to": "a", "body": "short", "expiresAt": expires_at})).await;
     let answer: Value = client.post("/api/agents/a/actions", json!({"action": "shutdown"})).await.expect(202);
     client.say("x", "a", "lasting").await;
     assert_eq!(stream.next().await.text("body"), "short", "in time it is told");
     assert_eq!(stream.next().await.data, answer["message"]);
-    until(expires_at.max(answer["message"]["expiresAt"].as_i64().expect("a control message expires"))).await;
+    let of_control = answer["message"]["expiresAt"].as_i64().expect("a control message expires");
+    until(expires_at.max(Timestamp::from_ms(of_control))).await;
     let mut later = client.open_stream("agent=a&types=message.new", Some(&start)).await;
     later.ready().await;
     assert_eq!(later.bodies_until("lasting").await, ["lasting"], "nobody is shut down by an old click");

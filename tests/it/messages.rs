@@ -1,7 +1,7 @@
 //! Messages: sending, routing, reading, threads, long polls, expiry.
 
 use agent_relay::domain::message::Message;
-use agent_relay::store::now_ms;
+use agent_relay::domain::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::server::{PATIENCE, Server, until};
@@ -10,11 +10,11 @@ use crate::server::{PATIENCE, Server, until};
 async fn a_message_is_answered_as_it_is_stored() {
     let server = Server::start().await;
     let client = &server.client;
-    let before = now_ms();
+    let before = Timestamp::now();
     let draft = json!({"from": "a", "to": "b", "subject": "  Hello ", "body": "text", "meta": {"k": [1, null]}});
     let sent: Value = client.post("/api/messages", draft).await.expect(201);
     let created = sent["createdAt"].as_i64().expect("a time");
-    assert!((before..=now_ms()).contains(&created));
+    assert!((before..=Timestamp::now()).contains(&Timestamp::from_ms(created)));
     let id = sent["id"].as_i64().expect("a number");
     // Written out, so that a field that appears, vanishes or changes its name is noticed.
     let expected = json!({
@@ -239,9 +239,9 @@ async fn a_long_poll_ends_with_the_first_message_for_it() {
 #[tokio::test]
 async fn a_long_poll_for_nothing_ends_empty_when_its_time_is_over() {
     let server = Server::start().await;
-    let before = now_ms();
+    let before = Timestamp::now();
     assert!(server.client.messages("for=nobody&wait=1").await.is_empty());
-    assert!(now_ms() - before >= 1_000, "after {} ms", now_ms() - before);
+    assert!(Timestamp::now() - before >= 1_000, "after {} ms", Timestamp::now() - before);
 }
 
 #[tokio::test]
@@ -249,12 +249,13 @@ async fn an_expired_message_is_no_longer_delivered_but_still_there() {
     let server = Server::start().await;
     let client = &server.client;
     client.register_all(&["a"]).await;
-    let past = json!({"from": "x", "to": "a", "body": "b", "expiresAt": now_ms() - 1});
+    let past = json!({"from": "x", "to": "a", "body": "b", "expiresAt": Timestamp::now() - 1});
     client.post("/api/messages", past).await.invalid("expiresAt must lie in the future");
 
-    let expires_at = now_ms() + 3_000;
+    let expires_at = Timestamp::now() + 3_000;
     let short = client.send(json!({"from": "x", "to": "a", "body": "short", "expiresAt": expires_at})).await;
-    let long = client.send(json!({"from": "x", "to": "a", "body": "long", "expiresAt": now_ms() + 600_000})).await;
+    let long =
+        client.send(json!({"from": "x", "to": "a", "body": "long", "expiresAt": Timestamp::now() + 600_000})).await;
     assert_eq!(short.expires_at, Some(expires_at));
     until(expires_at).await;
     assert_eq!(client.inbox("a").await, ["long"]);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use agent_relay::ServeError;
 use agent_relay::config::{Config, Environment, Flags, Secret};
+use agent_relay::domain::time::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -167,11 +168,11 @@ fn assert_sound(home: &TempDir) {
     assert_eq!(check("SELECT count(*) || '' FROM pragma_foreign_key_check"), "0");
 }
 
-/// Waits for a moment of the wall clock, in milliseconds since the epoch: for leases and other
+/// Waits for a moment of the wall clock: for leases and other
 /// things that only time ends.
-pub(crate) async fn until(at_ms: i64) {
-    let now = agent_relay::store::now_ms();
-    let rest = Duration::from_millis(u64::try_from(at_ms - now).unwrap_or(0) + 2);
+pub(crate) async fn until(at: Timestamp) {
+    let now = Timestamp::now();
+    let rest = Duration::from_millis(u64::try_from(at - now).unwrap_or(0) + 2);
     let never = pin!(std::future::pending::<()>());
     assert!(tokio::time::timeout(rest, never).await.is_err());
 }

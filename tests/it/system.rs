@@ -134,7 +134,7 @@ async fn figures_count_what_is_there() {
         ("agents", 4),
         ("agentsOnline", 3),
         ("messages", 1),
-        ("latestMessageId", message.id),
+        ("latestMessageId", message.id.get()),
         ("claims", 1),
         ("streams", 1),
     ] {

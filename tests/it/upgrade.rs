@@ -13,7 +13,7 @@ async fn a_first_database_keeps_its_messages_and_begins_its_stream_anew() {
     std::fs::create_dir_all(database.parent().expect("a directory")).expect("a directory");
     {
         let connection = rusqlite::Connection::open(&database).expect("a database");
-        let schema = include_str!("../../src/store/0001_initial.sql");
+        let schema = include_str!("../../src/store/migrations/0001_initial.sql");
         connection
             .execute_batch(&format!(
                 "PRAGMA journal_mode = WAL; BEGIN; {schema}
@@ -29,7 +29,7 @@ async fn a_first_database_keeps_its_messages_and_begins_its_stream_anew() {
     let server = Server::start_in(home, |config| config.messages.age = std::time::Duration::MAX).await;
     let client = &server.client;
     let inbox: Vec<Message> = client.messages("for=a").await;
-    assert_eq!(inbox.iter().map(|message| (message.id, message.body.as_str())).collect::<Vec<_>>(), [(1, "old")]);
+    assert_eq!(inbox.iter().map(|message| (message.id.get(), message.body.as_str())).collect::<Vec<_>>(), [(1, "old")]);
 
     let mut stream = client.open_stream("agent=a", Some("abcd-6")).await;
     let reset = stream.next().await;

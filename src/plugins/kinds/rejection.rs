@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::time::now_ms;
+use crate::domain::time::Timestamp;
 
 use super::super::package::RequestedGrants;
 use super::super::runtime::{CallError, clean};
@@ -82,7 +82,14 @@ pub struct Rejection {
 
 impl Rejection {
     pub(crate) fn new(stage: Stage, reason: impl Into<String>) -> Self {
-        Self { stage, reason: reason.into(), digest: None, at: now_ms(), passing: false, requested: None }
+        Self {
+            stage,
+            reason: reason.into(),
+            digest: None,
+            at: Timestamp::now().as_ms(),
+            passing: false,
+            requested: None,
+        }
     }
 
     /// Whether this says the same, at whatever time.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::domain::hex;
+use crate::domain::hex::hex;
 
 /// Makes a directory private, and makes it if need be.
 pub(crate) fn make_directory(directory: &Path) -> std::io::Result<()> {
@@ -62,7 +62,7 @@ fn replace(
 ) -> std::io::Result<()> {
     let mut number = [0; 8];
     getrandom::fill(&mut number).map_err(std::io::Error::other)?;
-    let draft = directory.join(format!(".draft-{}", hex::encode(&number)));
+    let draft = directory.join(format!(".draft-{}", hex(&number)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = parts
         .iter()

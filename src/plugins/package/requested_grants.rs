@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::domain::hex;
+use crate::domain::hex::hex;
 
 use super::grants::{AllowedGrants, Grants};
 use super::source::Fingerprint;
@@ -88,7 +88,7 @@ impl RequestedGrants {
 
 /// Which manifest with which component: a grant is for both, since either may ask.
 fn digest(fingerprint: &Fingerprint) -> String {
-    hex::encode(&Sha256::new().chain_update(&fingerprint.wasm).chain_update(&fingerprint.manifest).finalize())
+    hex(&Sha256::new().chain_update(&fingerprint.wasm).chain_update(&fingerprint.manifest).finalize())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
-use crate::domain::time::now_ms;
+use crate::domain::time::Timestamp;
 
 use super::super::kinds::{self, Introduction, Linked, Plugin, Rejection, Stage, chain, not_linked};
 use super::super::package::{
@@ -159,7 +159,7 @@ impl Loader {
             origin,
             fingerprint: fingerprint.clone(),
             requested: requested.clone(),
-            loaded_at: now_ms(),
+            loaded_at: Timestamp::now().as_ms(),
             sandbox,
             guest: described.guest,
         };

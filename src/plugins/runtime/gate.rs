@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::call_error::CallError;
-use crate::domain::time::now_ms;
+use crate::domain::time::Timestamp;
 
 /// How long a plugin in quarantine is left alone before it is tried again. The pause doubles each
 /// time, and begins anew when a call has succeeded after all.
@@ -75,7 +75,8 @@ impl Gate {
         let mut state = self.state();
         let pause = state.pause;
         state.pause = (2 * pause).min(self.pauses.longest);
-        state.shut = Some(Shut { until: now + pause, refusal: Refusal { reason: reason(pause), at: now_ms() } });
+        state.shut =
+            Some(Shut { until: now + pause, refusal: Refusal { reason: reason(pause), at: Timestamp::now().as_ms() } });
         self.doubtful.store(true, Ordering::Relaxed);
         self.closed.store(true, Ordering::Relaxed);
         pause

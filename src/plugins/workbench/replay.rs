@@ -83,10 +83,10 @@ impl Loaded {
             return None;
         }
         Some(Change {
-            command_id: decision.command_id,
-            at: decision.at,
+            command_id: decision.command_id.get(),
+            at: decision.at.as_ms(),
             kind: decision.kind,
-            target: decision.target.clone(),
+            target: decision.target.to_string(),
             caller: decision.question.context.caller.name.clone(),
             recorded,
             candidate,

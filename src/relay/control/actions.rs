@@ -2,10 +2,11 @@
 
 use super::super::{Error, Relay, scopes};
 use super::facts::{as_control, site_of};
-use super::{Begun, Reply};
+use super::{Begun, Reply, reply};
 use crate::domain::caller::Caller;
 use crate::domain::command::CommandStatus;
 use crate::domain::control::{ControlKind, ControlTarget};
+use crate::domain::id::{AgentId, OrchestratorId};
 use crate::domain::orchestrator::{Orchestrator, OrchestratorStatus};
 use crate::domain::order::{ControlOrder, OrchestratorRef, agent_request, managed_request};
 use crate::domain::refusal::Refusal;
@@ -15,7 +16,7 @@ use crate::store::{Idempotency, Recorded};
 #[derive(Clone, Debug)]
 pub enum ManagedTarget {
     /// This one.
-    One(String),
+    One(AgentId),
     /// All of them, said in so many words.
     All,
 }
@@ -36,7 +37,7 @@ impl Relay {
     pub async fn control_agent(
         &self,
         caller: &Caller,
-        id: String,
+        id: AgentId,
         kind: ControlKind,
         key: Option<Idempotency>,
     ) -> Result<Reply, Error> {
@@ -48,7 +49,7 @@ impl Relay {
     async fn act_on_agent(
         &self,
         caller: &Caller,
-        id: String,
+        id: AgentId,
         kind: ControlKind,
         key: Option<Idempotency>,
     ) -> Result<Reply, Error> {
@@ -67,14 +68,14 @@ impl Relay {
         if let Recorded::First { command, .. } = &recorded {
             self.see_to_session(command.clone(), request.plugins.clone()).await?;
         }
-        Ok(recorded.into())
+        Ok(reply(recorded))
     }
 
     /// Has the orchestrator of this id restart or shut down one of its agents, or all. It must be online.
     pub async fn control_orchestrator(
         &self,
         caller: &Caller,
-        id: String,
+        id: OrchestratorId,
         action: ManagedAction,
         key: Option<Idempotency>,
     ) -> Result<Reply, Error> {
@@ -101,7 +102,7 @@ impl Relay {
         let permit = self.decide(&request, as_control(kind, facts), &orchestrator.agent_id, wanted).await?;
         let orchestrator = OrchestratorRef { id: orchestrator.id, agent_id: orchestrator.agent_id };
         let order = ControlOrder::Managed { kind, orchestrator, agent_id };
-        Ok(self.record(&request, permit, order, CommandStatus::Pending).await?.into())
+        Ok(reply(self.record(&request, permit, order, CommandStatus::Pending).await?))
     }
 }
 

@@ -6,21 +6,23 @@ use crate::domain::caller::Caller;
 use crate::domain::control::{
     AgentFacts, Context, Control, ControlKind, ControlTarget, RUNNING_MAX, RunningAgent, Site,
 };
+use crate::domain::id::{AgentId, OrchestratorId};
 use crate::domain::orchestrator::Orchestrator;
 use crate::domain::path::PathFacts;
 use crate::domain::refusal::Refusal;
 use crate::domain::spawn::SpawnAsk;
-use crate::store::{StoreError, now_ms};
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
 
 /// A control that is asked about, and not for: nothing comes of it.
 #[derive(Clone, Debug)]
 pub enum ControlAsk {
     /// A spawn: on the relay's own host, or at the orchestrator of this id.
-    Spawn(SpawnAsk, Option<String>),
+    Spawn(SpawnAsk, Option<OrchestratorId>),
     /// A restart or shutdown of an agent.
-    Agent(ControlKind, String),
+    Agent(ControlKind, AgentId),
     /// A restart or shutdown of one agent of an orchestrator, or of all.
-    Managed(ControlKind, String, Option<String>),
+    Managed(ControlKind, OrchestratorId, Option<AgentId>),
 }
 
 impl Relay {
@@ -51,29 +53,29 @@ impl Relay {
         let mut running: Vec<RunningAgent> = Vec::new();
         for session in self.store.open_sessions().await? {
             running.push(RunningAgent {
-                agent_id: session.start.spec.agent_id,
+                agent_id: session.start.spec.agent_id.into_string(),
                 provider: session.start.spec.provider,
                 cwd: session.start.spec.cwd,
                 label: session.start.spec.label,
                 approval_mode: session.start.spec.approval_mode,
                 orchestrator: None,
-                started_at: session.started_at,
+                started_at: session.started_at.as_ms(),
             });
         }
         for orchestrator in self.store.orchestrators().await? {
             running.extend(orchestrator.managed_agents.into_iter().map(|agent| RunningAgent {
-                agent_id: agent.agent_id,
+                agent_id: agent.agent_id.into_string(),
                 provider: agent.provider,
                 cwd: agent.cwd,
                 label: agent.label,
                 approval_mode: agent.approval_mode,
-                orchestrator: Some(orchestrator.id.clone()),
-                started_at: agent.started_at,
+                orchestrator: Some(orchestrator.id.to_string()),
+                started_at: agent.started_at.as_ms(),
             }));
         }
         running.sort_by_key(|agent| std::cmp::Reverse(agent.started_at));
         running.truncate(RUNNING_MAX);
-        Ok(Context { caller: caller.facts(), now: now_ms(), running })
+        Ok(Context { caller: caller.facts(), now: Timestamp::now().as_ms(), running })
     }
 
     pub(super) async fn agent_facts(&self, agent: &Agent) -> Result<AgentFacts, Error> {
@@ -88,7 +90,7 @@ impl Relay {
             orchestrators.iter().find(runs_it).map(site_of)
         };
         Ok(AgentFacts {
-            id: agent.id.clone(),
+            id: agent.id.to_string(),
             name: agent.name.clone(),
             label: agent.label.clone(),
             tags: agent.tags.clone(),
@@ -100,14 +102,14 @@ impl Relay {
     }
 
     /// The facts of a managed agent, which need not have registered.
-    pub(super) async fn managed_facts(&self, orchestrator: &Orchestrator, id: &str) -> Result<AgentFacts, Error> {
-        match self.store.agent(id.to_owned()).await {
+    pub(super) async fn managed_facts(&self, orchestrator: &Orchestrator, id: &AgentId) -> Result<AgentFacts, Error> {
+        match self.store.agent(id.clone()).await {
             Ok(agent) => Ok(AgentFacts { site: Some(site_of(orchestrator)), ..self.agent_facts(&agent).await? }),
             Err(StoreError::Refused(Refusal::NotFound(_))) => {
-                let managed = orchestrator.managed_agents.iter().find(|agent| agent.agent_id == id);
+                let managed = orchestrator.managed_agents.iter().find(|agent| agent.agent_id == *id);
                 Ok(AgentFacts {
-                    id: id.to_owned(),
-                    name: id.to_owned(),
+                    id: id.to_string(),
+                    name: id.to_string(),
                     label: managed.and_then(|agent| agent.label.clone()),
                     tags: Vec::new(),
                     capabilities: Vec::new(),
@@ -132,7 +134,7 @@ pub(super) fn as_control(kind: ControlKind, target: ControlTarget) -> Control {
 /// Where an orchestrator starts agents.
 pub(super) fn site_of(orchestrator: &Orchestrator) -> Site {
     Site {
-        orchestrator: Some(orchestrator.id.clone()),
+        orchestrator: Some(orchestrator.id.to_string()),
         hostname: orchestrator.hostname.clone(),
         base_dir: PathFacts::elsewhere(&orchestrator.base_dir, std::path::Path::new("/")),
     }

@@ -4,10 +4,11 @@ use super::super::sessions::StoreReports;
 use super::super::{Error, Relay, scopes};
 use super::actions::require_online;
 use super::facts::site_of;
-use super::{Begun, Reply, Request};
+use super::{Begun, Reply, Request, reply};
 use crate::domain::caller::Caller;
 use crate::domain::command::CommandStatus;
 use crate::domain::control::{Control, Spawn};
+use crate::domain::id::{CommandId, OrchestratorId};
 use crate::domain::orchestrator::{Orchestrator, OrchestratorStatus};
 use crate::domain::order::{ControlOrder, OrchestratorRef, spawn_request};
 use crate::domain::path::is_within;
@@ -32,7 +33,7 @@ impl Relay {
     pub async fn spawn_through(
         &self,
         caller: &Caller,
-        id: String,
+        id: OrchestratorId,
         ask: Result<SpawnAsk, Refusal>,
         key: Option<Idempotency>,
     ) -> Result<Reply, Error> {
@@ -80,7 +81,7 @@ impl Relay {
         let spawn = Box::new(as_spawn(&permit.control)?.clone());
         let orchestrator = OrchestratorRef { id: orchestrator.id, agent_id: orchestrator.agent_id };
         let order = ControlOrder::SpawnThrough { orchestrator, spawn, chosen };
-        Ok(self.record(&request, permit, order, CommandStatus::Pending).await?.into())
+        Ok(reply(self.record(&request, permit, order, CommandStatus::Pending).await?))
     }
 
     /// Starts an agent on this host. Answers once its program runs; the command tells whether it came up. A
@@ -112,7 +113,7 @@ impl Relay {
         }
         let spec = SpawnSpec::approved(agent_id, spawn);
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await;
-        let reservation = reservation.map_err(|error| refusal(error, &spec.provider, 0))?;
+        let reservation = reservation.map_err(|error| refusal(error, &spec.provider, CommandId::default()))?;
         let order = ControlOrder::SpawnHere {
             session: reservation.name().as_str().to_owned(),
             log_path: reserved_log(&reservation),
@@ -122,11 +123,11 @@ impl Relay {
         };
         let recorded = self.record(request, permit, order.clone(), CommandStatus::Accepted).await?;
         // A repeat that came in at the same moment is answered by the one that was first.
-        let Recorded::First { command, .. } = recorded else { return Ok(recorded.into()) };
+        let Recorded::First { command, .. } = recorded else { return Ok(reply(recorded)) };
         let reports = StoreReports::new(self, command.id, &spec, reservation.name()).with_answer(order);
         match self.launch(&request.plugins, &spec, reservation, reports).await {
             // The first answer is what the command keeps from now on, and answers under the same key.
-            Ok(()) => Ok(Reply { json: self.store.answer_of(command.id).await?, replayed: false }),
+            Ok(()) => Ok(self.store.answer_of(command.id).await?),
             Err(error) => {
                 self.store.withdraw_command(command.id, error.to_string()).await?;
                 Err(refusal(error, &spec.provider, command.id).into())
@@ -143,7 +144,7 @@ fn as_spawn(control: &Control) -> Result<&Spawn, Refusal> {
 }
 
 /// What whoever asked for a spawn is told of a launch that came to nothing. `command` records it.
-pub(in crate::relay) fn refusal(error: LaunchError, provider: &str, command: i64) -> Refusal {
+pub(in crate::relay) fn refusal(error: LaunchError, provider: &str, command: CommandId) -> Refusal {
     match error {
         LaunchError::Refused(reason) => Refusal::Invalid(reason),
         error => Refusal::ProviderFailed { plugin: provider.to_owned(), reason: error.to_string(), command },

@@ -82,12 +82,12 @@ async fn an_action_is_a_message_a_command_and_an_entry() {
         let command: Command = serde_json::from_value(answer["command"].clone()).expect("a command");
         assert_eq!(client.get(&format!("/api/commands/{}", command.id)).await.expect::<Command>(200), command);
         assert_eq!((command.kind.as_str(), command.target.as_str()), (action, "ada"));
-        assert_eq!((command.status.as_str(), command.message_id), ("pending", Some(id)));
+        assert_eq!((command.status.as_str(), command.message_id), ("pending", Some(id.into())));
         assert_eq!(command.request, json!({"action": action, "agentId": "ada"}));
         assert_eq!(command.requested_by, "dashboard");
         assert_eq!(command.expires_at, command.created_at + 600_000);
         assert_eq!(answer["message"]["meta"]["commandId"], command.id);
-        assert_eq!(answer["message"]["expiresAt"], command.expires_at, "the message goes with its command");
+        assert_eq!(answer["message"]["expiresAt"], command.expires_at.as_ms(), "the message goes with its command");
         let asked: Vec<&str> = command.decision.iter().map(|record| record.plugin.as_str()).collect();
         assert_eq!(asked, ["control-guard"], "containment has no say in this");
 
@@ -95,7 +95,7 @@ async fn an_action_is_a_message_a_command_and_an_entry() {
         assert_eq!((entry.kind, entry.title.as_str()), (ActivityKind::Control, subject));
         assert_eq!((entry.body.as_deref(), entry.meta.as_deref()), (Some(action), Some("ada")));
         assert_eq!((entry.icon.as_deref(), entry.view.as_deref()), (Some(icon), Some("agents")));
-        assert_eq!((entry.message_id, entry.agent_id.as_deref()), (Some(id), Some("ada")));
+        assert_eq!((entry.message_id, entry.agent_id.as_deref()), (Some(id.into()), Some("ada")));
         assert_eq!(entry.metadata.map(Value::Object), Some(json!({"action": action})));
     }
     assert_eq!(client.inbox("ada").await.len(), 2);

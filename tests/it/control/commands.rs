@@ -138,7 +138,7 @@ async fn commands_are_listed_newest_first_filtered_and_paged() {
     let mut ids = Vec::new();
     for number in 0..8 {
         let (agent, action) = (["ada", "bob"][number % 2], ["restart", "shutdown"][number / 4]);
-        ids.push(act(client, agent, action).await.id);
+        ids.push(act(client, agent, action).await.id.get());
     }
     client
         .post("/api/orchestrators/far/spawn", json!({"provider": "claude", "cwd": "/"}))
@@ -150,8 +150,9 @@ async fn commands_are_listed_newest_first_filtered_and_paged() {
     let first = json!({"status": "failed"});
     client.patch(&format!("/api/commands/{}", ids[0]), first).await.expect::<Value>(200);
 
-    let list =
-        async |query: &str| -> Vec<i64> { client.commands(query).await.iter().map(|command| command.id).collect() };
+    let list = async |query: &str| -> Vec<i64> {
+        client.commands(query).await.iter().map(|command| command.id.get()).collect()
+    };
     let expected = |matches: &dyn Fn(usize) -> bool| -> Vec<i64> {
         (0..8).rev().filter(|n| matches(*n)).map(|n| ids[n]).collect()
     };

@@ -2,7 +2,7 @@
 
 use agent_relay::domain::agent::Agent;
 use agent_relay::domain::orchestrator::Orchestrator;
-use agent_relay::store::now_ms;
+use agent_relay::domain::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::{entry, manages, orchestrator};
@@ -13,7 +13,7 @@ async fn registering_is_answered_with_201_each_time() {
     let server = Server::start().await;
     let client = &server.client;
     let mut stream = client.follow("types=orchestrator.status,orchestrator.removed").await;
-    let before = now_ms();
+    let before = Timestamp::now();
     let registration = json!({
         "id": " far ", "hostname": "h1", "baseDir": "/base", "providers": ["codex"], "envKeys": ["OPENAI_API_KEY"],
         "meta": {"k": [1]},
@@ -96,7 +96,7 @@ async fn silence_makes_it_offline_and_a_heartbeat_brings_it_back() {
     manages(client, "far", 1).await;
     let mut stream = client.follow("types=orchestrator.status").await;
     let seen = client.get("/api/orchestrators/far").await.expect::<Orchestrator>(200).last_seen;
-    assert!(seen >= registered["lastSeen"].as_i64().expect("a time"));
+    assert!(seen.as_ms() >= registered["lastSeen"].as_i64().expect("a time"));
     crate::server::until(seen + 401).await;
     client.post("/api/system/reap", json!({})).await.expect::<Value>(200);
     let told = stream.next().await;
@@ -151,7 +151,7 @@ async fn the_list_of_what_it_runs_is_replaced() {
         .await
         .invalid("approvalMode must be one of: open, guarded, read-only");
 
-    let before = now_ms();
+    let before = Timestamp::now();
     let mut second = good.clone();
     for (member, value) in [
         ("agentId", json!("b")),
@@ -167,7 +167,7 @@ async fn the_list_of_what_it_runs_is_replaced() {
     odd["startedAt"] = json!("now");
     let answer: Value = client.patch(path, json!({"agents": [odd, second]})).await.expect(200);
     let started = answer["managedAgents"][0]["startedAt"].as_i64().expect("a time");
-    assert!(started >= before);
+    assert!(started >= before.as_ms());
     let mut first = good;
     first["approvalMode"] = json!("guarded");
     first["startedAt"] = json!(started);

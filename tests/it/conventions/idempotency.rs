@@ -102,7 +102,7 @@ async fn of_all_repeats_at_once_one_has_the_effect() {
     }
     let answers = posts.join_all().await;
     let made = answers.iter().filter(|answer| answer.status == 201).count();
-    let ids: Vec<i64> = answers.into_iter().map(|answer| answer.parse::<Message>().id).collect();
+    let ids: Vec<i64> = answers.into_iter().map(|answer| answer.parse::<Message>().id.get()).collect();
     assert!(made == 1 && ids.iter().all(|id| *id == ids[0]), "{made} made: {ids:?}");
     assert_eq!(server.client.inbox("b").await, ["once"]);
 }

@@ -52,7 +52,7 @@ async fn streams_that_come_and_go_miss_nothing_and_repeat_nothing() {
     let mut sent: Vec<i64> = writers.join_all().await.into_iter().flatten().collect();
     // To the id that one follower listens to, and to everybody.
     for target in ["nobody", "broadcast"] {
-        sent.push(client.say("x", target, LAST).await.id);
+        sent.push(client.say("x", target, LAST).await.id.get());
     }
     sent.sort_unstable();
 
@@ -78,7 +78,7 @@ async fn write(client: Client, writer: usize, mut dice: Dice) -> Vec<i64> {
             let path = format!("/api/messages/{}/read", message.id);
             client.post(&path, json!({"agentId": "bob"})).await.expect::<Message>(200);
         }
-        sent.push(message.id);
+        sent.push(message.id.get());
     }
     sent
 }

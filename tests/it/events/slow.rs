@@ -64,7 +64,7 @@ async fn a_slow_reader_gets_everything_and_delays_nobody() {
             let mut ids = Vec::new();
             for n in 0..MESSAGES / SENDERS {
                 let body = format!("{sender}/{n} {}", "x".repeat(BODY_BYTES));
-                ids.push(client.send(json!({"from": "x", "to": "slow", "body": body})).await.id);
+                ids.push(client.send(json!({"from": "x", "to": "slow", "body": body})).await.id.get());
                 if n % 25 == 0 {
                     client.say("x", "fast", "tick").await;
                 }

@@ -64,7 +64,7 @@ async fn talk(client: Client, stop: Arc<AtomicBool>) -> Vec<String> {
         let answers = client.messages(&format!("for=alice&since={since}&wait=30")).await;
         let [answer] = &answers[..] else { panic!("{} answers to one question", answers.len()) };
         assert_eq!(answer.body, format!("answer to {question}"));
-        since = answer.id;
+        since = answer.id.get();
         said.extend([question, answer.body.clone()]);
     }
     client.say("alice", "bob", LAST).await;
@@ -75,7 +75,7 @@ async fn answer(client: Client) {
     let mut since = 0;
     loop {
         for question in client.messages(&format!("for=bob&since={since}&wait=30")).await {
-            since = question.id;
+            since = question.id.get();
             if question.body == LAST {
                 return;
             }

@@ -114,7 +114,8 @@ impl Client {
     }
 
     /// A command, once it has come to its end.
-    pub(crate) async fn outcome(&self, command: i64) -> Command {
+    pub(crate) async fn outcome(&self, command: impl Into<i64>) -> Command {
+        let command = command.into();
         eventually(&format!("the end of command {command}"), async || {
             let command = self.relay.control().command(command).send().await.expect("a command");
             command.status.is_final().then_some(command)

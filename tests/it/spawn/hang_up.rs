@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use agent_relay::domain::command::Command;
+use agent_relay::domain::time::Timestamp;
 use agent_relay::sessions::TmuxChoice;
-use agent_relay::store::now_ms;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -24,7 +24,7 @@ async fn hang_up(client: &Client, path: &str, body: &Value, after_ms: i64) {
     );
     let mut connection = TcpStream::connect(client.address()).await.expect("a connection");
     connection.write_all(head.as_bytes()).await.expect("it is read");
-    until(now_ms() + after_ms).await;
+    until(Timestamp::now() + after_ms).await;
 }
 
 /// The agents that run, when every command of this kind is done; `None` until then.
@@ -36,7 +36,7 @@ async fn settled(bench: &Bench, kind: &str) -> Option<(BTreeSet<String>, Vec<Com
 }
 
 fn targets(commands: &[Command]) -> BTreeSet<String> {
-    commands.iter().map(|command| command.target.clone()).collect()
+    commands.iter().map(|command| command.target.to_string()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

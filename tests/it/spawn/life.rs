@@ -52,7 +52,7 @@ async fn a_spawn_has_succeeded_when_the_program_is_up_and_not_before() {
         fs::write(project.join("go"), "").expect("a sign");
         let command = client.outcome(agent.command).await;
         assert_eq!((command.status, command.error), (CommandStatus::Succeeded, None));
-        assert_eq!((command.kind.as_str(), &command.target), ("spawn", &agent.id));
+        assert_eq!((command.kind.as_str(), command.target.as_str()), ("spawn", agent.id.as_str()));
         let request = json!({
             "action": "spawn", "provider": "claude", "cwd": project, "approvalMode": "read-only",
             "label": "Docs & more", "prompt": "--help me\n$(touch no)",

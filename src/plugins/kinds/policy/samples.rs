@@ -4,7 +4,7 @@ use crate::domain::control::{
     AgentFacts, ApprovalMode, CallerFacts, Context, Control, ControlKind, ControlTarget, Site, Spawn,
 };
 use crate::domain::path::PathFacts;
-use crate::domain::time::now_ms;
+use crate::domain::time::Timestamp;
 
 /// One control of each of these kinds.
 pub(crate) fn controls(kinds: &[ControlKind]) -> Vec<Control> {
@@ -35,7 +35,7 @@ pub(crate) fn context() -> Context {
             scopes: vec!["admin".into()],
             loopback: true,
         },
-        now: now_ms(),
+        now: Timestamp::now().as_ms(),
         running: Vec::new(),
     }
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::super::super::kinds::{Plugin, Stage};
 use super::super::super::package::FOLDERS_MAX;
 use super::status::{PluginState, PluginStatus};
-use crate::domain::time::now_ms;
+use crate::domain::time::Timestamp;
 use crate::telemetry::metric;
 
 /// Steps kept of each plugin; the oldest go first. A replacement is seven of them.
@@ -50,7 +50,7 @@ impl Step {
         let error = status.error.as_ref();
         Self {
             state: status.state,
-            at: now_ms(),
+            at: Timestamp::now().as_ms(),
             generation: status.generation,
             digest: status.digest.clone(),
             stage: error.map(|error| error.stage),
@@ -63,7 +63,7 @@ impl Step {
     pub(crate) fn of(plugin: &Plugin, state: PluginState) -> Self {
         Self {
             state,
-            at: now_ms(),
+            at: Timestamp::now().as_ms(),
             generation: Some(plugin.sandbox.generation),
             digest: Some(plugin.fingerprint.wasm.clone()),
             stage: None,
@@ -172,7 +172,7 @@ impl Progress {
     /// Notes that the candidate has come this far.
     pub(crate) fn reach(&self, state: PluginState) {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        *reached = (state, now_ms());
+        *reached = (state, Timestamp::now().as_ms());
         drop(reached);
         if let Some(history) = &self.history {
             history.note(&self.candidate.id, Step { by: self.by.clone(), ..Step::to(&self.status()) });

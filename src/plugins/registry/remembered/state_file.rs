@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::time::now_ms;
+use crate::domain::time::Timestamp;
 
 use super::super::super::package::{check_id, make_directory, open_private, write_durably, write_whole};
 use super::super::blocking::blocking;
@@ -118,7 +118,7 @@ impl OperatorStates {
         if plugins.get(id).is_some_and(|known| *known == state) {
             return Ok(());
         }
-        state.at = now_ms();
+        state.at = Timestamp::now().as_ms();
         plugins.insert(id.to_owned(), state.clone());
         forget(&mut plugins, id);
         self.write(&plugins, write).await?;

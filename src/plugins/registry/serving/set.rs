@@ -16,7 +16,7 @@ use super::super::super::kinds::provider::{self, CheckedPlan, PluginError, Provi
 use super::super::super::package::PluginKind;
 use super::super::super::runtime::CallError;
 use super::super::lifecycle::{PluginState, PluginStatus, Progress};
-use crate::domain::time::now_ms;
+use crate::domain::time::Timestamp;
 
 /// The plugins that were active at one moment.
 #[derive(Default)]
@@ -50,7 +50,7 @@ pub(crate) struct Leaving {
 
 impl Leaving {
     pub(crate) fn new(plugin: &Plugin) -> Self {
-        let since = Some(now_ms());
+        let since = Some(Timestamp::now().as_ms());
         let status =
             PluginStatus { state: PluginState::Draining, since, error: None, ..PluginStatus::of_plugin(plugin) };
         Self { status, retired: AtomicBool::new(false) }
@@ -64,7 +64,7 @@ impl Leaving {
     /// How it is shown until then, and how from then on.
     pub(crate) fn status(&self) -> PluginStatus {
         if self.retired.load(Ordering::Relaxed) {
-            PluginStatus { state: PluginState::Retired, since: Some(now_ms()), ..self.status.clone() }
+            PluginStatus { state: PluginState::Retired, since: Some(Timestamp::now().as_ms()), ..self.status.clone() }
         } else {
             self.status.clone()
         }

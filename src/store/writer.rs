@@ -5,18 +5,18 @@
 //! lone write on a quiet store is committed by its own caller: handing it to another thread and
 //! back would cost more than the statements do.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
-use super::super::{Batch, OnCommit, StoreError};
+use super::engine::{Connection, EngineError};
 use super::tx::{Numbers, Tx};
+use super::{Batch, OnCommit, StoreError};
 use crate::telemetry::metric;
 
 /// Jobs of one commit: enough to amortise the sync, few enough to bound a job's wait.
@@ -28,6 +28,19 @@ const QUEUE_MAX: usize = 8_192;
 const GATHER_MAX: Duration = Duration::from_micros(250);
 /// A caller commits by itself only while commits are quicker than this: a usual one takes a tenth of it.
 const INLINE_COMMIT_US_MAX: u64 = 2_000;
+
+thread_local! {
+    /// Whether a lone write may be committed on this thread.
+    static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that this thread may be blocked for as long as a commit takes: a lone write that it waits for is
+/// then committed by it. Said by whoever starts a thread with a runtime of its own, where what one request
+/// waits for holds up this thread's connections at most. A thread whose runtime is shared must not be
+/// blocked, so all others hand their writes to the writer's thread.
+pub fn allow_commits_on_this_thread() {
+    MAY_BLOCK.set(true);
+}
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -132,8 +145,7 @@ impl Writer {
             tracing::error!("the writer thread panicked");
         }
         let committer = self.shared.committer();
-        let tidied = committer.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
-        if let Err(error) = tidied {
+        if let Err(error) = committer.connection.tidy() {
             tracing::warn!(%error, "checkpoint at close failed; the next start recovers from the log");
         }
     }
@@ -186,7 +198,7 @@ impl Shared {
     fn commit_here(&self) -> bool {
         let quiet = self.expected.load(Ordering::Relaxed) == 0;
         let quick = self.last_commit_us.load(Ordering::Relaxed) <= INLINE_COMMIT_US_MAX;
-        if !quiet || !quick || !may_block_here() {
+        if !quiet || !quick || !MAY_BLOCK.get() {
             return false;
         }
         let mut committer = match self.connection.try_lock() {
@@ -236,22 +248,15 @@ impl Shared {
     }
 }
 
-/// The threads that answer requests have a runtime each, so what one of them waits for holds up its own
-/// connections at most. The runtime that everybody shares is not blocked.
-fn may_block_here() -> bool {
-    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::CurrentThread)
-}
-
 struct Failure {
     text: Arc<str>,
     is_full: bool,
     is_fatal: bool,
 }
 
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        // A full disk can be emptied, and the transaction was rolled back whole.
-        let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let is_full = error.is_disk_full();
         Self { text: error.to_string().into(), is_full, is_fatal: !is_full }
     }
 }
@@ -260,11 +265,12 @@ impl Committer {
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
         let mut batch = Batch::default();
         let result = self.transaction(jobs, &mut batch);
-        if result.is_err() && !self.connection.is_autocommit() {
-            // Left open only when the failure came from a statement of ours.
-            if let Err(error) = self.connection.execute_batch("ROLLBACK") {
-                tracing::error!(%error, "rollback failed");
-            }
+        // Left open only when the failure came from a statement of ours.
+        if result.is_err()
+            && self.connection.is_in_transaction()
+            && let Err(error) = self.connection.roll_back()
+        {
+            tracing::error!(%error, "rollback failed");
         }
         result?;
         metrics::counter!(metric::EVENTS).increment(batch.events.len() as u64);
@@ -273,38 +279,35 @@ impl Committer {
     }
 
     fn transaction(&mut self, jobs: &mut [Box<dyn Job>], batch: &mut Batch) -> Result<(), Failure> {
-        let run = |sql: &str| -> Result<(), rusqlite::Error> {
-            self.connection.prepare_cached(sql)?.execute([])?;
-            Ok(())
-        };
-        run("BEGIN IMMEDIATE")?;
+        self.connection.begin_write()?;
         // A lone job needs no savepoint: when it refuses, the whole transaction is undone.
         let several = jobs.len() > 1;
         let mut any_done = false;
         for job in jobs.iter_mut() {
             if several {
-                run("SAVEPOINT job")?;
+                self.connection.begin_part()?;
             }
             let (events, routes) = (batch.events.len(), batch.routes.len());
             let mut tx = Tx::new(&self.connection, &mut self.numbers, &self.epoch, batch);
             let done = job.run(&mut tx);
-            if self.connection.is_autocommit() {
-                // SQLite rolled everything back by itself (a full disk, an I/O error).
+            if !self.connection.is_in_transaction() {
+                // The engine rolled everything back by itself (a full disk, an I/O error).
                 return Err(job.failure());
             }
             any_done |= done;
             if !done {
                 batch.events.truncate(events);
                 batch.routes.truncate(routes);
-                if several {
-                    run("ROLLBACK TO job")?;
-                }
             }
             if several {
-                run("RELEASE job")?;
+                self.connection.end_part(done)?;
             }
         }
-        run(if any_done { "COMMIT" } else { "ROLLBACK" })?;
+        if any_done {
+            self.connection.commit()?;
+        } else {
+            self.connection.roll_back()?;
+        }
         Ok(())
     }
 }
@@ -313,7 +316,7 @@ impl Committer {
 trait Job: Send {
     /// Runs it; false when its changes must be undone.
     fn run(&mut self, tx: &mut Tx<'_>) -> bool;
-    /// The failure that made SQLite give the transaction up.
+    /// The failure that made the engine give the transaction up.
     fn failure(&mut self) -> Failure;
     /// Tells the caller; with a failure, whatever the job itself found.
     fn answer(self: Box<Self>, failure: Option<&Failure>);
@@ -340,7 +343,7 @@ where
 
     fn failure(&mut self) -> Failure {
         match self.outcome.take() {
-            Some(Err(StoreError::Fault(error))) => error.into(),
+            Some(Err(StoreError::Engine(error))) => error.into(),
             _ => Failure { text: "the transaction was rolled back".into(), is_full: false, is_fatal: true },
         }
     }

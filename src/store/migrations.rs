@@ -1,22 +1,23 @@
 //! The schema's versions. A database remembers the number of the last file applied to it.
 
-use rusqlite::Connection;
-
-use super::super::{StoreError, now_ms};
-use crate::domain::agent::{SYSTEM, USER};
+use super::StoreError;
+use super::engine::Connection;
+use crate::domain::agent::{Agent, SYSTEM, USER};
+use crate::domain::hex::hex;
+use crate::domain::time::Timestamp;
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 4] = [
-    include_str!("../0001_initial.sql"),
-    include_str!("../0002_messages_are_events.sql"),
-    include_str!("../0003_questions.sql"),
-    include_str!("../0004_answers.sql"),
+const MIGRATIONS: [&str; 5] = [
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_messages_are_events.sql"),
+    include_str!("migrations/0003_questions.sql"),
+    include_str!("migrations/0004_agent_targets.sql"),
+    include_str!("migrations/0005_answers.sql"),
 ];
 
 /// Applies what is missing, each file in its own transaction.
 pub(super) fn apply(connection: &Connection) -> Result<(), StoreError> {
-    let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    let version = connection.schema_version()?;
     if version > MIGRATIONS.len() {
         return Err(StoreError::Unusable(format!(
             "the database has schema version {version} and this program knows {}: start the newer program that wrote it",
@@ -25,7 +26,7 @@ pub(super) fn apply(connection: &Connection) -> Result<(), StoreError> {
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let number = index + 1;
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;"))?;
+        connection.migrate(number, migration)?;
         tracing::info!(store.version = number, "schema brought up to date");
     }
     Ok(())
@@ -35,16 +36,15 @@ pub(super) fn apply(connection: &Connection) -> Result<(), StoreError> {
 pub(super) fn seed(connection: &Connection) -> Result<String, StoreError> {
     let mut bytes = [0_u8; 4];
     getrandom::fill(&mut bytes).map_err(|error| StoreError::Unusable(format!("no randomness: {error}")))?;
-    let fresh = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('epoch', ?1)", [fresh])?;
+    connection
+        .execute("INSERT INTO meta (key, value) VALUES ('epoch', $1) ON CONFLICT (key) DO NOTHING", &[&hex(&bytes)])?;
     // The human and the relay itself are always there.
     for id in [USER, SYSTEM] {
-        connection.execute(
-            "INSERT OR IGNORE INTO agents
-                 (id, name, tags, capabilities, status, ready, epoch, meta, last_seen, created_at)
-             VALUES (?1, ?1, '[]', '[]', 'online', 1, 1, '{}', ?2, ?2)",
-            rusqlite::params![id, now_ms()],
-        )?;
+        let agent = Agent { ready: true, epoch: 1, ..Agent::new(id.into(), Timestamp::now()) };
+        let insert = format!("{} ON CONFLICT (id) DO NOTHING", <Agent as super::engine::Stored>::insert());
+        connection.execute_with(&insert, &agent)?;
     }
-    Ok(connection.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))?)
+    let mut epoch = None;
+    connection.each_value("SELECT value FROM meta WHERE key = 'epoch'", &[], |value: String| epoch = Some(value))?;
+    epoch.ok_or_else(|| StoreError::Unusable("the database has no epoch".to_owned()))
 }

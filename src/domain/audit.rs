@@ -1,0 +1,110 @@
+//! Audit: the activity entries that the relay itself writes, one function for each thing that happens.
+
+use serde_json::{Value, json};
+
+use super::activity::{ActivityKind, Entry};
+use super::agent::Registered;
+use super::command::Command;
+use super::id::{AgentId, OrchestratorId};
+use super::orchestrator::Orchestrator;
+use super::retention::Reaped;
+use super::text::short;
+use super::time::Timestamp;
+
+/// An agent registered, or a new session of one.
+pub fn agent_registered(registered: &Registered) -> Entry {
+    let agent = &registered.agent;
+    let title = if registered.created { "Agent registered" } else { "Agent session started" };
+    Entry::new(ActivityKind::State, &format!("agent-register-{}-{}", short(&agent.id), agent.epoch), title)
+        .meta(&agent.id)
+        .agent(agent.id.clone())
+        .view("agents")
+}
+
+/// The session of an agent on this host ended.
+pub fn session_ended(name: &str, agent: &AgentId, ending: &str) -> Entry {
+    Entry::new(ActivityKind::State, &format!("session-ended-{name}"), "Agent session ended")
+        .body(ending)
+        .meta(agent)
+        .agent(agent.clone())
+        .icon("ti-power")
+        .view("agents")
+}
+
+/// A command came to its end.
+pub fn command_ended(command: &Command) -> Entry {
+    let (kind, status) = (command.kind, command.status);
+    let entry = Entry::new(
+        ActivityKind::Control,
+        &format!("command-{}-{status}", command.id),
+        &format!("Command {kind} {status}"),
+    );
+    let entry = match &command.error {
+        Some(error) => entry.body(error),
+        None => entry,
+    };
+    entry.meta(&command.target).agent(command.target.clone())
+}
+
+/// An orchestrator registered, or again.
+pub fn orchestrator_registered(orchestrator: &Orchestrator, now: Timestamp) -> Entry {
+    Entry::new(
+        ActivityKind::State,
+        &format!("orchestrator-register-{}-{now}", orchestrator.id),
+        "Orchestrator registered",
+    )
+    .body(&orchestrator.hostname)
+    .meta(&orchestrator.id)
+    .icon("ti-server-2")
+    .view("orchestrators")
+    .metadata(json!({"orchestratorId": orchestrator.id, "providers": orchestrator.providers}))
+}
+
+/// An orchestrator was removed.
+pub fn orchestrator_removed(id: &OrchestratorId, now: Timestamp) -> Entry {
+    Entry::new(ActivityKind::State, &format!("orchestrator-removed-{id}-{now}"), "Orchestrator removed")
+        .meta(id)
+        .icon("ti-server-2")
+        .view("orchestrators")
+}
+
+/// Somebody had the reaper run.
+pub fn reaper_ran(reaped: &Reaped, now: Timestamp) -> Entry {
+    let found = format!(
+        "{} stale agent(s), {} stale orchestrator(s), {} message claim(s), {} task claim(s)",
+        reaped.reaped_agent_ids.len(),
+        reaped.reaped_orchestrator_ids.len(),
+        reaped.released_message_ids.len(),
+        reaped.released_task_ids.len()
+    );
+    Entry::new(ActivityKind::State, &format!("system-reap-{now}"), "Maintenance reaper run")
+        .body(&found)
+        .icon("ti-broom")
+        .view("activity")
+}
+
+/// Credentials were refused: so many since the last entry, the latest from this address.
+pub fn credentials_refused(count: u64, address: &str, loopback: bool, now: Timestamp) -> Entry {
+    Entry::new(ActivityKind::Security, &format!("refused-credential-{now}"), "Credential refused")
+        .body(&format!("{count} request(s) since the last entry; the latest from {address}"))
+        .meta(if loopback { "loopback" } else { address })
+        .view("activity")
+}
+
+/// Something happened to a plugin: `what` is a word such as `loaded`, `reason` says why it is not well.
+pub fn plugin_changed(
+    id: &str,
+    what: &str,
+    generation: u64,
+    reason: Option<&str>,
+    metadata: Value,
+    now: Timestamp,
+) -> Entry {
+    let entry =
+        Entry::new(ActivityKind::Plugin, &format!("plugin-{id}-{what}-{generation}-{now}"), &format!("Plugin {what}"));
+    let entry = match reason {
+        Some(reason) => entry.body(reason),
+        None => entry,
+    };
+    entry.meta(id).icon("ti-puzzle").view("plugins").metadata(metadata)
+}

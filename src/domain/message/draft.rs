@@ -1,0 +1,150 @@
+//! Drafts: a message as a client sends it, and what is left to do once it is checked.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{CHANNEL_MAX, Message, MessageType, RESERVED_META, SUBJECT_MAX, check_target};
+use crate::domain::id::{AgentId, MessageId};
+use crate::domain::refusal::Refusal;
+use crate::domain::text;
+use crate::domain::time::Timestamp;
+
+/// A message as a client sends it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Draft {
+    /// Who sends it; the credential's agent when left out.
+    pub from: Option<String>,
+    /// Whom it is for.
+    pub to: Option<String>,
+    /// `message` (default) or `system`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// At most 200 characters.
+    pub subject: Option<String>,
+    /// At most 256 KiB; kept as it is.
+    pub body: Option<String>,
+    /// The channel it belongs to.
+    pub channel: Option<String>,
+    /// The message it answers.
+    pub reply_to: Option<i64>,
+    /// Whether it is work that exactly one agent takes.
+    pub claimable: Option<bool>,
+    /// The same key with the same body sends only once.
+    pub idempotency_key: Option<String>,
+    /// Anything else, at most 16 KiB of JSON.
+    #[schema(value_type = Option<Object>)]
+    pub meta: Option<Map<String, Value>>,
+    /// After this it is no longer delivered; must lie in the future.
+    pub expires_at: Option<i64>,
+}
+
+/// A message that passed every check and waits to be stored.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Who sends it.
+    pub from: AgentId,
+    /// A valid target.
+    pub to: String,
+    /// What kind of message it is.
+    pub kind: MessageType,
+    /// At most 200 characters.
+    pub subject: Option<String>,
+    /// At most 256 KiB.
+    pub body: String,
+    /// The channel it belongs to.
+    pub channel: Option<String>,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+    /// Whether it is work that exactly one agent takes.
+    pub claimable: bool,
+    /// The client's key.
+    pub idempotency_key: Option<String>,
+    /// Anything else.
+    pub meta: Map<String, Value>,
+    /// After this it is no longer delivered.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Draft {
+    /// Checks bounds, trims, and fills in the sender of a bound credential.
+    pub fn parse(self, bound_to: Option<&AgentId>, now: Timestamp) -> Result<NewMessage, Refusal> {
+        let from = AgentId::optional("from", self.from)?
+            .or_else(|| bound_to.cloned())
+            .ok_or_else(|| Refusal::invalid("from required"))?;
+        let to = text::required("to", self.to, text::TARGET_MAX)?;
+        let channel_of_target = check_target(&to)?;
+        let channel = text::optional("channel", self.channel, CHANNEL_MAX)?;
+        let meta = self.meta.unwrap_or_default();
+        text::object("meta", &meta, text::META_BYTES_MAX)?;
+        if let Some(key) = RESERVED_META.into_iter().find(|key| meta.contains_key(*key)) {
+            return Err(Refusal::ReservedMeta(key));
+        }
+        let expires_at = self.expires_at.map(Timestamp::from_ms);
+        if expires_at.is_some_and(|at| at <= now) {
+            return Err(Refusal::invalid("expiresAt must lie in the future"));
+        }
+        Ok(NewMessage {
+            from,
+            kind: text::optional("type", self.kind, text::WORD_MAX)?
+                .map_or(Ok(MessageType::Message), |kind| MessageType::named("type", &kind))?,
+            subject: text::optional("subject", self.subject, SUBJECT_MAX)?,
+            body: text::long("body", self.body, text::BODY_BYTES_MAX)?
+                .ok_or_else(|| Refusal::invalid("body required"))?,
+            channel: channel.or(channel_of_target),
+            reply_to: self.reply_to.map(MessageId::new),
+            claimable: self.claimable.unwrap_or(false),
+            idempotency_key: text::optional("idempotencyKey", self.idempotency_key, text::KEY_MAX)?,
+            meta,
+            expires_at,
+            to,
+        })
+    }
+}
+
+impl NewMessage {
+    /// A plain message; everything else can be set on it.
+    pub fn plain(from: AgentId, to: impl Into<String>, body: impl Into<String>) -> Self {
+        Self {
+            from,
+            to: to.into(),
+            kind: MessageType::Message,
+            subject: None,
+            body: body.into(),
+            channel: None,
+            reply_to: None,
+            claimable: false,
+            idempotency_key: None,
+            meta: Map::new(),
+            expires_at: None,
+        }
+    }
+
+    /// The message as it is stored under this id: claimed and read by nobody. An answer belongs to the
+    /// `thread` of what it answers; any other message begins its own.
+    pub fn stored(self, id: MessageId, thread: Option<MessageId>, now: Timestamp) -> Message {
+        Message {
+            id,
+            from: self.from,
+            to: self.to,
+            kind: self.kind,
+            subject: self.subject,
+            body: self.body,
+            channel: self.channel,
+            reply_to: self.reply_to,
+            thread_id: thread.unwrap_or(id),
+            claimable: self.claimable,
+            claimed_by: None,
+            claimed_at: None,
+            claim_expires_at: None,
+            claim_generation: 0,
+            completed_at: None,
+            idempotency_key: self.idempotency_key,
+            meta: self.meta,
+            created_at: now,
+            expires_at: self.expires_at,
+            read_by: Vec::new(),
+        }
+    }
+}

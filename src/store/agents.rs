@@ -1,0 +1,198 @@
+//! Agents: registering, finding, changing.
+
+use serde_json::json;
+
+use super::engine::{Conditions, Read, stored};
+use super::tx::{Snapshot, Tx};
+use super::{Created, Idempotency, Json, Store, StoreError, activity, tokens};
+use crate::domain::agent::{Agent, AgentFilter, AgentPatch, NewRegistration, Registered, Routes, SessionGuard};
+use crate::domain::audit;
+use crate::domain::event::{Audience, EventName};
+use crate::domain::id::AgentId;
+use crate::domain::page::Page;
+use crate::domain::refusal::Refusal;
+
+stored! {
+    stored Agent in agents {
+        id, name, label, tags as json, capabilities as json, machine, rig, status, ready, instance_id, epoch,
+        meta as json, last_seen, created_at,
+    }
+}
+
+impl Store {
+    /// Registers an agent, or a new session of one. The answer says whether it is new.
+    pub async fn register(
+        &self,
+        registration: NewRegistration,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Created<Agent>, StoreError> {
+        self.write(move |tx| {
+            tx.once(idempotency.as_ref(), |tx| {
+                let before = load(tx, &registration.id)?;
+                let registered = registration.apply(before.clone(), tx.now)?;
+                save(tx, before.as_ref(), &registered.agent)?;
+                if registered.new_session {
+                    activity::insert(tx, audit::agent_registered(&registered))?;
+                }
+                let Registered { agent, created, .. } = registered;
+                Ok(Created { json: Json::of(&agent), replayed: false, created })
+            })
+        })
+        .await
+    }
+
+    /// One agent.
+    pub async fn agent(&self, id: AgentId) -> Result<Agent, StoreError> {
+        let store = self.clone();
+        self.read(move |snapshot| {
+            let mut agent = load(snapshot, &id)?.ok_or(Refusal::NotFound("agent"))?;
+            store.freshen(&mut agent);
+            Ok(agent)
+        })
+        .await
+    }
+
+    /// Agents, by id or live ones first.
+    pub async fn agents(&self, filter: AgentFilter) -> Result<Page<Agent>, StoreError> {
+        let store = self.clone();
+        self.read(move |snapshot| {
+            let mut agents = find(snapshot, &filter)?;
+            agents.iter_mut().for_each(|agent| store.freshen(agent));
+            Ok(Page::new(agents, filter.limit))
+        })
+        .await
+    }
+
+    /// Changes one agent. A heartbeat that changes nothing writes nothing.
+    pub async fn patch_agent(&self, id: AgentId, guard: SessionGuard, patch: AgentPatch) -> Result<Agent, StoreError> {
+        if let AgentPatch::Heartbeat(_) = patch {
+            let agent = self.agent(id.clone()).await?;
+            guard.check(&agent)?;
+            self.touch(&id);
+            if patch.is_no_news_of(&agent) {
+                return Ok(agent);
+            }
+        }
+        self.write(move |tx| {
+            let before = load(tx, &id)?.ok_or(Refusal::NotFound("agent"))?;
+            guard.check(&before)?;
+            let mut agent = before.clone();
+            patch.apply(&mut agent, tx.now);
+            save(tx, Some(&before), &agent)?;
+            Ok(agent)
+        })
+        .await
+    }
+
+    /// Removes an agent. Its messages stay.
+    pub async fn remove_agent(&self, id: AgentId, guard: SessionGuard) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let agent = load(tx, &id)?.ok_or(Refusal::NotFound("agent"))?;
+            guard.check(&agent)?;
+            remove(tx, id)
+        })
+        .await
+    }
+
+    /// Which messages and events reach an agent.
+    pub async fn routes(&self, agent: AgentId) -> Result<Routes, StoreError> {
+        self.read(move |snapshot| routes(snapshot, &agent)).await
+    }
+
+    fn freshen(&self, agent: &mut Agent) {
+        if let Some(at) = self.heard_from(&agent.id) {
+            agent.last_seen = agent.last_seen.max(at);
+        }
+    }
+}
+
+pub(super) fn load(snapshot: &Snapshot<'_>, id: &AgentId) -> Result<Option<Agent>, StoreError> {
+    snapshot.row("WHERE id = $1", &[id])
+}
+
+pub(super) fn routes(snapshot: &Snapshot<'_>, id: &AgentId) -> Result<Routes, StoreError> {
+    Ok(load(snapshot, id)?.map_or_else(|| Routes::unregistered(id.clone()), |card| card.routes()))
+}
+
+/// Whether it is offline, as a number: what `live_first` orders by.
+const IS_OFFLINE: &str = "CASE WHEN status = 'offline' THEN 1 ELSE 0 END";
+
+fn find(snapshot: &Snapshot<'_>, filter: &AgentFilter) -> Result<Vec<Agent>, StoreError> {
+    let tag = filter.tag.as_ref().map(|tag| format!("tag:{tag}"));
+    let capability = filter.capability.as_ref().map(|capability| format!("cap:{capability}"));
+    let text = filter.text.as_deref().map(containing);
+    let (after, is_offline) = (filter.after.as_deref().unwrap_or_default(), i64::from(filter.after_offline));
+    let mut query = Conditions::after(Agent::select());
+    query.add_if("status = ?", &filter.status);
+    for target in [&tag, &capability] {
+        query.add_if("EXISTS (SELECT 1 FROM agent_targets WHERE target = ? AND agent_id = agents.id)", target);
+    }
+    query.add_if("label = ?", &filter.label);
+    query.add_if("machine = ?", &filter.machine);
+    query.add_if("ready = ?", &filter.ready);
+    if let Some(text) = &text {
+        let any =
+            ["id", "name", "label", "tags", "capabilities"].map(|column| format!("lower({column}) LIKE ? ESCAPE '\\'"));
+        query.add(&format!("({})", any.join(" OR ")), &[text; 5].map(|text| text as _));
+    }
+    if filter.live_first {
+        query.add(&format!("({IS_OFFLINE}, id) > (?, ?)"), &[&is_offline, &after]);
+        query.push(&format!(" ORDER BY {IS_OFFLINE}, id LIMIT ?"), &[&filter.limit]);
+    } else {
+        query.add("id > ?", &[&after]);
+        query.push(" ORDER BY id LIMIT ?", &[&filter.limit]);
+    }
+    let (sql, values) = query.parts();
+    snapshot.rows_of(sql, values)
+}
+
+/// The pattern of texts that contain this one, whatever the case of ASCII letters.
+fn containing(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c.to_ascii_lowercase());
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// Writes a card over the one there was, tells its streams, and announces it.
+pub(super) fn save(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
+    tx.upsert(agent)?;
+    save_targets(tx, before, agent)?;
+    tx.routes_changed(agent);
+    tx.emit(EventName::AgentStatus, Audience::only(&agent.id), agent)
+}
+
+/// Keeps the group targets that reach an agent beside its card. What reaches everybody is not among them.
+fn save_targets(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
+    let targets = |agent: &Agent| {
+        let mut targets = agent.routes().groups;
+        targets.retain(|target| target != "broadcast");
+        targets
+    };
+    let (old, new) = (before.map(targets).unwrap_or_default(), targets(agent));
+    if old == new {
+        return Ok(());
+    }
+    for target in old.iter().map(String::as_str).filter(|target| !new.iter().any(|kept| kept == target)) {
+        tx.execute("DELETE FROM agent_targets WHERE target = $1 AND agent_id = $2", &[&target, &agent.id])?;
+    }
+    for target in new.iter().map(String::as_str).filter(|target| !old.iter().any(|kept| kept == target)) {
+        tx.execute("INSERT INTO agent_targets (target, agent_id) VALUES ($1, $2)", &[&target, &agent.id])?;
+    }
+    Ok(())
+}
+
+/// Removes a card and what only it could use.
+pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM agents WHERE id = $1", &[&id])?;
+    tokens::remove_of(tx, &id)?;
+    tx.emit(EventName::AgentRemoved, Audience::only(&id), &json!({"id": id}))?;
+    tx.routes_removed(id);
+    Ok(())
+}

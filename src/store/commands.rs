@@ -1,0 +1,348 @@
+//! Commands: the record of each control request, its message and its audit, in one transaction; and what
+//! the policies were asked about each.
+
+use std::ops::ControlFlow;
+
+use serde_json::Value;
+
+use super::engine::{AsJson, Conditions, Read, stored};
+use super::tx::{self, Snapshot, Tx};
+use super::{Created, Idempotency, Json, Store, StoreError, activity, messages};
+use crate::domain::audit;
+use crate::domain::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
+use crate::domain::control::{ControlKind, Question, VerdictRecord};
+use crate::domain::event::{Audience, EventName};
+use crate::domain::id::{AgentId, CommandId};
+use crate::domain::message::{Message, NewMessage};
+use crate::domain::order::{ControlAnswer, ControlOrder, denial_entry};
+use crate::domain::page::{Limit, Page};
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
+
+/// A control request that was decided on.
+#[derive(Clone, Debug)]
+pub struct NewCommand {
+    /// What was asked for.
+    pub kind: ControlKind,
+    /// The agent it is for.
+    pub target: AgentId,
+    /// The request, as it was decided on.
+    pub request: Value,
+    /// What each policy said.
+    pub decision: Vec<VerdictRecord>,
+    /// What they were asked, as JSON; left out where it is too large to keep.
+    pub question: Option<String>,
+    /// Where it begins: denied, pending or accepted.
+    pub status: CommandStatus,
+    /// Why it was denied.
+    pub error: Option<String>,
+    /// Who asked.
+    pub requested_by: String,
+    /// How long it may wait to be taken up, in milliseconds.
+    pub lifetime_ms: i64,
+    /// The message that carries it; it expires with the command.
+    pub message: Option<NewMessage>,
+}
+
+stored! {
+    stored Command in commands {
+        id, kind, target, request as json, decision as json, status, result as json_or_null, error, message_id,
+        requested_by, created_at, expires_at, updated_at,
+    }
+}
+
+/// A command with what the policies were asked, as JSON.
+struct Asked {
+    command: Command,
+    question: Option<String>,
+}
+
+stored! { stored Asked in commands { command as part Command, question } }
+
+/// A recorded decision with the size of its question.
+struct Decided {
+    command_id: CommandId,
+    at: Timestamp,
+    kind: ControlKind,
+    target: AgentId,
+    decision: Vec<VerdictRecord>,
+    question: String,
+}
+
+stored! {
+    read Decided in commands { command_id = "id", at = "created_at", kind, target, decision as json, question }
+}
+
+/// What became of a control request that was to be recorded.
+#[derive(Clone, Debug)]
+pub enum Recorded {
+    /// It was recorded.
+    First {
+        /// Its record.
+        command: Command,
+        /// What whoever asked is answered.
+        answer: Created<ControlAnswer>,
+    },
+    /// It was before, under the same key: the first answer.
+    Again(Created<ControlAnswer>),
+}
+
+/// The longest reason that is kept of a failure, in characters.
+const REASON_MAX: usize = 4_000;
+
+/// Bytes of the questions in one page: a question may have a quarter of a mebibyte.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
+impl Store {
+    /// Records a command with its message, its audit entry and the answer to whoever asked, to which the key
+    /// is bound.
+    pub async fn record_command(
+        &self,
+        new: NewCommand,
+        order: ControlOrder,
+        key: Option<Idempotency>,
+    ) -> Result<Recorded, StoreError> {
+        self.write(move |tx| {
+            if let Some(key) = &key
+                && let Some(earlier) = tx::earlier_answer(tx, key)?
+            {
+                return Ok(Recorded::Again(earlier));
+            }
+            let (command, message) = insert(tx, new)?;
+            activity::insert(tx, order.entry(&command, message.as_ref()))?;
+            let json = keep_answer(tx, &order, &command, message.as_ref())?;
+            if let Some(key) = &key {
+                tx.bind(key, None, Some(command.id))?;
+            }
+            Ok(Recorded::First { command, answer: Created::new(json) })
+        })
+        .await
+    }
+
+    /// Records a control that a policy refused, or could not decide on.
+    pub async fn record_denial(&self, denied: NewCommand, policy: String) -> Result<Command, StoreError> {
+        self.write(move |tx| {
+            let reason = denied.error.clone().unwrap_or_default();
+            let (command, _) = insert(tx, denied)?;
+            activity::insert(tx, denial_entry(&command, &policy, &reason))?;
+            Ok(command)
+        })
+        .await
+    }
+
+    /// The first answer given under this key, if there was one.
+    pub async fn first_answer(&self, key: Idempotency) -> Result<Option<Created<ControlAnswer>>, StoreError> {
+        self.read(move |snapshot| tx::earlier_answer(snapshot, &key)).await
+    }
+
+    /// What whoever asked for this command is answered.
+    pub async fn answer_of(&self, id: CommandId) -> Result<Created<ControlAnswer>, StoreError> {
+        self.read(move |snapshot| {
+            let answer: Option<Option<String>> = snapshot.value("SELECT answer FROM commands WHERE id = $1", &[&id])?;
+            let text = answer.flatten().ok_or(Refusal::NotFound("command"))?;
+            Ok(Created::new(Json::from_text(text)))
+        })
+        .await
+    }
+
+    /// Ends a spawn that was only to be planned, with the answer that says so.
+    pub async fn finish_dry_run(
+        &self,
+        id: CommandId,
+        result: Value,
+        order: Option<ControlOrder>,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let command = load(tx, id)?.ok_or(Refusal::NotFound("command"))?;
+            let command = advance(tx, command, CommandStatus::Succeeded, Some(result), None)?;
+            if let Some(order) = order {
+                keep_answer(tx, &order, &command, None)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Fails a command of which nothing came, and takes its answer back: its key is free again.
+    pub async fn withdraw_command(&self, id: CommandId, reason: String) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.execute("UPDATE commands SET answer = NULL WHERE id = $1", &[&id])?;
+            let command = load(tx, id)?.ok_or(Refusal::NotFound("command"))?;
+            if command.status.may_become(CommandStatus::Failed) {
+                let reason = reason.chars().take(REASON_MAX).collect();
+                advance(tx, command, CommandStatus::Failed, None, Some(reason))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// One command.
+    pub async fn command(&self, id: CommandId) -> Result<Command, StoreError> {
+        self.read(move |snapshot| Ok(load(snapshot, id)?.ok_or(Refusal::NotFound("command"))?)).await
+    }
+
+    /// Commands, newest first.
+    pub async fn commands(&self, filter: CommandFilter) -> Result<Page<Command>, StoreError> {
+        self.read(move |snapshot| {
+            let mut query = Conditions::after(Command::select());
+            query.add_if("target = ?", &filter.target);
+            query.add_if("status = ?", &filter.status);
+            query.add_if("kind = ?", &filter.kind);
+            query.add_if("id < ?", &filter.before);
+            query.push(" ORDER BY id DESC LIMIT ?", &[&filter.limit]);
+            let (sql, values) = query.parts();
+            Ok(Page::new(snapshot.rows_of(sql, values)?, filter.limit))
+        })
+        .await
+    }
+
+    /// Moves a command forward. A step that the state machine does not have is refused.
+    pub async fn report_command(
+        &self,
+        id: CommandId,
+        status: CommandStatus,
+        result: Option<Value>,
+        error: Option<String>,
+    ) -> Result<Command, StoreError> {
+        self.write(move |tx| {
+            let command = load(tx, id)?.ok_or(Refusal::NotFound("command"))?;
+            advance(tx, command, status, result, error)
+        })
+        .await
+    }
+
+    /// Recorded decisions of commands with a smaller id than `before`, newest first. A page of large
+    /// questions is shorter than its limit, and never empty while there is one.
+    pub async fn decisions(
+        &self,
+        before: Option<CommandId>,
+        limit: Limit,
+    ) -> Result<Vec<RecordedDecision>, StoreError> {
+        self.read(move |snapshot| {
+            let mut query = Conditions::after(Decided::select());
+            query.add("question IS NOT NULL AND id < ?", &[before.as_ref().unwrap_or(&COMMAND_MAX)]);
+            query.push(" ORDER BY id DESC LIMIT ?", &[&limit]);
+            let (sql, values) = query.parts();
+            let (mut page, mut bytes) = (Vec::new(), 0);
+            snapshot.each_of(sql, values, |decided: Decided| {
+                bytes += decided.question.len();
+                if bytes > PAGE_BYTES_MAX && !page.is_empty() {
+                    return ControlFlow::Break(());
+                }
+                page.push(decided);
+                ControlFlow::Continue(())
+            })?;
+            page.into_iter().map(recorded).collect()
+        })
+        .await
+    }
+}
+
+fn recorded(decided: Decided) -> Result<RecordedDecision, StoreError> {
+    let Decided { command_id, at, kind, target, decision, question } = decided;
+    let question: Question = serde_json::from_str(&question).map_err(|error| super::Fault {
+        table: "commands",
+        column: "question",
+        row: command_id.to_string(),
+        problem: error.to_string(),
+    })?;
+    Ok(RecordedDecision { command_id, at, kind, target, question, decision })
+}
+
+/// Above every id.
+const COMMAND_MAX: CommandId = CommandId::new(i64::MAX);
+
+/// Has a command keep what whoever asked for it is answered.
+pub(super) fn keep_answer(
+    tx: &Tx<'_>,
+    order: &ControlOrder,
+    command: &Command,
+    message: Option<&Message>,
+) -> Result<Json<ControlAnswer>, StoreError> {
+    // By way of a value, whose members are sorted: clients have always got them in this order.
+    let answer = serde_json::to_value(order.answer(command, message)).expect("an answer is JSON");
+    let json = Json::from_text(answer.to_string());
+    tx.execute("UPDATE commands SET answer = $1 WHERE id = $2", &[&json.as_str(), &command.id])?;
+    Ok(json)
+}
+
+fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>), StoreError> {
+    let command = Command {
+        id: CommandId::default(),
+        kind: new.kind,
+        target: new.target,
+        request: new.request,
+        decision: new.decision,
+        status: new.status,
+        result: None,
+        error: new.error,
+        message_id: None,
+        requested_by: new.requested_by,
+        created_at: tx.now,
+        expires_at: tx.now + new.lifetime_ms,
+        updated_at: tx.now,
+    };
+    let asked = Asked { command, question: new.question };
+    let id = tx.insert_numbered(&asked)?;
+    let mut command = Command { id: id.into(), ..asked.command };
+    let message = match new.message {
+        None => None,
+        Some(mut message) => {
+            message.meta.insert("commandId".to_owned(), Value::from(command.id));
+            message.expires_at = Some(command.expires_at);
+            let (message, _) = messages::insert(tx, message)?;
+            command.message_id = Some(message.id);
+            tx.execute("UPDATE commands SET message_id = $1 WHERE id = $2", &[&message.id, &command.id])?;
+            Some(message)
+        }
+    };
+    tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
+    Ok((command, message))
+}
+
+/// Moves a command forward, tells those concerned, and audits its end.
+pub(super) fn advance(
+    tx: &mut Tx<'_>,
+    command: Command,
+    status: CommandStatus,
+    result: Option<Value>,
+    error: Option<String>,
+) -> Result<Command, StoreError> {
+    let command = command.advance(status, result, error, tx.now)?;
+    tx.execute(
+        "UPDATE commands SET status = $1, result = $2, error = $3, updated_at = $4 WHERE id = $5",
+        &[&command.status, &command.result.as_ref().map(AsJson), &command.error, &command.updated_at, &command.id],
+    )?;
+    tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
+    if command.status.is_final() {
+        activity::insert(tx, audit::command_ended(&command))?;
+    }
+    Ok(command)
+}
+
+/// Fails every open command for an agent that will not report any more.
+pub(super) fn fail_open_of(tx: &mut Tx<'_>, target: &AgentId, why: &str) -> Result<(), StoreError> {
+    let open: Vec<Command> =
+        tx.rows("WHERE target = $1 AND status IN ('pending', 'accepted', 'running')", &[target])?;
+    for command in open {
+        advance(tx, command, CommandStatus::Failed, None, Some(why.to_owned()))?;
+    }
+    Ok(())
+}
+
+/// Expires commands that nobody took up in time, at most `limit`.
+pub(super) fn expire(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<CommandId>, StoreError> {
+    let late: Vec<Command> = tx.rows("WHERE status = 'pending' AND expires_at <= $1 LIMIT $2", &[&tx.now, &limit])?;
+    let mut ids = Vec::with_capacity(late.len());
+    for command in late {
+        ids.push(command.id);
+        let why = "nobody took it up in time; it will not be delivered any more".to_owned();
+        advance(tx, command, CommandStatus::Expired, None, Some(why))?;
+    }
+    Ok(ids)
+}
+
+pub(super) fn load(snapshot: &Snapshot<'_>, id: CommandId) -> Result<Option<Command>, StoreError> {
+    snapshot.row("WHERE id = $1", &[&id])
+}

@@ -1,0 +1,248 @@
+//! SQLite: one file in write-ahead mode, one connection that writes, a few that read.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, ErrorCode, OpenFlags};
+
+use super::EngineError;
+use super::row::{Columns, Read, Stored, Values};
+use super::value::{FromSql, Mismatch, ToSql, Value};
+use crate::store::StoreError;
+
+/// Statements kept prepared for each connection: more than there are verbs.
+const STATEMENTS_MAX: usize = 256;
+
+/// A connection to the database.
+pub(in crate::store) struct Connection(rusqlite::Connection);
+
+impl Connection {
+    /// The one that writes. Makes the file when it is not there.
+    pub(in crate::store) fn open_writable(path: &Path) -> Result<Self, StoreError> {
+        let connection = rusqlite::Connection::open(path)
+            .map_err(|error| StoreError::Unusable(format!("cannot open database {}: {error}", path.display())))?;
+        // FULL: an answered write survives a power cut. The checkpoint comes often enough that the log
+        // stays small and is overwritten in place, which syncs in about half the time of growing it.
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = FULL;
+                 PRAGMA foreign_keys = ON;
+                 PRAGMA busy_timeout = 5000;
+                 PRAGMA wal_autocheckpoint = 1000;
+                 PRAGMA temp_store = MEMORY;
+                 PRAGMA cache_size = -8192;",
+            )
+            .map_err(|error| StoreError::Unusable(format!("{} is not a usable database: {error}", path.display())))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        Ok(Self(connection))
+    }
+
+    /// One that only reads.
+    pub(in crate::store) fn open_readable(path: &Path) -> Result<Self, EngineError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+        connection.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024;")?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        Ok(Self(connection))
+    }
+
+    /// Runs a statement and answers how many rows it changed.
+    pub(in crate::store) fn execute(&self, sql: &str, values: &[&dyn ToSql]) -> Result<usize, EngineError> {
+        let mut statement = self.prepare(sql)?;
+        bind(&mut statement, values)?;
+        Ok(statement.raw_execute()?)
+    }
+
+    /// Writes a row by a statement of its type.
+    pub(in crate::store) fn execute_with(&self, sql: &str, row: &impl Stored) -> Result<(), EngineError> {
+        let mut statement = self.prepare(sql)?;
+        bind_row(&mut statement, row, 0)?;
+        statement.raw_execute()?;
+        Ok(())
+    }
+
+    /// Writes a row whose first column the database gives, and answers it.
+    pub(in crate::store) fn insert_numbered<T: Stored>(&self, row: &T) -> Result<i64, EngineError> {
+        let mut statement = self.prepare(T::insert_numbered())?;
+        bind_row(&mut statement, row, 1)?;
+        let mut rows = statement.raw_query();
+        let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        Ok(row.get(0)?)
+    }
+
+    /// Hands each row on until there are no more or it was enough.
+    pub(in crate::store) fn each<T: Read>(
+        &self,
+        sql: &str,
+        values: &[&dyn ToSql],
+        mut take: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.prepare(sql)?;
+        bind(&mut statement, values)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(EngineError::from)? {
+            let value = T::read(&mut Columns { row, table: T::TABLE, next: 0 })?;
+            if take(value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the only column of each row on.
+    pub(in crate::store) fn each_value<T: FromSql>(
+        &self,
+        sql: &str,
+        values: &[&dyn ToSql],
+        mut take: impl FnMut(T),
+    ) -> Result<(), StoreError> {
+        let mut statement = self.prepare(sql)?;
+        bind(&mut statement, values)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(EngineError::from)? {
+            take(Columns { row, table: "(result)", next: 0 }.next("1")?);
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction that may write; nobody else does meanwhile.
+    pub(in crate::store) fn begin_write(&self) -> Result<(), EngineError> {
+        self.run("BEGIN IMMEDIATE")
+    }
+
+    /// Begins a transaction whose reads all see the same moment.
+    pub(in crate::store) fn begin_read(&self) -> Result<(), EngineError> {
+        self.run("BEGIN DEFERRED")
+    }
+
+    /// Ends a read, if one was begun.
+    pub(in crate::store) fn end_read(&self) -> Result<(), EngineError> {
+        if self.is_in_transaction() { self.run("COMMIT") } else { Ok(()) }
+    }
+
+    /// Makes the transaction durable.
+    pub(in crate::store) fn commit(&self) -> Result<(), EngineError> {
+        self.run("COMMIT")
+    }
+
+    /// Undoes the transaction.
+    pub(in crate::store) fn roll_back(&self) -> Result<(), EngineError> {
+        self.run("ROLLBACK")
+    }
+
+    /// Begins a part of the transaction that can be undone by itself.
+    pub(in crate::store) fn begin_part(&self) -> Result<(), EngineError> {
+        self.run("SAVEPOINT part")
+    }
+
+    /// Ends it, after undoing what it did unless that is kept.
+    pub(in crate::store) fn end_part(&self, keep: bool) -> Result<(), EngineError> {
+        if !keep {
+            self.run("ROLLBACK TO part")?;
+        }
+        self.run("RELEASE part")
+    }
+
+    /// Whether a transaction is open. It is not after SQLite rolled one back by itself, on a full disk or
+    /// an I/O error.
+    pub(in crate::store) fn is_in_transaction(&self) -> bool {
+        !self.0.is_autocommit()
+    }
+
+    /// How many migrations were applied to this database.
+    pub(in crate::store) fn schema_version(&self) -> Result<usize, EngineError> {
+        let version: u32 = self.0.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        Ok(usize::try_from(version).unwrap_or(usize::MAX))
+    }
+
+    /// Applies the migration with this number, counted from 1, whole or not at all.
+    pub(in crate::store) fn migrate(&self, number: usize, migration: &str) -> Result<(), EngineError> {
+        let batch = format!("BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;");
+        let applied = self.0.execute_batch(&batch);
+        if applied.is_err() && self.is_in_transaction() {
+            self.roll_back()?;
+        }
+        Ok(applied?)
+    }
+
+    /// The size of the database, in bytes.
+    pub(in crate::store) fn size_bytes(&self) -> Result<i64, EngineError> {
+        let pages: i64 = self.0.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        let page: i64 = self.0.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        Ok(pages * page)
+    }
+
+    /// Folds the log into the database, before the last connection closes.
+    pub(in crate::store) fn tidy(&self) -> Result<(), EngineError> {
+        Ok(self.0.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);")?)
+    }
+
+    fn run(&self, sql: &str) -> Result<(), EngineError> {
+        self.0.prepare_cached(sql)?.raw_execute()?;
+        Ok(())
+    }
+
+    fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, EngineError> {
+        let statement = self.0.prepare_cached(sql)?;
+        // PostgreSQL goes by the number, SQLite by the order in which parameters first appear.
+        #[cfg(debug_assertions)]
+        for index in 1..=statement.parameter_count() {
+            let name = statement.parameter_name(index);
+            assert_eq!(name, Some(format!("${index}").as_str()), "parameters are numbered by first appearance: {sql}");
+        }
+        Ok(statement)
+    }
+}
+
+fn bind(statement: &mut CachedStatement<'_>, values: &[&dyn ToSql]) -> Result<(), EngineError> {
+    debug_assert_eq!(statement.parameter_count(), values.len(), "every parameter has its value");
+    for (index, value) in values.iter().enumerate() {
+        statement.raw_bind_parameter(index + 1, value.to_sql())?;
+    }
+    Ok(())
+}
+
+fn bind_row(statement: &mut CachedStatement<'_>, row: &impl Stored, skip: usize) -> Result<(), EngineError> {
+    let mut bind = |index: usize, value: Value<'_>| Ok(statement.raw_bind_parameter(index, value)?);
+    row.write(&mut Values { bind: &mut bind, given: 0, skip })
+}
+
+impl rusqlite::ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null => ValueRef::Null,
+            Value::Integer(number) => ValueRef::Integer(*number),
+            Value::Real(number) => ValueRef::Real(*number),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+impl<'a> TryFrom<ValueRef<'a>> for Value<'a> {
+    type Error = Mismatch;
+
+    fn try_from(value: ValueRef<'a>) -> Result<Self, Mismatch> {
+        Ok(match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(number) => Self::Integer(number),
+            ValueRef::Real(number) => Self::Real(number),
+            ValueRef::Text(bytes) => {
+                let text = std::str::from_utf8(bytes).map_err(|_| Mismatch("the text is not UTF-8".to_owned()))?;
+                Self::Text(Cow::Borrowed(text))
+            }
+            ValueRef::Blob(bytes) => Self::Blob(bytes),
+        })
+    }
+}
+
+impl From<rusqlite::Error> for EngineError {
+    fn from(error: rusqlite::Error) -> Self {
+        // A full disk can be emptied, and the transaction was rolled back whole.
+        let is_disk_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        Self { text: error.to_string(), is_disk_full }
+    }
+}

@@ -1,0 +1,236 @@
+//! Events: what a stream replays. A message is its own event, numbered by its id; every other event
+//! has a row here.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::engine::stored;
+use super::tx::{Snapshot, Tx};
+use super::{Fault, Json, Store, StoreError, activity, messages};
+use crate::domain::activity::Entry;
+use crate::domain::agent::Routes;
+use crate::domain::event::{Audience, Event, EventName, EventTypes};
+use crate::domain::id::{EventSeq, MessageId};
+use crate::domain::message::Message;
+use crate::domain::time::Timestamp;
+
+/// A page of events in commit order.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<Arc<Event>>,
+    /// Everything up to here was looked at; the next page begins after it.
+    pub scanned_to: EventSeq,
+    /// Whether there may be more by now.
+    pub more: bool,
+}
+
+/// Which events can be replayed: those after `floor`, up to `latest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRange {
+    /// The newest event that retention deleted, or 0. What comes after it is all there, but for
+    /// messages that somebody deleted.
+    pub floor: EventSeq,
+    /// The newest event, or 0.
+    pub latest: EventSeq,
+}
+
+/// A page ends after this many bytes of data, so that large messages do not add up in memory.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+impl Store {
+    /// The events after `after`, for everybody or for one agent.
+    pub async fn events_after(
+        &self,
+        after: EventSeq,
+        routes: Option<Routes>,
+        types: EventTypes,
+        limit: usize,
+    ) -> Result<EventPage, StoreError> {
+        let epoch = self.inner.epoch.clone();
+        self.read(move |snapshot| {
+            let range = range(snapshot)?;
+            let after = after.max(range.floor);
+            let found = match &routes {
+                Some(routes) => concerning(snapshot, after, routes, types, limit + 1)?,
+                None => all(snapshot, after, types, limit + 1)?,
+            };
+            let mut page = EventPage { events: Vec::new(), scanned_to: range.latest.max(after), more: false };
+            let mut bytes = 0;
+            for Found { seq, name } in found {
+                if page.events.len() == limit || bytes > PAGE_BYTES_MAX {
+                    page.more = true;
+                    page.scanned_to = page.events.last().map_or(after, |event| event.seq);
+                    break;
+                }
+                let event = load(snapshot, &epoch, seq, name)?;
+                bytes += event.frame.len();
+                page.events.push(Arc::new(event));
+            }
+            Ok(page)
+        })
+        .await
+    }
+
+    /// Announces a change of the plugins, and writes it to the activity log.
+    pub async fn announce_plugin(&self, plugin: serde_json::Value, entry: Entry) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.emit(EventName::PluginUpdated, Audience::nobody(), &plugin)?;
+            activity::insert(tx, entry)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Which events can be replayed.
+    pub async fn event_range(&self) -> Result<EventRange, StoreError> {
+        self.read(range).await
+    }
+}
+
+/// Which events can be replayed.
+pub(super) fn range(snapshot: &Snapshot<'_>) -> Result<EventRange, StoreError> {
+    let floor: Option<String> = snapshot.value("SELECT value FROM meta WHERE key = 'event_floor'", &[])?;
+    let floor = match floor {
+        None => EventSeq::default(),
+        Some(text) => EventSeq::new(text.parse().map_err(|_| Fault {
+            table: "meta",
+            column: "value",
+            row: "\"event_floor\"".to_owned(),
+            problem: format!("{text:?} is no number"),
+        })?),
+    };
+    let event: Option<EventSeq> = snapshot.value("SELECT coalesce(max(seq), 0) FROM events", &[])?;
+    let message: Option<EventSeq> = snapshot.value("SELECT coalesce(max(id), 0) FROM messages", &[])?;
+    Ok(EventRange { floor, latest: floor.max(event.unwrap_or_default()).max(message.unwrap_or_default()) })
+}
+
+/// Moves the floor up and deletes what is below it. Messages outlive their events, if they may.
+pub(super) fn raise_floor(tx: &Tx<'_>, floor: EventSeq) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM events WHERE seq <= $1", &[&floor])?;
+    tx.execute(
+        "INSERT INTO meta (key, value) VALUES ('event_floor', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        &[&floor.to_string()],
+    )?;
+    Ok(())
+}
+
+/// The event that a stored message is, from its JSON as it was sent.
+pub(super) fn of_message(epoch: &str, message: &Message, json: &Json<Message>) -> Event {
+    let audience = Audience { from: Some((&message.from).into()), ..Audience::only(&message.to) };
+    let seq = message.id.into();
+    let mut event = Event::new(epoch, seq, message.created_at, EventName::MessageNew, audience, json.as_str());
+    event.expires_at = message.expires_at;
+    event
+}
+
+/// An event as it is kept.
+struct Kept {
+    seq: EventSeq,
+    at: Timestamp,
+    target: Option<Arc<str>>,
+    also: Option<Arc<str>>,
+    sender: Option<Arc<str>>,
+    data: String,
+}
+
+stored! { read Kept in events { seq, at, target, also, sender, data } }
+
+fn load(snapshot: &Snapshot<'_>, epoch: &str, seq: EventSeq, name: EventName) -> Result<Event, StoreError> {
+    if name == EventName::MessageNew {
+        // Whatever became of it since: an event tells what happened then.
+        let message = messages::load_as_stored(snapshot, seq.into())?.as_sent();
+        return Ok(of_message(epoch, &message, &Json::of(&message)));
+    }
+    let kept: Option<Kept> = snapshot.row("WHERE seq = $1", &[&seq])?;
+    let gone = || Fault { table: "events", column: "seq", row: seq.to_string(), problem: "it was there before".into() };
+    let Kept { seq, at, target, also, sender, data } = kept.ok_or_else(gone)?;
+    Ok(Event::new(epoch, seq, at, name, Audience { to: target, also, from: sender }, &data))
+}
+
+/// The number and the name of an event that was found.
+struct Found {
+    seq: EventSeq,
+    name: EventName,
+}
+
+stored! { read Found in events { seq, name } }
+
+/// The id of a message that was found, which is the number of its event.
+struct FoundMessage {
+    id: MessageId,
+}
+
+stored! { read FoundMessage in messages { id } }
+
+fn all(snapshot: &Snapshot<'_>, after: EventSeq, types: EventTypes, limit: usize) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    let mut wanted = 0;
+    snapshot
+        .each("WHERE seq > $1 ORDER BY seq", &[&after], |event| take(event, types, limit, &mut wanted, &mut found))?;
+    if types.contains(EventName::MessageNew) {
+        let mut wanted = 0;
+        snapshot.each(
+            "WHERE id > $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY id",
+            &[&after, &Timestamp::now()],
+            |message| take(of_found(message), types, limit, &mut wanted, &mut found),
+        )?;
+    }
+    Ok(first(found, limit))
+}
+
+/// A union over the agent's targets, each an index range, merged in commit order.
+fn concerning(
+    snapshot: &Snapshot<'_>,
+    after: EventSeq,
+    routes: &Routes,
+    types: EventTypes,
+    limit: usize,
+) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    let agent = routes.agent.as_str();
+    let mut wanted = 0;
+    snapshot.each("WHERE also = $1 AND seq > $2 ORDER BY seq", &[&agent, &after], |event| {
+        take(event, types, limit, &mut wanted, &mut found)
+    })?;
+    for target in std::iter::once(agent).chain(routes.groups.iter().map(String::as_str)) {
+        let (since, sender) = if target == agent { (Timestamp::MIN, "") } else { (routes.since, agent) };
+        let mut wanted = 0;
+        snapshot.each(
+            "WHERE target = $1 AND seq > $2 AND at >= $3 AND (sender IS NULL OR sender <> $4) ORDER BY seq",
+            &[&target, &after, &since, &sender],
+            |event| take(event, types, limit, &mut wanted, &mut found),
+        )?;
+        if types.contains(EventName::MessageNew) {
+            let mut wanted = 0;
+            snapshot.each(
+                "WHERE target = $1 AND id > $2 AND created_at >= $3 AND sender <> $4
+                   AND (expires_at IS NULL OR expires_at > $5) ORDER BY id",
+                &[&target, &after, &since, &sender, &Timestamp::now()],
+                |message| take(of_found(message), types, limit, &mut wanted, &mut found),
+            )?;
+        }
+    }
+    Ok(first(found, limit))
+}
+
+fn of_found(message: FoundMessage) -> Found {
+    Found { seq: message.id.into(), name: EventName::MessageNew }
+}
+
+/// Takes the wanted ones of ordered rows, until there are `limit`.
+fn take(event: Found, types: EventTypes, limit: usize, wanted: &mut usize, found: &mut Vec<Found>) -> ControlFlow<()> {
+    if types.contains(event.name) {
+        found.push(event);
+        *wanted += 1;
+    }
+    if *wanted < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// Merges ordered findings into one order, each event once.
+fn first(mut found: Vec<Found>, limit: usize) -> Vec<Found> {
+    found.sort_unstable_by_key(|event| event.seq);
+    found.dedup_by_key(|event| event.seq);
+    found.truncate(limit);
+    found
+}

@@ -1,0 +1,141 @@
+//! Orchestrators: registering, hearing from them, what they run.
+
+use serde_json::json;
+
+use super::engine::stored;
+use super::tx::{Snapshot, Tx};
+use super::{Created, Idempotency, Json, Store, StoreError, activity, agents, commands};
+use crate::domain::audit;
+use crate::domain::event::{Audience, EventName};
+use crate::domain::id::{AgentId, OrchestratorId};
+use crate::domain::orchestrator::{ManagedAgent, NewOrchestrator, Orchestrator, OrchestratorStatus};
+use crate::domain::refusal::Refusal;
+
+stored! {
+    stored Orchestrator in orchestrators {
+        id, hostname, status, providers as json, base_dir, env_keys as json, meta as json, managed_agents as json,
+        last_seen, created_at,
+    }
+    // Follows from the id: see `with_agent`.
+    beside { agent_id: AgentId::from(String::new()) }
+}
+
+impl Store {
+    /// Registers an orchestrator, or hears from one again; what it runs is kept. Makes its agent.
+    pub async fn register_orchestrator(
+        &self,
+        new: NewOrchestrator,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Created<Orchestrator>, StoreError> {
+        self.write(move |tx| {
+            tx.once(idempotency.as_ref(), |tx| {
+                let before = load(tx, &new.id)?;
+                let orchestrator = new.apply(before, tx.now);
+                save(tx, &orchestrator)?;
+                save_agent(tx, &orchestrator)?;
+                activity::insert(tx, audit::orchestrator_registered(&orchestrator, tx.now))?;
+                Ok(Created::new(Json::of(&orchestrator)))
+            })
+        })
+        .await
+    }
+
+    /// One orchestrator.
+    pub async fn orchestrator(&self, id: OrchestratorId) -> Result<Orchestrator, StoreError> {
+        let store = self.clone();
+        self.read(move |snapshot| {
+            let mut orchestrator = load(snapshot, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
+            store.freshen_orchestrator(&mut orchestrator);
+            Ok(orchestrator)
+        })
+        .await
+    }
+
+    /// All orchestrators, by id.
+    pub async fn orchestrators(&self) -> Result<Vec<Orchestrator>, StoreError> {
+        let store = self.clone();
+        self.read(move |snapshot| {
+            let mut all: Vec<_> = snapshot.rows("ORDER BY id", &[])?.into_iter().map(with_agent).collect();
+            all.iter_mut().for_each(|orchestrator| store.freshen_orchestrator(orchestrator));
+            Ok(all)
+        })
+        .await
+    }
+
+    /// Hears from an orchestrator; writes only when that changes something.
+    pub async fn heartbeat_orchestrator(&self, id: OrchestratorId) -> Result<(), StoreError> {
+        let orchestrator = self.orchestrator(id.clone()).await?;
+        self.touch(&orchestrator.agent_id);
+        if orchestrator.status == OrchestratorStatus::Online {
+            return Ok(());
+        }
+        self.write(move |tx| {
+            let mut orchestrator = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
+            orchestrator.status = OrchestratorStatus::Online;
+            orchestrator.last_seen = tx.now;
+            save(tx, &orchestrator)?;
+            save_agent(tx, &orchestrator)
+        })
+        .await
+    }
+
+    /// Replaces the list of agents an orchestrator runs.
+    pub async fn set_managed_agents(
+        &self,
+        id: OrchestratorId,
+        list: Vec<ManagedAgent>,
+    ) -> Result<Orchestrator, StoreError> {
+        self.write(move |tx| {
+            let mut orchestrator = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
+            orchestrator.managed_agents = list;
+            orchestrator.last_seen = tx.now;
+            save(tx, &orchestrator)?;
+            Ok(orchestrator)
+        })
+        .await
+    }
+
+    /// Removes an orchestrator: its agent goes offline and its open commands fail.
+    pub async fn remove_orchestrator(&self, id: OrchestratorId) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let Orchestrator { agent_id, .. } = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
+            tx.execute("DELETE FROM orchestrators WHERE id = $1", &[&id])?;
+            if let Some(before) = agents::load(tx, &agent_id)? {
+                let mut agent = before.clone();
+                agent.go_offline();
+                agent.last_seen = tx.now;
+                agents::save(tx, Some(&before), &agent)?;
+            }
+            commands::fail_open_of(tx, &agent_id, "the orchestrator was removed")?;
+            activity::insert(tx, audit::orchestrator_removed(&id, tx.now))?;
+            tx.emit(EventName::OrchestratorRemoved, Audience::only(&agent_id), &json!({"id": id}))
+        })
+        .await
+    }
+
+    fn freshen_orchestrator(&self, orchestrator: &mut Orchestrator) {
+        if let Some(at) = self.heard_from(&orchestrator.agent_id) {
+            orchestrator.last_seen = orchestrator.last_seen.max(at);
+        }
+    }
+}
+
+pub(super) fn load(snapshot: &Snapshot<'_>, id: &OrchestratorId) -> Result<Option<Orchestrator>, StoreError> {
+    Ok(snapshot.row("WHERE id = $1", &[id])?.map(with_agent))
+}
+
+fn with_agent(orchestrator: Orchestrator) -> Orchestrator {
+    Orchestrator { agent_id: orchestrator.id.agent_id(), ..orchestrator }
+}
+
+pub(super) fn save(tx: &mut Tx<'_>, orchestrator: &Orchestrator) -> Result<(), StoreError> {
+    tx.upsert(orchestrator)?;
+    tx.emit(EventName::OrchestratorStatus, Audience::only(&orchestrator.agent_id), orchestrator)
+}
+
+/// Makes or renews the agent under which an orchestrator gets its messages.
+fn save_agent(tx: &mut Tx<'_>, orchestrator: &Orchestrator) -> Result<(), StoreError> {
+    let before = agents::load(tx, &orchestrator.agent_id)?;
+    let agent = orchestrator.agent(before.clone(), tx.now);
+    agents::save(tx, before.as_ref(), &agent)
+}

@@ -1,0 +1,124 @@
+//! Sessions: the agents that the relay itself started on its own host.
+//!
+//! The row is written before the process is started and closed after it ended, so that after a crash
+//! it says what may be running.
+
+use serde_json::Value;
+
+use super::engine::{AsJson, stored};
+use super::{Store, StoreError, activity, agents, commands, tokens};
+use crate::domain::audit;
+use crate::domain::command::{Command, CommandStatus};
+use crate::domain::id::{AgentId, CommandId};
+use crate::domain::order::ControlOrder;
+use crate::domain::session::{SessionRow, SessionStart};
+use crate::domain::spawn::SpawnSpec;
+use crate::domain::time::Timestamp;
+use crate::domain::token::Token;
+
+stored! {
+    stored SpawnSpec in sessions {
+        agent_id, provider, cwd, label, approval_mode,
+        // The column is older than the field, and was meant for the whole request.
+        prompt = "request" as json,
+    }
+}
+
+stored! { stored SessionStart in sessions { spec as part SpawnSpec, command_id, name } }
+
+stored! {
+    stored SessionRow in sessions { start as part SessionStart, pid, started_at, ended_at, ending }
+}
+
+impl Store {
+    /// Writes down that a session is about to be started, in place of an earlier one of its agent, and
+    /// stores the token its agent will use.
+    pub async fn begin_session(&self, start: SessionStart, token: Token) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tokens::replace(tx, token)?;
+            tx.upsert(&SessionRow { start, pid: None, started_at: tx.now, ended_at: None, ending: None })
+        })
+        .await
+    }
+
+    /// Notes the process of a session whose program runs, and with it that its command is running; `order` is
+    /// what the command's answer then says.
+    pub async fn session_up(
+        &self,
+        name: String,
+        pid: i64,
+        command: CommandId,
+        result: Value,
+        order: Option<ControlOrder>,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.execute("UPDATE sessions SET pid = $1 WHERE name = $2", &[&pid, &name])?;
+            match commands::load(tx, command)? {
+                Some(command) if command.status.may_become(CommandStatus::Running) => {
+                    let command = commands::advance(tx, command, CommandStatus::Running, Some(result), None)?;
+                    if let Some(order) = order {
+                        commands::keep_answer(tx, &order, &command, None)?;
+                    }
+                }
+                // A restart has been running since its first program was asked to end.
+                Some(command) if command.status == CommandStatus::Running => {
+                    tx.execute("UPDATE commands SET result = $1 WHERE id = $2", &[&AsJson(&result), &command.id])?;
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes that a session ended: its agent is offline and its token worthless. Doing it again
+    /// changes nothing.
+    pub async fn end_session(&self, name: String, agent: AgentId, ending: String) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let changed = tx.execute(
+                "UPDATE sessions SET ended_at = $1, ending = $2 WHERE name = $3 AND ended_at IS NULL",
+                &[&tx.now, &ending, &name],
+            )?;
+            if changed == 0 {
+                return Ok(());
+            }
+            tokens::remove_of(tx, &agent)?;
+            if let Some(before) = agents::load(tx, &agent)? {
+                let mut card = before.clone();
+                card.end_session(tx.now);
+                agents::save(tx, Some(&before), &card)?;
+            }
+            activity::insert(tx, audit::session_ended(&name, &agent, &ending))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Fails what this host was carrying out when the relay ended, and what no session tells the end
+    /// of: of what was asked for before `before`. Commands for orchestrators are theirs to report.
+    pub async fn fail_orphaned_commands(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let orphans: Vec<Command> = tx.rows(
+                "WHERE status IN ('accepted', 'running') AND created_at < $1
+                     AND (message_id IS NULL OR target IN (SELECT agent_id FROM sessions))",
+                &[&before],
+            )?;
+            for command in orphans {
+                let why = "the relay ended before this was done; ask again if it is still wanted".to_owned();
+                commands::advance(tx, command, CommandStatus::Failed, None, Some(why))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The latest session of an agent.
+    pub async fn session(&self, agent: AgentId) -> Result<Option<SessionRow>, StoreError> {
+        self.read(move |snapshot| snapshot.row("WHERE agent_id = $1", &[&agent])).await
+    }
+
+    /// Sessions that may be running, newest first.
+    pub async fn open_sessions(&self) -> Result<Vec<SessionRow>, StoreError> {
+        self.read(|snapshot| snapshot.rows("WHERE ended_at IS NULL ORDER BY started_at DESC", &[])).await
+    }
+}
