@@ -22,6 +22,7 @@ mod real_clis;
 mod server;
 mod sessions;
 mod spawn;
+mod store;
 mod system;
 mod tidy;
 mod upgrade;
