@@ -27,7 +27,7 @@ pub(super) fn ok() -> Response {
 
 /// An answer of the store under this status; marked when it is a repeat.
 pub(super) fn json_text<T>(status: StatusCode, answer: Created<T>) -> Response {
-    let mut response = (status, [(header::CONTENT_TYPE, JSON)], answer.json.as_str().to_owned()).into_response();
+    let mut response = (status, [(header::CONTENT_TYPE, JSON)], answer.json.into_string()).into_response();
     if answer.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }

@@ -13,7 +13,7 @@ use crate::domain::command::{Command, CommandStatus};
 use crate::domain::control::ControlKind;
 use crate::domain::id::AgentId;
 use crate::domain::plan::{StopPlan, StopReason};
-use crate::domain::session::SessionRow;
+use crate::domain::session::SessionRecord;
 use crate::sessions::SessionName;
 use crate::store::StoreError;
 
@@ -49,7 +49,7 @@ impl Relay {
 
     /// The session that is this relay's to see to. One that has ended still is, unless the agent has a
     /// session elsewhere by now: there is nothing left to end, and it can be started again.
-    async fn own_session(&self, agent: &AgentId) -> Result<Option<(SessionRow, SessionName)>, StoreError> {
+    async fn own_session(&self, agent: &AgentId) -> Result<Option<(SessionRecord, SessionName)>, StoreError> {
         let Some(session) = self.store.session(agent.clone()).await? else { return Ok(None) };
         if session.ended_at.is_some() {
             let agent = self.store.agent(agent.clone()).await?;

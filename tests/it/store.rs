@@ -4,6 +4,7 @@
 mod claims;
 mod durability;
 mod events;
+mod postgres;
 mod tokens;
 mod upgrade;
 mod words;

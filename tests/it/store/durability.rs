@@ -5,6 +5,7 @@ use agent_relay::domain::id::MessageId;
 use agent_relay::domain::message::NewMessage;
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::retention::Retention;
+use agent_relay::store::allow_commits_on_this_thread;
 use tokio::task::JoinSet;
 
 use super::{Bench, ENGINES};
@@ -112,5 +113,30 @@ async fn retention_raises_the_floor_and_deletes_only_below_it() {
         assert_eq!(bench.store.event_range().await.expect("a range"), range);
         assert!(bench.send("x", "a", "more").await.id > sent[19]);
         bench.store.close().await;
+    }
+}
+
+/// A commit takes as long as the disk does, so a thread is blocked by one only if whoever started it said
+/// that it may be.
+#[test]
+fn a_lone_write_is_committed_on_its_own_thread_only_where_that_is_allowed() {
+    for engine in &ENGINES {
+        for allowed in [false, true] {
+            let committed_by = std::thread::spawn(move || {
+                if allowed {
+                    allow_commits_on_this_thread();
+                }
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let (sender, committed) = std::sync::mpsc::sync_channel(1);
+                let note = move |_| sender.send(std::thread::current().id()).expect("a listener");
+                let store = (engine.open)(folder.path(), Box::new(note)).expect("a store");
+                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                let message = NewMessage::plain("x".into(), "a", "alone");
+                runtime.block_on(store.send(message, None)).expect("sent");
+                runtime.block_on(store.close());
+                committed.recv().expect("a commit") == std::thread::current().id()
+            });
+            assert_eq!(committed_by.join().expect("no panic"), allowed);
+        }
     }
 }
