@@ -22,7 +22,7 @@ use self::turns::Turns;
 use crate::sessions::{SessionName, SessionState, Sessions};
 
 pub use directories::{ENTRIES_MAX, Listing};
-pub use launch::{Follow, LaunchError, Launched, PlanRecord, Reports, SessionRecord, reserved_log};
+pub use launch::{Follow, LaunchError, Launched, NewSession, PlanRecord, Reports, reserved_log};
 pub use turns::Turn;
 
 /// The variable in which a started agent finds its own token.

@@ -49,6 +49,8 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 
 pub use self::commands::{NewCommand, Recorded};
+#[cfg(debug_assertions)]
+pub use self::engine::prepared_statements;
 pub use self::engine::{EngineError, Fault};
 pub use self::events::{EventPage, EventRange};
 pub use self::stats::Stats;
@@ -107,10 +109,10 @@ pub enum StoreError {
     Unusable(String),
 }
 
-/// The JSON of a `T`, made once and shared by whoever tells it.
+/// The JSON of a `T`, made once: the event that tells it and the answer have the same.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Json<T> {
-    text: Arc<str>,
+    text: String,
     of: PhantomData<fn() -> T>,
 }
 
@@ -122,13 +124,18 @@ impl<T> Clone for Json<T> {
 
 impl<T> Json<T> {
     /// Text that is the JSON of a `T`.
-    pub fn from_text(text: impl Into<Arc<str>>) -> Self {
-        Self { text: text.into(), of: PhantomData }
+    pub fn from_text(text: String) -> Self {
+        Self { text, of: PhantomData }
     }
 
     /// The JSON, on one line.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The text itself.
+    pub fn into_string(self) -> String {
+        self.text
     }
 }
 

@@ -8,6 +8,7 @@ use super::request::escaped;
 use super::{Client, Pages, Request};
 use crate::domain::command::{Command, CommandStatus};
 use crate::domain::control::{ApprovalMode, ControlKind};
+use crate::domain::id::CommandId;
 use crate::domain::message::Message;
 
 /// Control requests. See [`Client::control`].
@@ -144,7 +145,7 @@ pub struct CommandQuery {
     /// Only those of this kind.
     pub kind: Option<ControlKind>,
     /// Only those with a smaller id.
-    pub before: Option<i64>,
+    pub before: Option<CommandId>,
     /// The size of a page: 100 unless given, at most 1000.
     pub limit: Option<u32>,
 }
@@ -210,12 +211,12 @@ impl Controls<'_> {
     }
 
     /// One command, with what each policy said.
-    pub fn command(&self, id: i64) -> Request<Command> {
+    pub fn command(&self, id: CommandId) -> Request<Command> {
         self.0.request(Method::GET, &format!("/api/commands/{id}"))
     }
 
     /// Reports how far a command has come. Only its target may.
-    pub fn report(&self, id: i64, report: &CommandReport) -> Request<Command> {
+    pub fn report(&self, id: CommandId, report: &CommandReport) -> Request<Command> {
         self.0.request(Method::PATCH, &format!("/api/commands/{id}")).json(report)
     }
 }

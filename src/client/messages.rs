@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Client, Done, Pages, Request};
 use crate::domain::agent::SessionGuard;
+use crate::domain::id::MessageId;
 use crate::domain::message::{Draft, Message, MessageType};
 
 /// Requests about messages. See [`Client::messages`].
@@ -20,7 +21,7 @@ pub struct MessageQuery {
     /// With `reaching`: only those that agent has not marked read.
     pub unread: bool,
     /// Only those with a greater id.
-    pub since: Option<i64>,
+    pub since: Option<MessageId>,
     /// Only those from this sender.
     pub from: Option<String>,
     /// Only those to this target.
@@ -28,7 +29,7 @@ pub struct MessageQuery {
     /// Only those of this channel.
     pub channel: Option<String>,
     /// Only those of this thread.
-    pub thread: Option<i64>,
+    pub thread: Option<MessageId>,
     /// Only those of this type.
     pub kind: Option<MessageType>,
     /// The size of a page: 100 unless given, at most 1000.
@@ -72,7 +73,7 @@ struct ClaimRequest<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct MessageCursor {
     /// Its id; 0 when there is none.
-    pub latest_id: i64,
+    pub latest_id: MessageId,
 }
 
 impl Messages<'_> {
@@ -110,44 +111,50 @@ impl Messages<'_> {
     }
 
     /// One message, expired or not.
-    pub fn get(&self, id: i64) -> Request<Message> {
+    pub fn get(&self, id: MessageId) -> Request<Message> {
         self.0.request(Method::GET, &path(id, ""))
     }
 
     /// The thread of a message, oldest first; at most 1000.
-    pub fn thread(&self, id: i64) -> Request<Vec<Message>> {
+    pub fn thread(&self, id: MessageId) -> Request<Vec<Message>> {
         self.0.request(Method::GET, &path(id, "/thread"))
     }
 
     /// Marks a message read by an agent.
-    pub fn mark_read(&self, id: i64, reader: &Claimant) -> Request<Message> {
+    pub fn mark_read(&self, id: MessageId, reader: &Claimant) -> Request<Message> {
         self.of_claim(id, "/read", reader, None, None)
     }
 
     /// Claims a message, for `lease_ms` milliseconds: 5 minutes unless given, 1 s to 1 h. Exactly one agent
     /// holds it; the answer has the `claim_generation` that proves it.
-    pub fn claim(&self, id: i64, claimant: &Claimant, lease_ms: Option<i64>) -> Request<Message> {
+    pub fn claim(&self, id: MessageId, claimant: &Claimant, lease_ms: Option<i64>) -> Request<Message> {
         self.of_claim(id, "/claim", claimant, None, lease_ms)
     }
 
     /// Prolongs a claim from now on.
-    pub fn renew_claim(&self, id: i64, holder: &Claimant, generation: i64, lease_ms: Option<i64>) -> Request<Message> {
+    pub fn renew_claim(
+        &self,
+        id: MessageId,
+        holder: &Claimant,
+        generation: i64,
+        lease_ms: Option<i64>,
+    ) -> Request<Message> {
         self.of_claim(id, "/claim/renew", holder, Some(generation), lease_ms)
     }
 
     /// Gives a claim back.
-    pub fn release_claim(&self, id: i64, holder: &Claimant, generation: i64) -> Request<Message> {
+    pub fn release_claim(&self, id: MessageId, holder: &Claimant, generation: i64) -> Request<Message> {
         self.of_claim(id, "/claim/release", holder, Some(generation), None)
     }
 
     /// Finishes claimed work for good.
-    pub fn complete_claim(&self, id: i64, holder: &Claimant, generation: i64) -> Request<Message> {
+    pub fn complete_claim(&self, id: MessageId, holder: &Claimant, generation: i64) -> Request<Message> {
         self.of_claim(id, "/claim/complete", holder, Some(generation), None)
     }
 
     fn of_claim(
         &self,
-        id: i64,
+        id: MessageId,
         what: &str,
         claimant: &Claimant,
         claim_generation: Option<i64>,
@@ -158,11 +165,11 @@ impl Messages<'_> {
     }
 
     /// Deletes a message for good.
-    pub fn delete(&self, id: i64) -> Request<Done> {
+    pub fn delete(&self, id: MessageId) -> Request<Done> {
         self.0.request(Method::DELETE, &path(id, ""))
     }
 }
 
-fn path(id: i64, what: &str) -> String {
+fn path(id: MessageId, what: &str) -> String {
     format!("/api/messages/{id}{what}")
 }

@@ -9,6 +9,7 @@ use super::request::escaped;
 use super::{Client, Request};
 use crate::domain::command::RecordedDecision;
 use crate::domain::control::{ApprovalMode, VerdictRecord};
+use crate::domain::id::CommandId;
 use crate::domain::plan::Plan;
 
 /// Requests about plugins. See [`Client::plugins`].
@@ -160,7 +161,7 @@ impl Plugins<'_> {
 
     /// Recorded decisions with their questions, newest first: those of commands with an id smaller than
     /// `before`. A page of large questions is shorter than `limit`, at most 1000; the last one is empty.
-    pub fn decisions(&self, before: Option<i64>, limit: Option<usize>) -> Request<Vec<RecordedDecision>> {
+    pub fn decisions(&self, before: Option<CommandId>, limit: Option<usize>) -> Request<Vec<RecordedDecision>> {
         self.0.request(Method::GET, "/api/plugins/decisions").query("limit", limit).query("before", before)
     }
 

@@ -17,7 +17,7 @@ pub struct SessionStart {
 
 /// A session as it was written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionRow {
+pub struct SessionRecord {
     /// What it was started with.
     pub start: SessionStart,
     /// The process id, once it is known.

@@ -26,8 +26,8 @@ pub(super) fn ok() -> Response {
 }
 
 /// JSON that is there as text; marked when it answers a repeat.
-fn json_text<T>(status: StatusCode, answer: &Created<T>) -> Response {
-    let mut response = (status, [(header::CONTENT_TYPE, JSON)], answer.json.as_str().to_owned()).into_response();
+fn json_text<T>(status: StatusCode, answer: Created<T>) -> Response {
+    let mut response = (status, [(header::CONTENT_TYPE, JSON)], answer.json.into_string()).into_response();
     if answer.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
@@ -36,12 +36,12 @@ fn json_text<T>(status: StatusCode, answer: &Created<T>) -> Response {
 
 /// 201 for what was made, 200 for what was there.
 pub(super) fn created<T>(answer: Created<T>) -> Response {
-    json_text(if answer.created { StatusCode::CREATED } else { StatusCode::OK }, &answer)
+    json_text(if answer.created { StatusCode::CREATED } else { StatusCode::OK }, answer)
 }
 
 /// 202 for what was begun, 200 for a repeat.
 pub(super) fn accepted<T>(answer: Created<T>) -> Response {
-    json_text(if answer.replayed { StatusCode::OK } else { StatusCode::ACCEPTED }, &answer)
+    json_text(if answer.replayed { StatusCode::OK } else { StatusCode::ACCEPTED }, answer)
 }
 
 /// A page, with the address of the next one while there may be one: that of `path` with the query that

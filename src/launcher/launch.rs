@@ -20,7 +20,7 @@ use crate::sessions::{Died, Exit, Launch, Reservation, SessionName, StartError, 
 pub trait Reports: Send + Sync + 'static {
     /// A session is about to be started. Once this is answered it is on record, so that it is found after a
     /// crash. Answers the token with which its agent will call the relay.
-    fn beginning(&self, session: &SessionRecord) -> impl Future<Output = Result<String, String>> + Send;
+    fn beginning(&self, session: &NewSession) -> impl Future<Output = Result<String, String>> + Send;
     /// The session's program runs. Whether it comes up is told next. `result` is what the command that asked
     /// for it records.
     fn running(&self, started: &Started, result: Value) -> impl Future<Output = Result<(), String>> + Send;
@@ -38,7 +38,7 @@ pub trait Reports: Send + Sync + 'static {
 
 /// A session about to be started.
 #[derive(Clone, Debug)]
-pub struct SessionRecord {
+pub struct NewSession {
     /// Its name among the host's sessions.
     pub name: SessionName,
     /// What it is started from.
@@ -162,7 +162,7 @@ impl Launcher {
             result["planned"] = json!(plan.plan());
             return Ok(Launched::Planned(result));
         }
-        let session = SessionRecord { name: name.clone(), spec: spec.clone() };
+        let session = NewSession { name: name.clone(), spec: spec.clone() };
         let token = reports.beginning(&session).await.map_err(LaunchError::Report)?;
         let follow = Follow {
             launcher: self.clone(),

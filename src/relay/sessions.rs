@@ -17,10 +17,10 @@ use crate::domain::id::{AgentId, CommandId};
 use crate::domain::message::NewMessage;
 use crate::domain::order::ControlOrder;
 use crate::domain::plan::StopReason;
-use crate::domain::session::{SessionRow, SessionStart};
+use crate::domain::session::{SessionRecord, SessionStart};
 use crate::domain::spawn::SpawnSpec;
 use crate::domain::token::Token;
-use crate::launcher::{LaunchError, Launched, Reports, SessionRecord};
+use crate::launcher::{LaunchError, Launched, NewSession, Reports};
 use crate::plugins::PluginSet;
 use crate::sessions::{Died, Reservation, SessionName, Started};
 
@@ -79,7 +79,7 @@ impl StoreReports {
 }
 
 impl Reports for StoreReports {
-    async fn beginning(&self, session: &SessionRecord) -> Result<String, String> {
+    async fn beginning(&self, session: &NewSession) -> Result<String, String> {
         let secret = fresh_secret("ar_").map_err(|error| format!("no randomness for a token: {error}"))?;
         let spec = &session.spec;
         let token = Token {
@@ -190,7 +190,7 @@ impl Relay {
 
     /// The session that is this relay's to see to. One that has ended still is, unless the agent has a session
     /// elsewhere by now: there is nothing left to end, and it can be started again.
-    async fn own_session(&self, agent: &AgentId) -> Result<Option<(SessionRow, SessionName)>, Error> {
+    async fn own_session(&self, agent: &AgentId) -> Result<Option<(SessionRecord, SessionName)>, Error> {
         let Some(session) = self.store.session(agent.clone()).await? else { return Ok(None) };
         if session.ended_at.is_some() {
             let agent = self.store.agent(agent.clone()).await?;

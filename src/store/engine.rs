@@ -20,6 +20,8 @@ mod value;
 pub(in crate::store) use conditions::Conditions;
 pub(in crate::store) use row::{Columns, Read, Stored, Values, columns_of, insert_of, select_of, stored, upsert_of};
 pub(in crate::store) use sqlite::Connection;
+#[cfg(debug_assertions)]
+pub use sqlite::prepared_statements;
 pub(in crate::store) use value::{AsJson, FromSql, ToSql};
 
 /// The engine failed: the disk, the file, or a statement of ours.

@@ -11,7 +11,7 @@ use crate::domain::audit;
 use crate::domain::command::{Command, CommandStatus};
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::order::ControlOrder;
-use crate::domain::session::{SessionRow, SessionStart};
+use crate::domain::session::{SessionRecord, SessionStart};
 use crate::domain::spawn::SpawnSpec;
 use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
@@ -27,7 +27,7 @@ stored! {
 stored! { stored SessionStart in sessions { spec as part SpawnSpec, command_id, name } }
 
 stored! {
-    stored SessionRow in sessions { start as part SessionStart, pid, started_at, ended_at, ending }
+    stored SessionRecord in sessions { start as part SessionStart, pid, started_at, ended_at, ending }
 }
 
 impl Store {
@@ -36,7 +36,7 @@ impl Store {
     pub async fn begin_session(&self, start: SessionStart, token: Token) -> Result<(), StoreError> {
         self.write(move |tx| {
             tokens::replace(tx, token)?;
-            tx.upsert(&SessionRow { start, pid: None, started_at: tx.now, ended_at: None, ending: None })
+            tx.upsert(&SessionRecord { start, pid: None, started_at: tx.now, ended_at: None, ending: None })
         })
         .await
     }
@@ -113,12 +113,12 @@ impl Store {
     }
 
     /// The latest session of an agent.
-    pub async fn session(&self, agent: AgentId) -> Result<Option<SessionRow>, StoreError> {
+    pub async fn session(&self, agent: AgentId) -> Result<Option<SessionRecord>, StoreError> {
         self.read(move |snapshot| snapshot.row("WHERE agent_id = $1", &[&agent])).await
     }
 
     /// Sessions that may be running, newest first.
-    pub async fn open_sessions(&self) -> Result<Vec<SessionRow>, StoreError> {
+    pub async fn open_sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
         self.read(|snapshot| snapshot.rows("WHERE ended_at IS NULL ORDER BY started_at DESC", &[])).await
     }
 }

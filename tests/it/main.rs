@@ -25,6 +25,7 @@ mod server;
 mod sessions;
 mod spans;
 mod spawn;
+mod store;
 mod system;
 mod tidy;
 mod upgrade;

@@ -57,7 +57,7 @@ pub(super) fn run(args: &Replay, env: &Environment) -> Result<ExitCode, Failure>
         let decisions = connection.client.plugins().decisions(before, Some(PAGE.min(limit - asked)));
         let page = connection.ask(decisions)?.value()?;
         let Some(last) = page.last() else { break };
-        before = Some(last.command_id.get());
+        before = Some(last.command_id);
         asked += page.len();
         let changed = wait(async {
             let mut changed = Vec::new();

@@ -8,12 +8,23 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, ErrorCode, OpenFlags};
 
 use super::EngineError;
-use super::row::{Columns, Read, Stored, Values};
+use super::row::{Columns, Read, Stored, Values, columns_of};
 use super::value::{FromSql, Mismatch, ToSql, Value};
 use crate::store::StoreError;
 
 /// Statements kept prepared for each connection: more than there are verbs.
 const STATEMENTS_MAX: usize = 256;
+
+/// What verbs prepared so far, on any connection of this process.
+#[cfg(debug_assertions)]
+static PREPARED: std::sync::Mutex<std::collections::BTreeSet<String>> =
+    std::sync::Mutex::new(std::collections::BTreeSet::new());
+
+/// Every statement that verbs prepared so far, so that a test can have another engine prepare it too.
+#[cfg(debug_assertions)]
+pub fn prepared_statements() -> Vec<String> {
+    PREPARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().cloned().collect()
+}
 
 /// A connection to the database.
 pub(in crate::store) struct Connection(rusqlite::Connection);
@@ -81,6 +92,7 @@ impl Connection {
         mut take: impl FnMut(T) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let mut statement = self.prepare(sql)?;
+        debug_assert_eq!(statement.column_count(), columns_of::<T>().len(), "the columns of the type: {sql}");
         bind(&mut statement, values)?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next().map_err(EngineError::from)? {
@@ -187,11 +199,18 @@ impl Connection {
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, EngineError> {
         let statement = self.0.prepare_cached(sql)?;
-        // PostgreSQL goes by the number, SQLite by the order in which parameters first appear.
         #[cfg(debug_assertions)]
-        for index in 1..=statement.parameter_count() {
-            let name = statement.parameter_name(index);
-            assert_eq!(name, Some(format!("${index}").as_str()), "parameters are numbered by first appearance: {sql}");
+        {
+            // PostgreSQL goes by the number, SQLite by the order in which parameters first appear.
+            for index in 1..=statement.parameter_count() {
+                let name = statement.parameter_name(index);
+                let wanted = format!("${index}");
+                assert_eq!(name, Some(wanted.as_str()), "parameters are numbered by first appearance: {sql}");
+            }
+            let mut prepared = PREPARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if !prepared.contains(sql) {
+                prepared.insert(sql.to_owned());
+            }
         }
         Ok(statement)
     }

@@ -168,3 +168,46 @@ fn engines_are_named_only_where_they_are_narrowed() {
     }
     none("engines named outside their module", &findings);
 }
+
+/// The store's verbs are written once for every engine: only what lies below `engine` knows which one it is.
+#[test]
+fn verbs_of_the_store_are_for_any_engine() {
+    // What one of them takes and the other does not, as it would stand in a statement.
+    const DIALECT: [&str; 14] = [
+        "?1",
+        "AUTOINCREMENT",
+        "INSERT OR",
+        "PRAGMA",
+        "STRICT",
+        "char(10)",
+        "group_concat",
+        "instr(",
+        "json_",
+        "last_insert_rowid",
+        "pragma_",
+        "rowid",
+        "rusqlite",
+        "strftime",
+    ];
+    let mut findings = Vec::new();
+    let mut read = 0;
+    for source in sources().iter().filter(|source| source.is_rust()) {
+        let inside = source.path.strip_prefix("src/store").is_ok_and(|path| !path.starts_with("engine"));
+        if !inside {
+            continue;
+        }
+        read += 1;
+        for (number, line) in source.code_lines() {
+            // A way of declaring columns, no function of SQLite's.
+            let line = line.replace("json_or_null", "");
+            findings.extend(
+                DIALECT
+                    .iter()
+                    .filter(|word| line.contains(**word))
+                    .map(|word| format!("{}:{number}: {word}", source.path.display())),
+            );
+        }
+    }
+    assert!(read > 10, "only {read} files were found");
+    none("statements for one engine only", &findings);
+}

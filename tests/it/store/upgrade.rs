@@ -1,0 +1,78 @@
+//! SQLite databases of earlier versions, and of later ones.
+
+use agent_relay::domain::agent::AgentFilter;
+use agent_relay::domain::page::Page;
+use agent_relay::store::StoreError;
+
+use super::{Bench, ENGINES, open_sqlite, sqlite_file};
+
+/// The schema as it was at version 3.
+const VERSION_3: [&str; 3] = [
+    include_str!("../../../src/store/migrations/0001_initial.sql"),
+    include_str!("../../../src/store/migrations/0002_messages_are_events.sql"),
+    include_str!("../../../src/store/migrations/0003_questions.sql"),
+];
+
+#[tokio::test]
+async fn a_database_of_version_3_keeps_its_data_and_its_agents_are_found() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    {
+        let database = rusqlite::Connection::open(sqlite_file(folder.path())).expect("a database");
+        let schema = VERSION_3.concat();
+        database
+            .execute_batch(&format!(
+                r#"PRAGMA journal_mode = WAL; BEGIN; {schema}
+                INSERT INTO meta VALUES ('epoch', 'abcd');
+                INSERT INTO agents VALUES
+                    ('a', 'A', 'nick', '["t","channel:news","t"]', '["Rust"]', NULL, NULL, 'idle', 1, 'i', 3,
+                     '{{"channels":["dev",7],"k":1}}', 5, 4),
+                    ('b', 'B', NULL, '[]', '[]', NULL, NULL, 'offline', 0, NULL, 1, '{{"channels":"none"}}', 5, 4);
+                INSERT INTO messages (id, sender, target, type, body, thread_id, claimable, meta, created_at)
+                    VALUES (7, 'x', 'tag:t', 'system', 'old', 7, 1, '{{}}', 5);
+                INSERT INTO reads VALUES (7, 'a', 6);
+                PRAGMA user_version = 3; COMMIT;"#
+            ))
+            .expect("the third schema");
+    }
+    let bench = Bench::in_folder(&ENGINES[0], folder);
+    let card = bench.store.agent("a".into()).await.expect("its card");
+    assert_eq!((card.label.as_deref(), card.epoch, card.created_at.as_ms()), (Some("nick"), 3, 4));
+    let message = bench.store.message(7.into()).await.expect("the message");
+    assert_eq!((message.body.as_str(), message.read_by.as_slice()), ("old", ["a".into()].as_slice()));
+    assert_eq!(bench.store.epoch(), "abcd");
+    let found = async |filter: AgentFilter| {
+        let Page { entries, .. } = bench.store.agents(filter).await.expect("agents");
+        entries.into_iter().map(|agent| agent.id.into_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(AgentFilter { tag: Some("t".to_owned()), ..Default::default() }).await, ["a"]);
+    assert_eq!(found(AgentFilter { capability: Some("Rust".to_owned()), ..Default::default() }).await, ["a"]);
+    bench.store.close().await;
+
+    // What the migration filled in is what saving the card would have.
+    let path = sqlite_file(bench.folder.path());
+    let database = rusqlite::Connection::open(path).expect("the database");
+    let mut statement = database.prepare("SELECT target FROM agent_targets ORDER BY target").expect("a statement");
+    let targets = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+    let mut expected = card.routes().groups;
+    expected.retain(|target| target != "broadcast");
+    assert_eq!(targets.collect::<Result<Vec<_>, _>>().expect("targets"), expected);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let bench = Bench::new(&ENGINES[0]);
+    bench.register("a", &[]).await;
+    bench.store.close().await;
+    let path = sqlite_file(bench.folder.path());
+    let set = |version: u32| {
+        let database = rusqlite::Connection::open(&path).expect("the database");
+        database.pragma_update(None, "user_version", version).expect("a version");
+    };
+    set(5);
+    let refused = open_sqlite(bench.folder.path(), Box::new(drop)).err().expect("refused");
+    assert!(matches!(&refused, StoreError::Unusable(text) if text.contains("schema version 5")), "{refused}");
+    set(4);
+    let bench = Bench::in_folder(bench.engine, bench.folder);
+    bench.store.agent("a".into()).await.expect("its card");
+    bench.store.close().await;
+}
