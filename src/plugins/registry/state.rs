@@ -85,16 +85,13 @@ impl State {
     }
 
     /// Puts a slot where its like was. A folder that is gone meanwhile stays gone.
-    pub(crate) fn replace(&mut self, origin: Origin, id: &str, slot: PluginSlot) {
+    ///
+    /// Answers the one that was there, for the caller to drop without the lock: it may be the last to hold
+    /// compiled code.
+    pub(crate) fn replace(&mut self, origin: Origin, id: &str, slot: PluginSlot) -> Option<PluginSlot> {
         match origin {
-            Origin::BuiltIn => {
-                self.built_in.insert(id.to_owned(), slot);
-            }
-            Origin::Directory => {
-                if let Some(folder) = self.folders.get_mut(id) {
-                    folder.slot = slot;
-                }
-            }
+            Origin::BuiltIn => self.built_in.insert(id.to_owned(), slot),
+            Origin::Directory => self.folders.get_mut(id).map(|folder| std::mem::replace(&mut folder.slot, slot)),
         }
     }
 
