@@ -5,10 +5,10 @@
 //! with a deadline, a memory limit and nothing to hold on to, and what it answers is checked
 //! before anybody acts on it. Nothing a plugin does may stop, slow or grow the relay.
 //!
-//! - [`package`]: a plugin as files: its folder, its manifest, and what both say before any of its code runs.
-//! - [`runtime`]: running guests within limits, and accounting for it.
-//! - [`kinds`]: what the relay knows of each kind of plugin.
-//! - [`registry`]: what is loaded, what was tried, and what follows from changes, decisions and failures.
+//! - `package`: a plugin as files: its folder, its manifest, and what both say before any of its code runs.
+//! - `runtime`: running guests within limits, and accounting for it.
+//! - `kinds`: what the relay knows of each kind of plugin.
+//! - `registry`: what is loaded, what was tried, and what follows from changes, decisions and failures.
 //! - [`workbench`]: one plugin on its author's desk, without a relay.
 //!
 //! Each room imports only rooms before it in this list; a test reads the `use` lines and holds this, and that

@@ -1,7 +1,7 @@
 //! The kinds of plugins: for each, one file or folder with everything that the relay knows of it.
 //!
 //! - [`of`] lists them. A new kind is its world in `wit/`, a file or folder here with a [`Kind`] and a
-//!   [`Guest`], its name in [`PluginKind`], and its line in [`of`]; the compiler asks for the last two.
+//!   `Guest`, its name in [`PluginKind`], and its line in [`of`]; the compiler asks for the last two.
 //! - `policy` asks whether a control may happen, `provider` what exactly would be run.
 //! - `kind` and `plugin` are what every kind does: before and after it is loaded. `question` is what an author
 //!   asks, `overlay` completes it from samples. `stages` and `rejection` are why a plugin is not loaded.

@@ -25,6 +25,11 @@ impl PluginKind {
         }
     }
 
+    /// The names of all kinds, with a word between them.
+    pub(crate) fn named(between: &str) -> String {
+        Self::ALL.map(Self::as_str).join(between)
+    }
+
     /// The kind of this name, if there is one.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)

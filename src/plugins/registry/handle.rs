@@ -166,12 +166,14 @@ impl Registry {
                 _ => {}
             }
         }
+        // Dropped after the lock.
+        let _before;
         let mut state = self.state();
-        if is_removal {
-            state.folders.remove(id);
+        _before = if is_removal {
+            state.folders.remove(id).map(|folder| folder.slot)
         } else {
-            state.replace(origin, id, slot);
-        }
+            state.replace(origin, id, slot)
+        };
         self.carry_out(&mut state, effects, prepared, by);
         Ok(())
     }

@@ -137,6 +137,16 @@ pub(crate) enum Effect {
     Publish,
 }
 
+/// The slots of one id that count: that of its folder, and that of the binary unless it has to give way. At most
+/// one of them has an incumbent.
+pub(crate) fn counting<'a, P>(
+    folder: Option<&'a Slot<P>>,
+    built_in: Option<&'a Slot<P>>,
+) -> impl Iterator<Item = &'a Slot<P>> {
+    let gives_way = folder.is_some_and(Slot::takes_its_id);
+    folder.into_iter().chain(built_in.filter(|_| !gives_way))
+}
+
 impl<P> Slot<P> {
     /// Of a plugin of which nothing is known yet but whether it was required when the relay last ran.
     pub(crate) fn new(required: bool) -> Self {
@@ -175,7 +185,7 @@ impl<P> Slot<P> {
     }
 
     /// Whether a built-in plugin of the same id has to give way.
-    pub(crate) fn takes_its_id(&self) -> bool {
+    fn takes_its_id(&self) -> bool {
         self.incumbent().is_some() || self.is_disabled()
     }
 

@@ -1,6 +1,6 @@
 //! What the registry knows, behind its lock: every slot, what is being loaded, what drains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use super::super::kinds::policy::Policy;
 use super::super::package::{Fingerprint, Origin, Stamp};
 use super::lifecycle::{History, PluginStatus, Progress};
 use super::serving::{Draining, Missing, Others, PluginSet};
-use super::slot::{Generation, Slot, Ticket};
+use super::slot::{Generation, Slot, Ticket, counting};
 
 /// The slot of a plugin.
 pub(crate) type PluginSlot = Slot<Arc<Plugin>>;
@@ -85,16 +85,13 @@ impl State {
     }
 
     /// Puts a slot where its like was. A folder that is gone meanwhile stays gone.
-    pub(crate) fn replace(&mut self, origin: Origin, id: &str, slot: PluginSlot) {
+    ///
+    /// Answers the one that was there, for the caller to drop without the lock: it may be the last to hold
+    /// compiled code.
+    pub(crate) fn replace(&mut self, origin: Origin, id: &str, slot: PluginSlot) -> Option<PluginSlot> {
         match origin {
-            Origin::BuiltIn => {
-                self.built_in.insert(id.to_owned(), slot);
-            }
-            Origin::Directory => {
-                if let Some(folder) = self.folders.get_mut(id) {
-                    folder.slot = slot;
-                }
-            }
+            Origin::BuiltIn => self.built_in.insert(id.to_owned(), slot),
+            Origin::Directory => self.folders.get_mut(id).map(|folder| std::mem::replace(&mut folder.slot, slot)),
         }
     }
 
@@ -135,13 +132,10 @@ impl State {
             let load = slot.loading().and_then(|ticket| self.loads.get(&ticket));
             others.loading.extend(load.map(|load| Arc::clone(&load.progress)));
         };
-        for (id, folder) in &self.folders {
-            show(&folder.slot);
-            if let Some(built_in) = self.built_in.get(id).filter(|_| !folder.slot.takes_its_id()) {
-                show(built_in);
-            }
+        let ids: BTreeSet<&String> = self.folders.keys().chain(self.built_in.keys()).collect();
+        for id in ids {
+            counting(self.slot(Origin::Directory, id), self.slot(Origin::BuiltIn, id)).for_each(&mut show);
         }
-        self.built_in.iter().filter(|(id, _)| !self.folders.contains_key(*id)).for_each(|(_, built_in)| show(built_in));
         let missing = self.missing(&active);
         others.leaving = self.draining.follow(&active, history, by);
         PluginSet::new(active, missing, others, self.warnings.clone(), Arc::clone(unused))

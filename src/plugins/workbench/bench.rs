@@ -92,7 +92,10 @@ impl Workbench {
         let kind = kind.ok_or_else(|| {
             Rejection::new(
                 Stage::World,
-                "exports neither policy nor provider of agent-relay:plugin; build it for a world of wit/",
+                format!(
+                    "exports neither {} of agent-relay:plugin; build it for a world of wit/",
+                    PluginKind::named(" nor ")
+                ),
             )
         })?;
         let loader = self.loader(BTreeMap::new());

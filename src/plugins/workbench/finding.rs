@@ -154,7 +154,7 @@ fn shape(component: &Inspection, kind: Option<PluginKind>, findings: &mut Vec<Fi
             }
         }
         (_, wanted) => {
-            let kind = wanted.map_or("policy or provider", PluginKind::as_str);
+            let kind = wanted.map_or_else(|| PluginKind::named(" or "), |kind| kind.as_str().to_owned());
             let exports = if component.exports.is_empty() { "nothing".into() } else { component.exports.join(", ") };
             findings.push(error(
                 Stage::World,

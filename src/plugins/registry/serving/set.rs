@@ -23,7 +23,8 @@ use crate::domain::time::Timestamp;
 pub struct PluginSet {
     /// By (order, id).
     policies: Vec<Arc<Plugin>>,
-    providers: BTreeMap<String, Arc<Plugin>>,
+    /// Those that are asked by their id: of every other kind.
+    by_id: BTreeMap<String, Arc<Plugin>>,
     missing: Vec<Missing>,
     others: Others,
     warnings: Vec<String>,
@@ -86,12 +87,12 @@ impl PluginSet {
         warnings: Vec<String>,
         unused: Arc<Notify>,
     ) -> Self {
-        let (mut policies, providers): (Vec<_>, Vec<_>) =
+        let (mut policies, others_asked): (Vec<_>, Vec<_>) =
             active.into_iter().partition(|plugin| plugin.terms.kind == PluginKind::Policy);
         policies.sort_by(|a, b| (a.terms.order, &a.terms.id).cmp(&(b.terms.order, &b.terms.id)));
         Self {
             policies,
-            providers: providers.into_iter().map(|plugin| (plugin.terms.id.clone(), plugin)).collect(),
+            by_id: others_asked.into_iter().map(|plugin| (plugin.terms.id.clone(), plugin)).collect(),
             missing,
             others,
             warnings,
@@ -101,12 +102,13 @@ impl PluginSet {
 
     /// The ids of the loaded providers, sorted.
     pub fn provider_ids(&self) -> Vec<String> {
-        self.providers.keys().cloned().collect()
+        let providers = self.by_id.iter().filter(|(_, plugin)| plugin.terms.kind == PluginKind::Provider);
+        providers.map(|(id, _)| id.clone()).collect()
     }
 
     /// The plugins that are asked.
     pub(crate) fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
-        self.policies.iter().chain(self.providers.values())
+        self.policies.iter().chain(self.by_id.values())
     }
 
     /// Whether this very generation is asked.
@@ -192,7 +194,7 @@ impl PluginSet {
 
     fn provider(&self, id: &str, func: &'static str) -> Result<(Arc<Plugin>, Arc<Provider>), PluginError> {
         let (plugin, guest) = self
-            .providers
+            .by_id
             .get(id)
             .and_then(|plugin| Some((Arc::clone(plugin), plugin.shared_guest::<Provider>()?)))
             .ok_or_else(|| PluginError::NotLoaded { provider: id.to_owned(), loaded: self.provider_ids() })?;

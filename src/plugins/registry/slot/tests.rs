@@ -206,6 +206,15 @@ impl World {
         self.follow_loads(&effects)?;
         self.follow_required(&before, &event, &effects);
 
+        // What is to be on disk is there first, and what is written into the history says why.
+        let is_kept = |effect: &Effect| matches!(effect, Effect::Decide(_) | Effect::Remember(_));
+        prop_assert!(!effects.iter().skip_while(|effect| is_kept(effect)).any(is_kept), "{:?}", effects);
+        for effect in &effects {
+            if let Effect::Note(status) = effect {
+                prop_assert!(matches!(status.state, PluginState::Rejected | PluginState::Disabled), "{:?}", status);
+                prop_assert!(status.error.is_some() && status.since.is_some(), "{:?}", status);
+            }
+        }
         let (was, is) = (before.incumbent(), self.slot.incumbent());
         // What is asked changes by a load, an operator, a failure and a removal: never by a candidate.
         let may_change = matches!(
@@ -306,6 +315,24 @@ proptest! {
         let mut world = World::new();
         for step in &steps {
             world.take(step)?;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// However the folder and the binary come to what they are.
+    #[test]
+    fn an_id_never_has_two_active_generations(folder in steps(), built_in in steps()) {
+        let (mut one, mut other) = (World::new(), World::new());
+        for number in 0..folder.len().max(built_in.len()) {
+            for (world, steps) in [(&mut one, &folder), (&mut other, &built_in)] {
+                steps.get(number).map_or(Ok(()), |step| world.take(step))?;
+            }
+            let active = counting(Some(&one.slot), Some(&other.slot)).filter_map(Slot::incumbent).count();
+            let disabled = one.slot.is_disabled() && active > 0;
+            prop_assert!(active <= 1 && !disabled, "{} active", active);
         }
     }
 }
