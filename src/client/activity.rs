@@ -4,6 +4,7 @@ use reqwest::Method;
 
 use super::{Client, Pages, Request};
 use crate::domain::activity::{Activity, ActivityKind, NewActivity};
+use crate::domain::id::ActivityId;
 
 /// Requests about the activity log. See [`Client::activity`].
 #[derive(Clone, Copy, Debug)]
@@ -13,9 +14,9 @@ pub struct ActivityLog<'a>(pub(super) &'a Client);
 #[derive(Clone, Debug, Default)]
 pub struct ActivityQuery {
     /// Only those with a greater id.
-    pub since: Option<i64>,
+    pub since: Option<ActivityId>,
     /// Only those with a smaller id.
-    pub before: Option<i64>,
+    pub before: Option<ActivityId>,
     /// Only those of this kind.
     pub kind: Option<ActivityKind>,
     /// Only those about this agent.

@@ -160,7 +160,7 @@ fn launch(cli: &Cli, cwd: &Path, prompt: &str, ready: Readiness) -> Launch {
         .map(|(name, value)| EnvVar { name: name.clone(), value: EnvValue::Literal(value.clone()) });
     Launch {
         spec: SpawnSpec {
-            agent_id: "real".to_owned(),
+            agent_id: "real".into(),
             provider: "real".to_owned(),
             approval_mode: ApprovalMode::Guarded,
             cwd: cwd.to_str().expect("a plain path").to_owned(),

@@ -59,7 +59,7 @@ impl Bench {
     fn program(&self, program: &str, args: &[&str]) -> Launch {
         Launch {
             spec: SpawnSpec {
-                agent_id: "docs".to_owned(),
+                agent_id: "docs".into(),
                 provider: "shell".to_owned(),
                 approval_mode: ApprovalMode::Guarded,
                 cwd: self.cwd(),

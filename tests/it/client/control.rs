@@ -3,6 +3,7 @@
 use agent_relay::client::control::{Action, CommandQuery, CommandReport, Dispatched, Managed, SpawnOrder, Spawned};
 use agent_relay::domain::command::{Command, CommandStatus};
 use agent_relay::domain::control::{ApprovalMode, ControlKind, VerdictKind};
+use agent_relay::domain::id::CommandId;
 use agent_relay::domain::orchestrator::OrchestratorRegistration;
 use serde_json::json;
 
@@ -45,7 +46,7 @@ async fn an_orchestrator_is_asked_and_reports() {
     assert!(denied.is("policy_denied") && !denied.is_transient(), "{denied}");
     let problem = denied.problem().expect("a problem");
     assert_eq!(problem.members["policy"], "containment");
-    let recorded = control.command(problem.members["commandId"].as_i64().expect("an id")).send().await;
+    let recorded = control.command(CommandId::new(problem.members["commandId"].as_i64().expect("an id"))).send().await;
     assert_eq!(recorded.expect("a command").status, CommandStatus::Denied);
 
     let all = control.act_on_managed("far", Action::Shutdown, Managed::All).send().await.expect("dispatched");

@@ -13,6 +13,7 @@ use agent_relay::domain::control::ApprovalMode;
 use agent_relay::domain::event::EventName;
 use agent_relay::domain::message::{Draft, Message, MessageType};
 use agent_relay::domain::orchestrator::{ManagedAgent, OrchestratorRegistration};
+use agent_relay::domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::{agent, draft};
@@ -114,7 +115,7 @@ async fn messages_are_sent_claimed_and_done() {
     let taken = messages.claim(message.id, &bob, None).send().await;
     let problem = taken.as_ref().expect_err("held").problem().expect("a problem").clone();
     assert_eq!(problem.members["claimedBy"], "ann");
-    assert_eq!(problem.members["claimExpiresAt"].as_i64(), held.claim_expires_at);
+    assert_eq!(problem.members["claimExpiresAt"].as_i64(), held.claim_expires_at.map(Timestamp::as_ms));
     refused(taken, "already_claimed");
     let generation = held.claim_generation;
     let renewed = messages.renew_claim(message.id, &ann, generation, Some(3_600_000)).send().await.expect("a claim");
@@ -125,7 +126,7 @@ async fn messages_are_sent_claimed_and_done() {
     let done = messages.complete_claim(message.id, &bob, generation).send().await.expect("done");
     assert!(done.completed_at.is_some());
 
-    let reply = Draft { reply_to: Some(message.id), ..draft("bob", "boss", "built") };
+    let reply = Draft { reply_to: Some(message.id.get()), ..draft("bob", "boss", "built") };
     let reply = messages.send(&reply).send().await.expect("a message");
     let thread = messages.thread(reply.id).send().await.expect("a thread");
     assert_eq!(thread.iter().map(|message| message.id).collect::<Vec<_>>(), [message.id, reply.id]);
@@ -198,14 +199,14 @@ async fn orchestrators_say_what_they_run() {
     assert_eq!(far.providers, ["claude", "codex"]);
     assert!(orchestrators.heartbeat("far").send().await.expect("an answer").ok);
     let runs = ManagedAgent {
-        agent_id: "far-0".to_owned(),
+        agent_id: "far-0".into(),
         provider: "claude".to_owned(),
         tmux_session: "s".to_owned(),
         cwd: "/base".to_owned(),
         label: None,
         approval_mode: ApprovalMode::ReadOnly,
         pid: Some(7),
-        started_at: 8,
+        started_at: Timestamp::from_ms(8),
     };
     let managing = orchestrators.set_managed_agents("far", std::slice::from_ref(&runs)).send().await;
     assert_eq!(managing.expect("an orchestrator").managed_agents, [runs]);
@@ -220,8 +221,11 @@ async fn activity_is_written_once() {
     let server = Server::start().await;
     let log = server.client.relay.activity();
     let entry = |id: &str| NewActivity {
+        client_id: Some(id.to_owned()),
+        kind: Some(ActivityKind::Task.to_string()),
+        title: Some(format!("task {id}")),
         agent_id: Some("a".to_owned()),
-        ..NewActivity::new(ActivityKind::Task, id.to_owned(), format!("task {id}"))
+        ..NewActivity::default()
     };
     let first = log.write(&entry("1")).answer().await.expect("an answer");
     assert_eq!(first.status().as_u16(), 201);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agent_relay::client::events::{Event, EventFilter};
 use agent_relay::client::stream::{EventStream, Received};
 use agent_relay::domain::event::EventName;
+use agent_relay::domain::id::MessageId;
 use agent_relay::domain::message::Message;
 use futures_util::FutureExt;
 use rustix::process::Signal;
@@ -53,7 +54,7 @@ async fn follow(mut stream: EventStream, connected: watch::Sender<usize>) -> (Ev
 }
 
 /// Sends until the relay is gone, and answers what was acknowledged.
-async fn send_until_gone(client: Client, life: usize, sent: watch::Sender<usize>) -> Vec<i64> {
+async fn send_until_gone(client: Client, life: usize, sent: watch::Sender<usize>) -> Vec<MessageId> {
     let mut ids = Vec::new();
     // Not as fast as it can: it goes on for as long as the stream takes to come back.
     let mut beat = tokio::time::interval(Duration::from_millis(5));
@@ -115,7 +116,7 @@ async fn a_relay_that_ends_and_crashes_costs_no_event() {
     let ids = |events: &[Event]| events.iter().map(|event| event.id.clone().expect("an id")).collect::<Vec<_>>();
     assert_eq!(ids(&seen), ids(&history), "no gap, no repeat, in order");
     assert_eq!(stream.position(), history.last().expect("events").id.as_deref());
-    let told: Vec<i64> = seen.iter().map(|event| event.parse::<Message>().expect("a message").id).collect();
+    let told: Vec<MessageId> = seen.iter().map(|event| event.parse::<Message>().expect("a message").id).collect();
     assert!(acknowledged.iter().all(|id| told.binary_search(id).is_ok()), "what was acknowledged was told");
     let connections = *connections.borrow();
     assert!(connections > 4, "cut and ended more often than {connections} connections show");

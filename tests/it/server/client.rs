@@ -5,6 +5,7 @@ use agent_relay::client::{Credential, Error, Method, Options, Request};
 use agent_relay::domain::activity::Activity;
 use agent_relay::domain::agent::{Agent, Registration};
 use agent_relay::domain::command::Command;
+use agent_relay::domain::id::CommandId;
 use agent_relay::domain::message::{Draft, Message};
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
@@ -115,7 +116,7 @@ impl Client {
 
     /// A command, once it has come to its end.
     pub(crate) async fn outcome(&self, command: impl Into<i64>) -> Command {
-        let command = command.into();
+        let command = CommandId::new(command.into());
         eventually(&format!("the end of command {command}"), async || {
             let command = self.relay.control().command(command).send().await.expect("a command");
             command.status.is_final().then_some(command)

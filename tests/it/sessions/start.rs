@@ -122,7 +122,7 @@ async fn hostile_labels_and_files_go_nowhere() {
         {
             let mut launch = bench.script("exit 0");
             launch.spec.label = Some(label.to_owned());
-            launch.spec.agent_id = label.to_owned();
+            launch.spec.agent_id = label.into();
             let started = bench.started(launch).await;
             assert_eq!(bench.sessions.exited(&started.name).await.how, Ending::Code(0), "{label:?}");
             let found = bench.sessions.find(&started.name).expect("it is found");

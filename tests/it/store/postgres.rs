@@ -11,13 +11,15 @@ use agent_relay::domain::event::EventTypes;
 use agent_relay::domain::id::{ActivityId, CommandId, EventSeq};
 use agent_relay::domain::message::{MessageFilter, MessageType, NewMessage};
 use agent_relay::domain::orchestrator::NewOrchestrator;
+use agent_relay::domain::order::ControlOrder;
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::retention::Retention;
 use agent_relay::domain::session::SessionStart;
+use agent_relay::domain::spawn::SpawnSpec;
 use agent_relay::domain::time::Timestamp;
 use agent_relay::domain::token::Token;
-use agent_relay::store::{Idempotency, NewCommand, prepared_statements};
-use serde_json::{Value, json};
+use agent_relay::store::{Idempotency, NewCommand, Recorded, prepared_statements};
+use serde_json::json;
 
 use super::{Bench, ENGINES};
 
@@ -145,12 +147,19 @@ async fn call_every_verb() {
         lifetime_ms: 600_000,
         message: Some(NewMessage::plain("system".into(), "orchestrator-o", "restart")),
     };
-    let announce = |_: &_, _: Option<&_>| (Value::Null, Entry::new(ActivityKind::Control, "c", "asked"));
-    let other = Some(Idempotency { key: "other".to_owned(), ..key().expect("a key") });
-    let (_, command) = store.record_command(command, other.clone(), announce).await.expect("a command");
-    let command = command.expect("a new one").id;
-    store.amend_answer(other.clone(), "{}".to_owned()).await.expect("amended");
-    store.forget_answer(other).await.expect("forgotten");
+    let order = ControlOrder::Agent { kind: ControlKind::Restart, agent_id: "a".into() };
+    let other = Idempotency { key: "other".to_owned(), ..key().expect("a key") };
+    let denied = NewCommand { status: CommandStatus::Denied, message: None, ..command.clone() };
+    store.record_denial(denied, "policy".to_owned()).await.expect("a denial");
+    let recorded = store.record_command(command.clone(), order.clone(), Some(other.clone())).await;
+    let Ok(Recorded::First { command: withdrawn, .. }) = recorded else { panic!("{recorded:?}") };
+    let withdrawn = withdrawn.id;
+    store.first_answer(other.clone()).await.expect("the answer");
+    store.answer_of(withdrawn).await.expect("the answer");
+    store.withdraw_command(withdrawn, "no".to_owned()).await.expect("withdrawn");
+    let recorded = store.record_command(command, order.clone(), Some(other)).await;
+    let Ok(Recorded::First { command, .. }) = recorded else { panic!("{recorded:?}") };
+    let command = command.id;
     let every = CommandFilter {
         target: Some("a".into()),
         status: Some(CommandStatus::Denied),
@@ -162,21 +171,23 @@ async fn call_every_verb() {
     store.decisions(None, Limit::default()).await.expect("decisions");
 
     let session = SessionStart {
-        agent_id: "a".into(),
+        spec: SpawnSpec {
+            agent_id: "a".into(),
+            provider: "claude".to_owned(),
+            approval_mode: ApprovalMode::Guarded,
+            cwd: "/".to_owned(),
+            label: None,
+            prompt: None,
+        },
         command_id: command,
         name: "ar-a".to_owned(),
-        provider: "claude".to_owned(),
-        cwd: "/".to_owned(),
-        label: None,
-        approval_mode: ApprovalMode::Guarded,
-        prompt: None,
     };
     let token =
         Token { name: "a".to_owned(), hash: [1; 32], scopes: Vec::new(), agent_id: Some("a".into()), expires_at: None };
     store.begin_session(session, token).await.expect("begun");
     store.token_holder([1; 32], true).await.expect("a holder");
-    store.session_up("ar-a".to_owned(), 7, command, json!({})).await.expect("up");
-    store.session_up("ar-a".to_owned(), 7, command, json!({})).await.expect("up again");
+    store.session_up("ar-a".to_owned(), 7, command, json!({}), Some(order)).await.expect("up");
+    store.session_up("ar-a".to_owned(), 7, command, json!({}), None).await.expect("up again");
     store.session("a".into()).await.expect("a session");
     store.open_sessions().await.expect("sessions");
     store.end_session("ar-a".to_owned(), "a".into(), "ended".to_owned()).await.expect("ended");

@@ -7,6 +7,7 @@ use agent_relay::domain::caller::Scope;
 use agent_relay::domain::control::ApprovalMode;
 use agent_relay::domain::id::CommandId;
 use agent_relay::domain::session::SessionStart;
+use agent_relay::domain::spawn::SpawnSpec;
 use agent_relay::domain::time::Timestamp;
 use agent_relay::domain::token::Token;
 use agent_relay::store::Store;
@@ -16,14 +17,16 @@ use super::{Bench, ENGINES};
 
 fn session(agent: &str) -> SessionStart {
     SessionStart {
-        agent_id: agent.into(),
+        spec: SpawnSpec {
+            agent_id: agent.into(),
+            provider: "claude".to_owned(),
+            approval_mode: ApprovalMode::Guarded,
+            cwd: "/".to_owned(),
+            label: None,
+            prompt: None,
+        },
         command_id: CommandId::new(1),
         name: format!("ar-{agent}"),
-        provider: "claude".to_owned(),
-        cwd: "/".to_owned(),
-        label: None,
-        approval_mode: ApprovalMode::Guarded,
-        prompt: None,
     }
 }
 

@@ -9,10 +9,12 @@ use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
 use agent_relay::domain::id::{CommandId, EventSeq};
 use agent_relay::domain::orchestrator::NewOrchestrator;
+use agent_relay::domain::order::ControlOrder;
 use agent_relay::domain::session::SessionStart;
+use agent_relay::domain::spawn::SpawnSpec;
 use agent_relay::domain::token::Token;
 use agent_relay::store::{Fault, NewCommand, StoreError};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Bench, ENGINES, sqlite_file};
 
@@ -44,19 +46,19 @@ async fn filled() -> Bench {
             lifetime_ms: 600_000,
             message: None,
         };
-        let entry = move |_: &_, _: Option<&_>| {
-            (Value::Null, Entry::new(ActivityKind::Control, &format!("command-{id}"), "asked"))
-        };
-        store.record_command(command, None, entry).await.expect("a command");
+        let order = ControlOrder::Agent { kind: ControlKind::Restart, agent_id: id.into() };
+        store.record_command(command, order, None).await.expect("a command");
         let session = SessionStart {
-            agent_id: id.into(),
+            spec: SpawnSpec {
+                agent_id: id.into(),
+                provider: "claude".to_owned(),
+                approval_mode: ApprovalMode::ReadOnly,
+                cwd: "/".to_owned(),
+                label: None,
+                prompt: Some("do".to_owned()),
+            },
             command_id: CommandId::new(number),
             name: format!("ar-{id}"),
-            provider: "claude".to_owned(),
-            cwd: "/".to_owned(),
-            label: None,
-            approval_mode: ApprovalMode::ReadOnly,
-            prompt: Some("do".to_owned()),
         };
         let token = Token {
             name: id.to_owned(),
@@ -144,7 +146,7 @@ async fn an_unknown_approval_mode_is_a_fault_and_nobody_is_started_by_it() {
     expect_fault(bench.store.session("a".into()).await, "sessions", "approval_mode", "\"a\"", "\"reckless\"");
     expect_fault(bench.store.open_sessions().await, "sessions", "approval_mode", "\"a\"", "\"reckless\"");
     let other = bench.store.session("b".into()).await.expect("another row works").expect("a session");
-    assert_eq!(other.start.approval_mode, ApprovalMode::ReadOnly);
+    assert_eq!(other.start.spec.approval_mode, ApprovalMode::ReadOnly);
     // It can be ended all the same.
     bench.store.end_session("ar-a".to_owned(), "a".into(), "ended".to_owned()).await.expect("ended");
     bench.store.close().await;
