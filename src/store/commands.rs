@@ -79,7 +79,7 @@ pub enum Recorded {
     /// It was recorded.
     First {
         /// Its record.
-        command: Command,
+        command: Box<Command>,
         /// What whoever asked is answered.
         answer: Created<ControlAnswer>,
     },
@@ -114,7 +114,7 @@ impl Store {
             if let Some(key) = &key {
                 tx.bind(key, None, Some(command.id))?;
             }
-            Ok(Recorded::First { command, answer: Created::new(json) })
+            Ok(Recorded::First { command: Box::new(command), answer: Created::new(json) })
         })
         .await
     }

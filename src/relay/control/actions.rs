@@ -66,7 +66,7 @@ impl Relay {
         let order = ControlOrder::Agent { kind, agent_id: agent.id };
         let recorded = self.record(&request, permit, order, CommandStatus::Pending).await?;
         if let Recorded::First { command, .. } = &recorded {
-            self.see_to_session(command.clone(), request.plugins.clone()).await?;
+            self.see_to_session((**command).clone(), request.plugins.clone()).await?;
         }
         Ok(reply(recorded))
     }
