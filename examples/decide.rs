@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use agent_relay::domain::control::{ApprovalMode, CallerFacts, Context, Control, Site, Spawn};
-use agent_relay::domain::path::PathFacts;
+use agent_relay::domain::text::path::PathFacts;
 use agent_relay::plugins::{Limits, Options, Pauses, Plugins};
 
 #[tokio::main]

@@ -32,7 +32,7 @@ use tokio::sync::Mutex;
 use self::folder::{Folder, StateFile, private_directory};
 use self::tmux::Tmux;
 use crate::domain::control::ApprovalMode;
-use crate::domain::spawn::SpawnSpec;
+use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::time::Timestamp;
 
 pub use self::control::{Died, StopError};

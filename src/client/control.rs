@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::request::escaped;
 use super::{Client, Pages, Request};
-use crate::domain::command::{Command, CommandStatus};
+use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::control::{ApprovalMode, ControlKind};
 use crate::domain::id::CommandId;
 use crate::domain::message::Message;

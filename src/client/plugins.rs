@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::control::SpawnOrder;
 use super::request::escaped;
 use super::{Client, Request};
-use crate::domain::command::RecordedDecision;
+use crate::domain::control::command::RecordedDecision;
+use crate::domain::control::plan::Plan;
 use crate::domain::control::{ApprovalMode, VerdictRecord};
 use crate::domain::id::CommandId;
-use crate::domain::plan::Plan;
 
 /// Requests about plugins. See [`Client::plugins`].
 #[derive(Clone, Copy, Debug)]

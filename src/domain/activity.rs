@@ -8,8 +8,8 @@ use super::id::{ActivityId, AgentId, MessageId, TaskId};
 use super::page::{Limit, Query};
 use super::refusal::Refusal;
 use super::text;
+use super::text::word::words;
 use super::time::Timestamp;
-use super::word::words;
 
 /// The longest title, in characters.
 const TITLE_MAX: usize = 200;

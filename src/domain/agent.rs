@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::id::AgentId;
 use super::page::{Limit, Query};
 use super::refusal::Refusal;
+use super::text::word::words;
 use super::time::Timestamp;
-use super::word::words;
 
 pub use registration::{NewRegistration, Registered, Registration};
 pub use routes::Routes;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::activity::{ActivityKind, Entry};
 use super::agent::Registered;
-use super::command::Command;
+use super::control::command::Command;
 use super::id::{AgentId, OrchestratorId};
 use super::orchestrator::Orchestrator;
 use super::retention::Reaped;

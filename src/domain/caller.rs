@@ -3,7 +3,7 @@
 use super::control::CallerFacts;
 use super::id::AgentId;
 use super::refusal::Refusal;
-use super::word::words;
+use super::text::word::words;
 
 words! {
     /// What a credential is good for.

@@ -3,11 +3,16 @@
 //! These are the canonical values. Each published plugin track has its own generated types, which
 //! `plugins` converts to and from these; nothing else in the relay sees those.
 
+pub mod command;
+pub mod order;
+pub mod plan;
+pub mod spawn;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::path::PathFacts;
-use super::word::words;
+use super::text::path::PathFacts;
+use super::text::word::words;
 
 words! {
     /// How much a started agent may do without asking a person.

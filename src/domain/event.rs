@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::agent::Routes;
 use super::id::EventSeq;
 use super::message::is_group;
+use super::text::word::words;
 use super::time::Timestamp;
-use super::word::words;
 
 words! {
     /// Every kind of event there is.

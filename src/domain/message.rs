@@ -12,8 +12,8 @@ use super::id::{AgentId, MessageId};
 use super::page::{Limit, Query};
 use super::refusal::Refusal;
 use super::text;
+use super::text::word::words;
 use super::time::Timestamp;
-use super::word::words;
 
 pub use claim::{Claim, ClaimChange, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, lease_ms};
 pub use draft::{Draft, NewMessage};

@@ -9,8 +9,8 @@ use super::control::ApprovalMode;
 use super::id::{AgentId, OrchestratorId};
 use super::refusal::Refusal;
 use super::text;
+use super::text::word::words;
 use super::time::Timestamp;
-use super::word::words;
 
 /// The longest orchestrator id and host name.
 pub const ORCHESTRATOR_ID_MAX: usize = 120;

@@ -1,7 +1,7 @@
 //! Sessions: the agents that the relay itself started on its own host.
 
+use super::control::spawn::SpawnSpec;
 use super::id::CommandId;
-use super::spawn::SpawnSpec;
 use super::time::Timestamp;
 
 /// A session about to be started.

@@ -4,6 +4,10 @@
 //! as absent; bodies and prompts are kept as they are, because leading spaces and last newlines of
 //! code and patches matter.
 
+pub mod hex;
+pub mod path;
+pub mod word;
+
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;

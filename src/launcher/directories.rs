@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Host, Launcher, off_the_reactor};
-use crate::domain::path::is_within;
 use crate::domain::refusal::Refusal;
+use crate::domain::text::path::is_within;
 
 /// The directories below one directory.
 #[derive(Clone, Debug)]

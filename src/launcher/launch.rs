@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{Launcher, TOKEN_VARIABLE, off_the_reactor};
-use crate::domain::plan::{LaunchSite, Presentation, PromptDelivery, Readiness, StopPlan, StopReason};
-use crate::domain::spawn::SpawnSpec;
+use crate::domain::control::plan::{LaunchSite, Presentation, PromptDelivery, Readiness, StopPlan, StopReason};
+use crate::domain::control::spawn::SpawnSpec;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
 use crate::sessions::{Died, Exit, Launch, Reservation, SessionName, StartError, Started, StopError};
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{Host, Launcher, off_the_reactor};
+use crate::domain::control::spawn::SpawnAsk;
 use crate::domain::control::{Site, Spawn};
-use crate::domain::path::{PathFacts, is_within, normalise};
-use crate::domain::spawn::SpawnAsk;
+use crate::domain::text::path::{PathFacts, is_within, normalise};
 
 impl Launcher {
     /// Where agents start on this host unless asked otherwise.

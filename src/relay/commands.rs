@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
-use crate::domain::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
+use crate::domain::control::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
 use crate::domain::id::CommandId;
 use crate::domain::page::{Limit, Page};
 

@@ -17,10 +17,10 @@ use tracing::Instrument as _;
 
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
-use crate::domain::command::CommandStatus;
+use crate::domain::control::command::CommandStatus;
+use crate::domain::control::order::{ControlAnswer, ControlOrder};
 use crate::domain::control::{Control, Decision, Outcome, Question, VerdictRecord};
 use crate::domain::id::AgentId;
-use crate::domain::order::{ControlAnswer, ControlOrder};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::launcher::Listing;

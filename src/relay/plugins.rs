@@ -7,9 +7,9 @@ use super::{Error, Relay, scopes};
 use crate::domain::audit;
 use crate::domain::caller::Caller;
 use crate::domain::control::Decision;
+use crate::domain::control::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id};
 use crate::domain::id::CommandId;
 use crate::domain::refusal::Refusal;
-use crate::domain::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id};
 use crate::domain::time::Timestamp;
 use crate::plugins::{Action, CheckedPlan, PluginChange, PluginStatus, Step};
 

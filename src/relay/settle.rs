@@ -2,7 +2,7 @@
 
 use super::sessions::StoreReports;
 use super::{Error, Relay};
-use crate::domain::command::CommandStatus;
+use crate::domain::control::command::CommandStatus;
 use crate::domain::id::CommandId;
 use crate::domain::time::Timestamp;
 use crate::launcher::Reports as _;

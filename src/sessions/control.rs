@@ -13,7 +13,7 @@ use super::{
     Ending, Exit, LAST_OUTPUT_BYTES_MAX, SCREEN_BYTES_MAX, SessionState, Sessions, log, now_ms, off_the_reactor,
     process,
 };
-use crate::domain::plan::{Readiness, SETTLE_MS_MAX, StopPlan};
+use crate::domain::control::plan::{Readiness, SETTLE_MS_MAX, StopPlan};
 
 /// How often a screen is looked at while a text is waited for: tmux tells nobody what appears on a screen.
 const LOOK_INTERVAL: Duration = Duration::from_millis(150);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::domain::plan::{EnvValue, EnvVar};
+use crate::domain::control::plan::{EnvValue, EnvVar};
 
 /// Host variables every session gets. TERM is not among them: the terminal a session runs in sets it.
 const HOST_VARIABLES: [&str; 10] =

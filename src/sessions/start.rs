@@ -15,8 +15,8 @@ use super::folder::{Folder, LaunchFile, write_private};
 use super::name::SessionName;
 use super::tmux::TmuxError;
 use super::{Ending, Identity, Mode, SessionState, Sessions, off_the_reactor};
-use crate::domain::plan::{Plan, SessionFile};
-use crate::domain::spawn::SpawnSpec;
+use crate::domain::control::plan::{Plan, SessionFile};
+use crate::domain::control::spawn::SpawnSpec;
 
 /// The most sessions a directory holds, ended ones included. Room is made by removing the ones that ended first.
 pub const SESSIONS_MAX: usize = 256;

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::name::SessionName;
 use super::tmux::{Tmux, TmuxError};
 use super::{SessionState, Sessions, TYPING_LOCKS, off_the_reactor};
-use crate::domain::plan::Presentation;
+use crate::domain::control::plan::Presentation;
 
 /// The longest text that is typed, in bytes. More is for a file, or for the agent to fetch.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;

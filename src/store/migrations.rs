@@ -3,7 +3,7 @@
 use super::StoreError;
 use super::engine::Connection;
 use crate::domain::agent::{Agent, SYSTEM, USER};
-use crate::domain::hex::hex;
+use crate::domain::text::hex::hex;
 use crate::domain::time::Timestamp;
 
 /// Every migration, in order. A released file is never changed; a later one adds.

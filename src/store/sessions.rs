@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::engine::{AsJson, stored};
 use super::{Store, StoreError, activity, agents, commands, tokens};
 use crate::domain::audit;
-use crate::domain::command::{Command, CommandStatus};
+use crate::domain::control::command::{Command, CommandStatus};
+use crate::domain::control::order::ControlOrder;
+use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId};
-use crate::domain::order::ControlOrder;
 use crate::domain::session::{SessionRecord, SessionStart};
-use crate::domain::spawn::SpawnSpec;
 use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
 

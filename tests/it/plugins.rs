@@ -1,25 +1,20 @@
 //! The plugin host, with real components in a real directory.
 
 mod cache;
-mod candidates;
+pub(crate) mod components;
+mod contract;
 mod decisions;
 mod dummies;
 mod examples;
-mod fickle;
 mod grants;
 mod handmade;
 mod heartbeat;
 mod hostile;
 mod lifecycle;
 mod limits;
-mod operating;
 mod plans;
-mod quarantine;
-mod replacing;
-mod sequences;
 mod shipped;
 mod signatures;
-mod watching;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_relay::domain::control::{ApprovalMode, CallerFacts, Context, Control, Decision, Outcome, Site, Spawn};
-use agent_relay::domain::path::PathFacts;
+use agent_relay::domain::text::path::PathFacts;
 use agent_relay::plugins::{ChangeKind, Limits, Options, Pauses, PluginChange, PluginState, PluginStatus, Plugins};
 use tokio::sync::broadcast;
 
@@ -109,7 +104,7 @@ pub(crate) fn put(folder: &Path, manifest: &str, wasm: &[u8]) {
 
 /// The built component of a guest under `tests/plugins`.
 pub(crate) fn guest(name: &str) -> Vec<u8> {
-    let path = crate::components::component(&Path::new("tests/plugins").join(name));
+    let path = crate::plugins::components::component(&Path::new("tests/plugins").join(name));
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -2,15 +2,18 @@
 //! them, not with what we remember of them. Where they are not installed the tests say so and prove nothing;
 //! `AGENT_RELAY_TEST_CLIS=FOLDER` names the folder they are in when it is not on the PATH.
 
+mod main_job;
+mod model;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_relay::domain::control::ApprovalMode;
-use agent_relay::domain::plan::{EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, StopPlan};
-use agent_relay::domain::spawn::SpawnSpec;
+use agent_relay::domain::control::plan::{EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, StopPlan};
+use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::sessions::{Ending, Launch, SessionState, TmuxChoice};
 
-use crate::model::{Model, for_claude, for_codex};
+use self::model::{Model, for_claude, for_codex};
 use crate::sessions::{Bench, has_tmux, processes_with};
 
 /// How long a real program may take for a turn: the machine may be busy.

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use agent_relay::domain::control::ApprovalMode;
-use agent_relay::domain::plan::{
+use agent_relay::domain::control::plan::{
     EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, SessionFile, StopPlan,
 };
-use agent_relay::domain::spawn::SpawnSpec;
+use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::sessions::{
     Ending, Exit, LOG_BYTES_MAX, Launch, Mode, Options, SessionName, SessionState, Sessions, StartError, Started,
     StopError, TmuxChoice, TypeError, environment,

@@ -13,7 +13,7 @@ use std::process::Command as Process;
 
 use agent_relay::config::Config;
 use agent_relay::domain::agent::Agent;
-use agent_relay::domain::command::Command;
+use agent_relay::domain::control::command::Command;
 use agent_relay::sessions::{SessionInfo, SessionName, SessionState, Sessions, TmuxChoice};
 use serde_json::{Value, json};
 

@@ -55,7 +55,7 @@ fn plugin_with(home: &Path, args: &[&str], input: &str) -> Said {
 fn shipped(home: &TempDir, id: &str) -> String {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(id);
     let manifest = fs::read_to_string(source.join("plugin.toml")).expect("a manifest");
-    let wasm = fs::read(crate::components::component(&Path::new("plugins").join(id))).expect("a component");
+    let wasm = fs::read(crate::plugins::components::component(&Path::new("plugins").join(id))).expect("a component");
     let folder = home.path().join("plugins").join(id);
     put(&folder, &manifest.replace("deadline_ms = 100", "deadline_ms = 5000"), &wasm);
     folder.to_str().expect("text").to_owned()

@@ -17,7 +17,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use wasmtime::Store;
 
-use crate::domain::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
+use crate::domain::control::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
 
 use super::super::package::{Grants, Terms};
 use super::super::runtime::{CallError, Host, Sandbox};

@@ -1,7 +1,7 @@
 //! The values that every kind of plugin shares, to and from the relay's own.
 
 use crate::domain::control::{ApprovalMode, CallerFacts, Site};
-use crate::domain::path::PathFacts;
+use crate::domain::text::path::PathFacts;
 
 use super::super::runtime::bindings::types as types_wit;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::domain::hex::hex;
+use crate::domain::text::hex::hex;
 
 /// Makes a directory private, and makes it if need be.
 pub(crate) fn make_directory(directory: &Path) -> std::io::Result<()> {

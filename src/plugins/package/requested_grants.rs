@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::domain::hex::hex;
+use crate::domain::text::hex::hex;
 
 use super::grants::{AllowedGrants, Grants};
 use super::source::Fingerprint;

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::domain::command::RecordedDecision;
+use crate::domain::control::command::RecordedDecision;
 use crate::domain::control::{ApprovalMode, Control, ControlKind, PolicyMode, VerdictKind, VerdictRecord};
 
 use super::super::kinds::Question;

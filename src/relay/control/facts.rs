@@ -3,14 +3,14 @@
 use super::super::{Error, Relay};
 use crate::domain::agent::Agent;
 use crate::domain::caller::Caller;
+use crate::domain::control::spawn::SpawnAsk;
 use crate::domain::control::{
     AgentFacts, Context, Control, ControlKind, ControlTarget, RUNNING_MAX, RunningAgent, Site,
 };
 use crate::domain::id::{AgentId, OrchestratorId};
 use crate::domain::orchestrator::Orchestrator;
-use crate::domain::path::PathFacts;
 use crate::domain::refusal::Refusal;
-use crate::domain::spawn::SpawnAsk;
+use crate::domain::text::path::PathFacts;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 

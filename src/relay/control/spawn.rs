@@ -6,14 +6,14 @@ use super::actions::require_online;
 use super::facts::site_of;
 use super::{Begun, Reply, Request, reply};
 use crate::domain::caller::Caller;
-use crate::domain::command::CommandStatus;
+use crate::domain::control::command::CommandStatus;
+use crate::domain::control::order::{ControlOrder, OrchestratorRef, spawn_request};
+use crate::domain::control::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id, require_directory};
 use crate::domain::control::{Control, Spawn};
 use crate::domain::id::{CommandId, OrchestratorId};
 use crate::domain::orchestrator::{Orchestrator, OrchestratorStatus};
-use crate::domain::order::{ControlOrder, OrchestratorRef, spawn_request};
-use crate::domain::path::is_within;
 use crate::domain::refusal::Refusal;
-use crate::domain::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id, require_directory};
+use crate::domain::text::path::is_within;
 use crate::launcher::{LaunchError, reserved_log};
 use crate::store::{Idempotency, Recorded};
 

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::domain::caller::Scope;
 use crate::domain::id::{ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, TaskId};
 use crate::domain::page::Limit;
+use crate::domain::text::word::Word;
 use crate::domain::time::Timestamp;
-use crate::domain::word::Word;
 
 /// What one column holds. Text and bytes are borrowed where they can be.
 #[derive(Clone, Debug, PartialEq)]

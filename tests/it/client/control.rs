@@ -1,7 +1,7 @@
 //! Control requests by typed requests: through an orchestrator, here, and refused.
 
 use agent_relay::client::control::{Action, CommandQuery, CommandReport, Dispatched, Managed, SpawnOrder, Spawned};
-use agent_relay::domain::command::{Command, CommandStatus};
+use agent_relay::domain::control::command::{Command, CommandStatus};
 use agent_relay::domain::control::{ApprovalMode, ControlKind, VerdictKind};
 use agent_relay::domain::id::CommandId;
 use agent_relay::domain::orchestrator::OrchestratorRegistration;

@@ -11,7 +11,7 @@ use super::{Home, context, denial, spawn, status};
 
 /// The built component in `folder`. Those of interpreted languages are too large to be committed.
 fn built(folder: &Path, committed: bool) -> Option<Vec<u8>> {
-    let path = crate::components::component(folder);
+    let path = crate::plugins::components::component(folder);
     let wasm = fs::read(&path);
     if committed || std::env::var_os("AGENT_RELAY_TEST_PLUGINS").is_some() {
         return Some(wasm.unwrap_or_else(|error| panic!("{}: {error}; run .ci/build-examples", path.display())));

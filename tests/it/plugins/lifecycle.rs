@@ -1,6 +1,14 @@
 //! Each step in a plugin's life is written down, a request keeps its generation to its end, and nobody
 //! waits for a load who need not.
 
+mod candidates;
+mod fickle;
+mod operating;
+mod quarantine;
+mod replacing;
+mod sequences;
+mod watching;
+
 use agent_relay::plugins::{Action, ChangeKind, PluginState, Plugins, Stage, Step};
 use serde_json::{Value, json};
 

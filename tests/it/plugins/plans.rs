@@ -1,7 +1,7 @@
 //! What providers answer, and what of it is believed.
 
 use agent_relay::domain::control::ApprovalMode;
-use agent_relay::domain::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
+use agent_relay::domain::control::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
 use agent_relay::plugins::{AllowedGrants, CallError, PlanRefusal, PluginConfig, PluginError, PluginState, Plugins};
 
 use super::{Home, guest, open, provider, status};

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use agent_relay::domain::control::plan::{EnvValue, LaunchSite, SpawnRequest, StopReason};
 use agent_relay::domain::control::{ApprovalMode, CallerFacts, Context, Control, Outcome, Spawn};
-use agent_relay::domain::path::PathFacts;
-use agent_relay::domain::plan::{EnvValue, LaunchSite, SpawnRequest, StopReason};
+use agent_relay::domain::text::path::PathFacts;
 use agent_relay::plugins::{PluginState, Plugins};
 
 use crate::server::SHIPPED;
@@ -18,7 +18,7 @@ async fn opened() -> (Home, Plugins) {
         let folder = Path::new("plugins").join(id);
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder).join("plugin.toml");
         let manifest = fs::read_to_string(manifest).expect("a shipped manifest");
-        let wasm = fs::read(crate::components::component(&folder)).expect("a built component");
+        let wasm = fs::read(crate::plugins::components::component(&folder)).expect("a built component");
         // The deadline is for machines that do little else.
         home.put(id, &manifest.replace("deadline_ms = 100", "deadline_ms = 5000"), &wasm);
     }

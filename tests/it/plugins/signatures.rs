@@ -117,7 +117,7 @@ impl Contained {
             signer: Signer::new(),
             // The deadline is for machines that do little else.
             manifest: manifest.expect("a shipped manifest").replace("deadline_ms = 100", "deadline_ms = 5000"),
-            component: fs::read(crate::components::component(folder)).expect("a built component"),
+            component: fs::read(crate::plugins::components::component(folder)).expect("a built component"),
         }
     }
 

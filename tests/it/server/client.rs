@@ -4,7 +4,7 @@
 use agent_relay::client::{Credential, Error, Method, Options, Request};
 use agent_relay::domain::activity::Activity;
 use agent_relay::domain::agent::{Agent, Registration};
-use agent_relay::domain::command::Command;
+use agent_relay::domain::control::command::Command;
 use agent_relay::domain::id::CommandId;
 use agent_relay::domain::message::{Draft, Message};
 use reqwest::header::HeaderMap;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use agent_relay::domain::command::CommandStatus;
+use agent_relay::domain::control::command::CommandStatus;
 use agent_relay::sessions::TmuxChoice;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use agent_relay::domain::command::Command;
+use agent_relay::domain::control::command::Command;
 use agent_relay::domain::time::Timestamp;
 use agent_relay::sessions::TmuxChoice;
 use serde_json::{Value, json};

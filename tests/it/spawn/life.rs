@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use agent_relay::domain::activity::ActivityKind;
-use agent_relay::domain::command::{Command, CommandStatus};
+use agent_relay::domain::control::command::{Command, CommandStatus};
 use agent_relay::sessions::TmuxChoice;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};

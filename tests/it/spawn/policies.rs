@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_relay::config::Config;
-use agent_relay::domain::command::CommandStatus;
 use agent_relay::domain::control::VerdictKind;
+use agent_relay::domain::control::command::CommandStatus;
 use agent_relay::sessions::TmuxChoice;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ async fn no_request_fails_while_a_policy_is_replaced_again_and_again() {
     client.post("/api/orchestrators", registration).await.expect::<Value>(201);
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/containment");
     let manifest = fs::read_to_string(shipped.join("plugin.toml")).expect("a manifest");
-    let wasm = fs::read(crate::components::component(Path::new("plugins/containment"))).expect("a component");
+    let wasm = fs::read(crate::plugins::components::component(Path::new("plugins/containment"))).expect("a component");
     // Names that begin with a dot are left alone.
     let (place, next) = (plugins.join("containment"), plugins.join(".next"));
     put(&place, &manifest, &wasm);

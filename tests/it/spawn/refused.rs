@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use agent_relay::domain::command::CommandStatus;
+use agent_relay::domain::control::command::CommandStatus;
 use agent_relay::sessions::TmuxChoice;
 use serde_json::{Value, json};
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_relay::domain::caller::Scope;
 use agent_relay::domain::control::ApprovalMode;
+use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::id::CommandId;
 use agent_relay::domain::session::SessionStart;
-use agent_relay::domain::spawn::SpawnSpec;
 use agent_relay::domain::time::Timestamp;
 use agent_relay::domain::token::Token;
 use agent_relay::store::Store;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::domain::control::{Context, Control, RunningAgent};
-use crate::domain::path::normalise;
+use crate::domain::text::path::normalise;
 
 use super::super::overlay::{only, over};
 use super::samples;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::domain::control::{ApprovalMode, Control, Spawn};
-use crate::domain::path::{PathFacts, is_within, normalise};
+use crate::domain::text::path::{PathFacts, is_within, normalise};
 
 /// What a policy wants narrowed.
 pub(crate) struct Amendment {

@@ -3,7 +3,7 @@
 use crate::domain::control::{
     AgentFacts, ApprovalMode, CallerFacts, Context, Control, ControlKind, ControlTarget, Site, Spawn,
 };
-use crate::domain::path::PathFacts;
+use crate::domain::text::path::PathFacts;
 use crate::domain::time::Timestamp;
 
 /// One control of each of these kinds.

@@ -1,7 +1,7 @@
 //! World `provider-plugin`, generated from `wit/`, and its values to and from the relay's own: the shape
 //! only. Whether an answer is acceptable is judged where it is used.
 
-use crate::domain::plan::{
+use crate::domain::control::plan::{
     EnvValue, EnvVar, IncomingMessage, LaunchSite, Plan, Presentation, PromptDelivery, Readiness, SessionFile,
     SpawnRequest, StopPlan, StopReason,
 };

@@ -2,7 +2,9 @@
 
 use wasmtime::Store;
 
-use crate::domain::plan::{IncomingMessage, LaunchSite, Plan, Presentation, SpawnRequest, StopPlan, StopReason};
+use crate::domain::control::plan::{
+    IncomingMessage, LaunchSite, Plan, Presentation, SpawnRequest, StopPlan, StopReason,
+};
 
 use super::super::super::runtime::{CallError, Host, clean, size_of};
 use super::super::plugin::Plugin;

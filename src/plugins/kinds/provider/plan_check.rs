@@ -1,7 +1,7 @@
 //! The host's own check of every plan, after the provider has been heard and before anybody else
 //! sees it. A provider can be wrong or hostile; what passes here is within what it was granted.
 
-use crate::domain::plan::{EnvValue, LaunchSite, Plan, PromptDelivery, SETTLE_MS_MAX};
+use crate::domain::control::plan::{EnvValue, LaunchSite, Plan, PromptDelivery, SETTLE_MS_MAX};
 
 use super::super::super::package::{
     Grants, check_env_name, check_executable, check_file_name, file_name_of_absolute, sha256_hex,

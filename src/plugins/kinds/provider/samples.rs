@@ -1,7 +1,7 @@
 //! Harmless questions, put to every provider before it goes live.
 
 use crate::domain::control::ApprovalMode;
-use crate::domain::plan::{IncomingMessage, LaunchSite, SpawnRequest};
+use crate::domain::control::plan::{IncomingMessage, LaunchSite, SpawnRequest};
 
 use super::super::super::package::Grants;
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::domain::control::plan::{IncomingMessage, LaunchSite, Presentation, SpawnRequest, StopPlan, StopReason};
 use crate::domain::control::{Context, Control, Decision, Outcome};
-use crate::domain::plan::{IncomingMessage, LaunchSite, Presentation, SpawnRequest, StopPlan, StopReason};
 
 use super::super::super::kinds::Plugin;
 use super::super::super::kinds::policy;

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::super::super::kinds::policy::Decide;
 use super::super::super::kinds::provider::Ask;
 use super::*;
+use crate::domain::control::plan::StopReason;
 use crate::domain::control::{ApprovalMode, Context, Control, ControlTarget};
-use crate::domain::plan::StopReason;
 
 fn policy(text: &str) -> Result<Case, String> {
     Case::parse(PluginKind::Policy, &Grants::default(), text)

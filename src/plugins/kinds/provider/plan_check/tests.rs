@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::plan::{EnvVar, Readiness, SessionFile};
+use crate::domain::control::plan::{EnvVar, Readiness, SessionFile};
 
 fn grants() -> Grants {
     Grants {

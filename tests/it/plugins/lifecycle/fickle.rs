@@ -4,7 +4,7 @@
 use agent_relay::domain::control::{Context, Decision};
 use agent_relay::plugins::Plugins;
 
-use super::{context, handmade, spawn};
+use crate::plugins::{context, handmade, spawn};
 
 /// Milliseconds for which it is well, and then for which it is not.
 const HALF: i64 = 500;

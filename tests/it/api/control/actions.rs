@@ -1,7 +1,7 @@
 //! Restart and shutdown of agents.
 
 use agent_relay::domain::activity::ActivityKind;
-use agent_relay::domain::command::Command;
+use agent_relay::domain::control::command::Command;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;

@@ -4,7 +4,7 @@ use std::fs;
 
 use agent_relay::plugins::{ChangeKind, PluginState, Plugins};
 
-use super::{Home, change, decide, denial, guest, open, policy, provider, put, status, variant, write};
+use crate::plugins::{Home, change, decide, denial, guest, open, policy, provider, put, status, variant, write};
 
 async fn watching(home: &Home) -> Plugins {
     let mut options = home.options();
@@ -95,7 +95,7 @@ async fn a_directory_that_comes_goes_and_comes_back() {
     // Made elsewhere and moved into place, so that it is complete when it appears.
     let elsewhere = home.directory.path().join("elsewhere");
     put(&elsewhere.join("guard"), &marked("one"), &guest("misbehave"));
-    super::make_directory(&elsewhere);
+    crate::plugins::make_directory(&elsewhere);
     fs::rename(&elsewhere, home.plugins()).expect("moved");
     change(&mut changes, ChangeKind::Activated, "guard").await;
 
@@ -103,7 +103,7 @@ async fn a_directory_that_comes_goes_and_comes_back() {
     change(&mut changes, ChangeKind::Removed, "guard").await;
     assert!(plugins.list().is_empty());
 
-    super::make_directory(&home.plugins());
+    crate::plugins::make_directory(&home.plugins());
     home.put("guard", &marked("two"), &guest("misbehave"));
     change(&mut changes, ChangeKind::Activated, "guard").await;
     assert_eq!(denial(&decide(&plugins, "deny").await).1, "two");

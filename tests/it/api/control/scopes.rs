@@ -1,6 +1,6 @@
 //! Who may control: the administrator, credentials with the scope for it, and agents not at all.
 
-use agent_relay::domain::command::Command;
+use agent_relay::domain::control::command::Command;
 use agent_relay::domain::message::Message;
 use agent_relay::sessions::TmuxChoice;
 use serde_json::{Value, json};

@@ -9,14 +9,14 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use agent_relay::domain::agent::Agent;
-use agent_relay::domain::command::{Command, CommandStatus};
 use agent_relay::domain::control::VerdictKind;
+use agent_relay::domain::control::command::{Command, CommandStatus};
 use agent_relay::sessions::{SessionName, TmuxChoice};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::model::Model;
 use crate::program::{Serving, program};
+use crate::real_clis::model::Model;
 use crate::real_clis::{Cli, claude, codex};
 use crate::server::{Client, DEADLINE_MS, SHIPPED, Stream, eventually};
 use crate::sessions::{has_tmux, runs};

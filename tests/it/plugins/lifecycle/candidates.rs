@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use agent_relay::plugins::{PluginState, Plugins};
 
-use super::{Home, decide, denial, dummies, guest, handmade, make_directory, policy, status, variant, write};
+use crate::plugins::{Home, decide, denial, dummies, guest, handmade, make_directory, policy, status, variant, write};
 
 /// A loaded plugin `guard`, and the means to see that it is still the same.
 struct Incumbent {
@@ -271,7 +271,7 @@ async fn links_and_files_that_are_not_what_they_seem() {
     incumbent.stands("read", "is not a regular file").await;
 
     let elsewhere = incumbent.home.cache().join("guard");
-    super::put(&elsewhere, &manifest(""), &variant(&guest("misbehave"), 9));
+    crate::plugins::put(&elsewhere, &manifest(""), &variant(&guest("misbehave"), 9));
     fs::remove_dir_all(&folder).expect("removed");
     symlink(&elsewhere, &folder).expect("linked");
     incumbent.stands("read", "leads out of the plugin directory").await;
@@ -281,7 +281,7 @@ async fn links_and_files_that_are_not_what_they_seem() {
 async fn a_link_that_stays_inside_is_fine() {
     let home = Home::new();
     let releases = home.plugins().join(".releases");
-    super::put(&releases.join("guard-2"), &policy("guard", ""), &guest("misbehave"));
+    crate::plugins::put(&releases.join("guard-2"), &policy("guard", ""), &guest("misbehave"));
     make_directory(&releases);
     symlink(".releases/guard-2", home.folder("guard")).expect("linked");
     let plugins = home.open().await;

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::activity::{ActivityKind, Entry};
 use super::command::Command;
-use super::control::{ApprovalMode, ControlKind, Spawn};
-use super::id::{AgentId, OrchestratorId};
-use super::message::{Message, MessageType, NewMessage};
 use super::spawn::SpawnSpec;
-use super::text::short;
-use super::time::Timestamp;
+use super::{ApprovalMode, ControlKind, Spawn};
+use crate::domain::activity::{ActivityKind, Entry};
+use crate::domain::id::{AgentId, OrchestratorId};
+use crate::domain::message::{Message, MessageType, NewMessage};
+use crate::domain::text::short;
+use crate::domain::time::Timestamp;
 
 /// A control request that was allowed.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use agent_relay::domain::control::Outcome;
 use agent_relay::plugins::{Action, ActionError, ChangeKind, Embedded, PluginConfig, PluginState, Plugins};
 use serde_json::{Value, json};
 
-use super::{Home, change, decide, denial, failure, guest, open, policy, put, status, variant};
+use crate::plugins::{Home, change, decide, denial, failure, guest, open, policy, put, status, variant};
 use crate::server::Server;
 
 fn marked(marker: &str) -> String {

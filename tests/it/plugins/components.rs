@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[path = "../../examples/componentize/sources.rs"]
+#[path = "../../../examples/componentize/sources.rs"]
 mod sources;
 
 /// The built component of the guest in `folder` (from the root of the repository, such as

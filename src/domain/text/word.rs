@@ -55,7 +55,7 @@ macro_rules! words {
             }
         }
 
-        impl $crate::domain::word::Word for $type {
+        impl $crate::domain::text::word::Word for $type {
             const ALL: &'static [Self] = &Self::ALL;
 
             fn as_str(self) -> &'static str {
@@ -82,7 +82,7 @@ mod tests {
     use crate::domain::activity::ActivityKind;
     use crate::domain::agent::AgentStatus;
     use crate::domain::caller::Scope;
-    use crate::domain::command::CommandStatus;
+    use crate::domain::control::command::CommandStatus;
     use crate::domain::control::{ApprovalMode, ControlKind, PolicyMode, VerdictKind};
     use crate::domain::event::EventName;
     use crate::domain::message::MessageType;

@@ -1,32 +1,32 @@
 //! Spawns: what is asked for, and what was approved.
 //!
 //! A spawn is parsed once, into a [`SpawnAsk`]. Policies see it with the facts of its site, as a
-//! [`Spawn`](super::control::Spawn). What they approve is a [`SpawnSpec`], and that is what the launcher
+//! [`Spawn`](super::Spawn). What they approve is a [`SpawnSpec`], and that is what the launcher
 //! plans and starts, what is stored with the session, and what a restart begins from.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::control::{ApprovalMode, Site, Spawn};
-use super::id::AgentId;
-use super::path::{PathFacts, is_within};
 use super::plan::SpawnRequest;
-use super::refusal::Refusal;
+use super::{ApprovalMode, Site, Spawn};
+use crate::domain::id::AgentId;
+use crate::domain::refusal::Refusal;
+use crate::domain::text::path::{PathFacts, is_within};
 
 /// A request to start an agent, checked for form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpawnAsk {
-    /// The provider that plans it, at most [`PROVIDER_MAX`](super::orchestrator::PROVIDER_MAX) characters.
+    /// The provider that plans it, at most [`PROVIDER_MAX`](crate::domain::orchestrator::PROVIDER_MAX) characters.
     pub provider: String,
     /// What it may do by itself.
     pub approval_mode: ApprovalMode,
     /// Where it works; the base directory of the site when left out. At most
-    /// [`PATH_MAX`](super::text::PATH_MAX) characters.
+    /// [`PATH_MAX`](crate::domain::text::PATH_MAX) characters.
     pub cwd: Option<String>,
     /// A human name for the session.
     pub label: Option<String>,
-    /// The first prompt, at most [`PROMPT_MAX`](super::orchestrator::PROMPT_MAX) characters.
+    /// The first prompt, at most [`PROMPT_MAX`](crate::domain::orchestrator::PROMPT_MAX) characters.
     pub prompt: Option<String>,
 }
 

@@ -8,7 +8,7 @@ use agent_relay::domain::control::Outcome;
 use agent_relay::plugins::{Action, Options, PluginState, Plugins};
 use proptest::prelude::*;
 
-use super::{Home, decide, denial, guest, open, policy};
+use crate::plugins::{Home, decide, denial, guest, open, policy};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {

@@ -1,7 +1,7 @@
 //! Control through orchestrators: who is chosen, what it is sent, and where its agents may work.
 
 use agent_relay::domain::activity::ActivityKind;
-use agent_relay::domain::command::Command;
+use agent_relay::domain::control::command::Command;
 use serde_json::{Value, json};
 
 use super::{entry, manages, orchestrator, without_times};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::control::ApprovalMode;
+use super::ApprovalMode;
 
 /// What a provider is asked to plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,9 +8,10 @@ use agent_relay::plugins::{
 };
 use serde_json::{Value, json};
 
-use super::plans::{request, site};
-use super::{
-    Home, change, decide, denial, fail_too_often, failure, fickle, guest, open, policy, provider, put, status, variant,
+use super::fickle;
+use crate::plugins::plans::{request, site};
+use crate::plugins::{
+    Home, change, decide, denial, fail_too_often, failure, guest, open, policy, provider, put, status, variant,
 };
 use crate::server::{Client, Server, eventually};
 
@@ -222,7 +223,7 @@ async fn a_provider_is_refused_as_well_and_the_others_are_not() {
     change(&mut changes, ChangeKind::Quarantined, "misplan").await;
     let error = set.plan("misplan", &request(""), &site()).await.expect_err("refused");
     assert_eq!(error, PluginError::Failed { provider: "misplan".into(), error: CallError::Quarantined });
-    let stop = set.stop("misplan", agent_relay::domain::plan::StopReason::Shutdown).await;
+    let stop = set.stop("misplan", agent_relay::domain::control::plan::StopReason::Shutdown).await;
     assert!(matches!(stop, Err(PluginError::Failed { error: CallError::Quarantined, .. })), "{stop:?}");
     set.plan("other", &request(""), &site()).await.expect("a plan of the other");
 }

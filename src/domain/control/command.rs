@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::control::{ControlKind, Question, VerdictRecord};
-use super::id::{AgentId, CommandId, MessageId};
-use super::page::{Limit, Query};
-use super::refusal::Refusal;
-use super::time::Timestamp;
-use super::word::words;
+use super::{ControlKind, Question, VerdictRecord};
+use crate::domain::id::{AgentId, CommandId, MessageId};
+use crate::domain::page::{Limit, Query};
+use crate::domain::refusal::Refusal;
+use crate::domain::text::word::words;
+use crate::domain::time::Timestamp;
 
 words! {
     /// How far a command has come.

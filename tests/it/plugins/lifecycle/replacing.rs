@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use agent_relay::domain::control::Outcome;
 use agent_relay::plugins::{Action, ChangeKind, PluginState};
 
-use super::{
+use crate::plugins::{
     Home, change, context, decide, denial, fail_too_often, failure, guest, policy, put, spawn, status, variant,
 };
 

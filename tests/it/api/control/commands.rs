@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_relay::domain::command::{Command, CommandStatus};
+use agent_relay::domain::control::command::{Command, CommandStatus};
 use agent_relay::domain::message::Message;
 use serde_json::{Value, json};
 

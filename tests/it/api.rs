@@ -1,0 +1,14 @@
+//! The API over HTTP, noun by noun, and what holds for all of it.
+
+mod access;
+mod activity;
+mod agents;
+mod claims;
+mod control;
+mod conventions;
+mod events;
+mod messages;
+mod openapi;
+mod scopes;
+mod spans;
+mod system;
