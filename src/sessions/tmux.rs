@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::sleep;
 
+use crate::domain::text::hex::hex;
+
 use super::environment;
 use super::folder::{Terminal, private_directory};
 use super::name::SessionName;
@@ -247,7 +249,7 @@ fn socket_for(directory: &Path) -> io::Result<PathBuf> {
         return Ok(inside);
     }
     let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
-    let hash: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&digest[..8]);
     let user = rustix::process::getuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let short = runtime

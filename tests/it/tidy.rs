@@ -3,12 +3,16 @@
 mod borders;
 mod rooms;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The most lines a source file may have, and how many are worth a second look.
 const LINES_MAX: usize = 600;
 const LINES_NOTABLE: usize = 400;
+
+/// The most sources a folder of the program or of its tests may have: more wants rooms.
+const SOURCES_MAX: usize = 17;
 
 /// What may lie at the top of the repository.
 const TOP: [&str; 18] = [
@@ -136,6 +140,20 @@ fn no_file_is_too_long() {
         println!("{file}");
     }
     none(&format!("files above {LINES_MAX} lines"), &longer(LINES_MAX));
+}
+
+#[test]
+fn no_folder_is_crowded() {
+    let mut folders = BTreeMap::<PathBuf, usize>::new();
+    for source in sources().iter().filter(|source| source.is_rust()) {
+        let folder = source.path.parent().expect("a folder");
+        if folder.starts_with("src") || folder.starts_with("tests/it") {
+            *folders.entry(folder.to_owned()).or_default() += 1;
+        }
+    }
+    let crowded = folders.iter().filter(|(_, count)| **count > SOURCES_MAX);
+    let crowded: Vec<_> = crowded.map(|(folder, count)| format!("{count} {}", folder.display())).collect();
+    none(&format!("folders with more than {SOURCES_MAX} sources"), &crowded);
 }
 
 #[test]

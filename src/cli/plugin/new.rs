@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agent_relay::plugins::PluginKind;
-use agent_relay::plugins::workbench::check_id;
+use agent_relay::plugins::workbench::{self, check_id};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
 
 use super::super::{Failure, print};
@@ -21,8 +22,8 @@ pub(in crate::cli) struct New {
     #[arg(value_name = "NAME")]
     path: PathBuf,
     /// What it does: policies decide whether something may happen, providers plan how it is started
-    #[arg(long, value_parser = ["policy", "provider"])]
-    kind: String,
+    #[arg(long, value_parser = PossibleValuesParser::new(PluginKind::ALL.map(PluginKind::as_str)).try_map(known_kind))]
+    kind: PluginKind,
     /// The language it is written in
     #[arg(long, value_enum)]
     lang: Language,
@@ -31,11 +32,9 @@ pub(in crate::cli) struct New {
     json: bool,
 }
 
-/// The interface, as this relay speaks it.
-const WIT: [(&str, &str); 5] = [
+/// What the interfaces of all kinds have in common, as this relay speaks it.
+const WIT: [(&str, &str); 3] = [
     ("wit/host.wit", include_str!("../../../wit/host.wit")),
-    ("wit/policy.wit", include_str!("../../../wit/policy.wit")),
-    ("wit/provider.wit", include_str!("../../../wit/provider.wit")),
     ("wit/types.wit", include_str!("../../../wit/types.wit")),
     ("wit/worlds.wit", include_str!("../../../wit/worlds.wit")),
 ];
@@ -73,8 +72,13 @@ const PROVIDER_CASES: [(&str, &str); 5] = [
     ),
 ];
 
+/// The kind of this name. The parser lets no other through.
+fn known_kind(name: String) -> Result<PluginKind, String> {
+    PluginKind::parse(&name).ok_or(name)
+}
+
 pub(super) fn run(args: &New) -> Result<ExitCode, Failure> {
-    let kind = if args.kind == "policy" { PluginKind::Policy } else { PluginKind::Provider };
+    let kind = args.kind;
     let id = args.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     check_id(&id).map_err(|problem| Failure::Usage(format!("{id:?} is no plugin id: it {problem}")))?;
     if args.lang == Language::Rust && !id.starts_with(|first: char| first.is_ascii_lowercase()) {
@@ -106,12 +110,18 @@ pub(super) fn run(args: &New) -> Result<ExitCode, Failure> {
 
 /// Every file of a project, by its path in it.
 fn files(id: &str, kind: PluginKind, language: Language) -> Vec<(String, String)> {
-    let cases: &[File] = if kind == PluginKind::Policy { &POLICY_CASES } else { &PROVIDER_CASES };
+    let cases: &[File] = match kind {
+        PluginKind::Policy => &POLICY_CASES,
+        PluginKind::Provider => &PROVIDER_CASES,
+    };
     let mut files: Vec<File> = language.files(kind);
     files.extend(WIT);
     files.extend(cases);
     let mut files: Vec<(String, String)> =
         files.into_iter().map(|(name, text)| (name.to_owned(), fill(text, id, kind, language))).collect();
+    // The worlds name every interface.
+    let interfaces = PluginKind::ALL.map(|kind| workbench::guide(kind).interface);
+    files.extend(interfaces.map(|(name, text)| (format!("wit/{name}"), text.to_owned())));
     for (_, text) in &mut files {
         if !text.ends_with('\n') {
             text.push('\n');
@@ -133,12 +143,7 @@ fn fill(text: &str, id: &str, kind: PluginKind, language: Language) -> String {
 }
 
 fn manifest(id: &str, kind: PluginKind, language: Language) -> String {
-    let grants = match kind {
-        PluginKind::Policy => String::new(),
-        PluginKind::Provider => format!(
-            "\n[grants]\n# What a plan may run.\nexecutables = [\"{id}\"]\n# What a plan may set or pass on from the host, by name.\nenv = []\n"
-        ),
-    };
+    let grants = workbench::guide(kind).grants.replace("PLUGIN_ID", id);
     let (memory_mb, deadline_ms) = language.limits();
     format!(
         "id = \"{id}\"\nkind = \"{}\"\n{grants}\n# What one call may use.\n[limits]\nmemory_mb = {memory_mb}\ndeadline_ms = {deadline_ms}\n",
@@ -147,22 +152,16 @@ fn manifest(id: &str, kind: PluginKind, language: Language) -> String {
 }
 
 fn readme(id: &str, kind: PluginKind, language: Language, case: &str) -> String {
-    let questions = match kind {
-        PluginKind::Policy => "A question is a `control` in a `context`.",
-        PluginKind::Provider => {
-            "A question is a `request` at a `site` (plan), a `message` (present) or a `reason` (stop)."
-        }
-    };
-    let replay = match kind {
-        PluginKind::Policy => {
-            "What it would have decided about everything that a running relay was asked so far:\n\n    agent-relay plugin replay .\n\n"
-        }
-        PluginKind::Provider => "",
+    let guide = workbench::guide(kind);
+    let replay = if guide.is_replayable {
+        "What it would have decided about everything that a running relay was asked so far:\n\n    agent-relay plugin replay .\n\n"
+    } else {
+        ""
     };
     shipped!("templates/README.md.in")
         .replace("PREPARE", &language.prepare().map_or_else(String::new, |command| format!("    {command}")))
         .replace("tests/CASE.json", case)
-        .replace("QUESTIONS", questions)
+        .replace("QUESTIONS", guide.questions)
         .replace("REPLAY", replay)
         .replace("KIND", kind.as_str())
         .replace("PLUGIN_ID", id)

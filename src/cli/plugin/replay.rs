@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agent_relay::config::Environment;
-use agent_relay::plugins::PluginKind;
-use agent_relay::plugins::workbench::{Change, Ruled};
+use agent_relay::plugins::workbench::{self, Change, Ruled};
 use serde_json::json;
 
 use super::super::connection::{ClientArgs, Connection};
@@ -46,7 +45,7 @@ pub(super) fn run(args: &Replay, env: &Environment) -> Result<ExitCode, Failure>
     let project = plugin.project()?;
     let workbench = plugin.workbench(env)?;
     let candidate = wait(load(&workbench, &project, &given))??;
-    if candidate.kind() != PluginKind::Policy {
+    if !workbench::guide(candidate.kind()).is_replayable {
         return Err(Failure::Usage("only policies are replayed: providers decide nothing".into()));
     }
 
