@@ -49,14 +49,18 @@ pub struct Launcher(Arc<Parts>);
 
 struct Parts {
     host: Host,
+    /// Whether the first of the host's roots was there, and so resolved, when the launcher was made.
+    has_base: bool,
     sessions: Sessions,
     turns: Turns,
 }
 
 impl Launcher {
-    /// A launcher for this host.
+    /// A launcher for this host. Looks whether its base directory is there, so it is not for a thread that
+    /// must not wait.
     pub fn new(host: Host, sessions: Sessions) -> Self {
-        Self(Arc::new(Parts { host, sessions, turns: Turns::default() }))
+        let has_base = host.roots[0].is_dir();
+        Self(Arc::new(Parts { host, has_base, sessions, turns: Turns::default() }))
     }
 
     /// The host it starts agents on.

@@ -47,6 +47,9 @@ use crate::stream::Hub;
 
 pub use error::Error;
 
+// What operations take and give that is the store's own, so that a front door needs to know no store.
+pub use crate::store::{Created, Idempotency, allow_commits_on_this_thread};
+
 /// What the operator decided, as far as the relay's operations need it.
 #[derive(Clone, Debug)]
 pub struct Settings {

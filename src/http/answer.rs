@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::error::ApiError;
 use crate::domain::page::{Page, Query};
-use crate::store::Created;
+use crate::relay::Created;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::error::{ApiError, INTERNAL, NOT_JSON, TOO_LARGE};
 use crate::domain::caller::Caller;
 use crate::domain::text;
-use crate::store::Idempotency;
+use crate::relay::Idempotency;
 
 /// The largest body, in bytes.
 pub(super) const BODY_MAX: usize = 1 << 20;

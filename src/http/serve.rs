@@ -143,7 +143,7 @@ fn answering_thread(number: usize, context: Context) -> Option<mpsc::UnboundedSe
     let (sender, mut accepted) = mpsc::unbounded_channel::<Accepted>();
     let body = move || {
         // What one request waits for holds up this thread's connections at most.
-        crate::store::allow_commits_on_this_thread();
+        crate::relay::allow_commits_on_this_thread();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_MAX).build();
         let Ok(runtime) = runtime else { return tracing::error!("cannot make a runtime for requests") };

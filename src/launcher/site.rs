@@ -16,7 +16,14 @@ impl Launcher {
 
     /// A spawn on this host, as the policies see it: with its directory as given, normalised, and resolved
     /// through every symlink.
+    ///
+    /// The directory that is taken where none is given was resolved when the launcher was made. The disk is not
+    /// asked for it here: nothing is started in a directory that is not looked at again.
     pub async fn locate(&self, ask: &SpawnAsk) -> Spawn {
+        if ask.cwd.is_none() && self.0.has_base {
+            let site = self.site();
+            return ask.at(site.base_dir.clone(), site);
+        }
         let (launcher, ask) = (self.clone(), ask.clone());
         off_the_reactor(move || {
             let host = launcher.host();

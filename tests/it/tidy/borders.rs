@@ -19,9 +19,9 @@ const IMPORTS: [(&str, &[&str]); 15] = [
     ("launcher", &["plugins", "sessions", "domain", "telemetry"]),
     ("relay", &["stream", "store", "launcher", "plugins", "sessions", "domain", "telemetry"]),
     ("orchestrator", &["client", "launcher", "plugins", "sessions", "domain", "telemetry"]),
-    // The front doors and the jobs see the store, the stream and the plugins only for the types of operations.
-    ("jobs", &["relay", "store", "domain", "telemetry"]),
-    ("http", &["relay", "stream", "store", "plugins", "domain", "telemetry"]),
+    // The jobs and the front doors call operations. What an operation answers with may be a stream's or a plugin's.
+    ("jobs", &["relay", "domain", "telemetry"]),
+    ("http", &["relay", "stream", "plugins", "domain", "telemetry"]),
     // It fills each module's options, so it sees those, and nobody below `lib` sees it.
     ("config", &["http", "jobs", "relay", "stream", "store", "launcher", "plugins", "sessions", "domain", "telemetry"]),
     (
