@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::messages::{Leased, load_leased, read_by, require_reach};
+use super::messages::{Whole, load_whole, read_by, require_reach};
 use super::tx::Tx;
 use super::{Store, StoreError, agents};
 use crate::domain::agent::SessionGuard;
@@ -66,7 +66,7 @@ impl Store {
         change: ClaimChange,
     ) -> Result<Message, StoreError> {
         self.write(move |tx| {
-            let Leased { message, lease_ms } = load_leased(tx, id)?;
+            let Whole { message, lease_ms, is_read } = load_whole(tx, id)?;
             if let ClaimChange::Take { .. } = change {
                 require_reach(tx, &message, &agent, &guard)?;
                 if !message.claimable || !message.is_deliverable(tx.now) {
@@ -81,7 +81,9 @@ impl Store {
                 tell(tx, event, &message, &agent, claim.generation)?;
             }
             let mut message = message.with_claim(claim);
-            message.read_by = read_by(tx, id)?;
+            if is_read {
+                message.read_by = read_by(tx, id)?;
+            }
             Ok(message)
         })
         .await
@@ -125,7 +127,7 @@ pub(super) fn release_expired(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<Message
         &[&tx.now, &limit],
     )?;
     for id in &ids {
-        let Leased { message, lease_ms } = load_leased(tx, *id)?;
+        let Whole { message, lease_ms, .. } = load_whole(tx, *id)?;
         let mut claim = message.claim(lease_ms);
         let holder = claim.by.clone();
         if claim.expire(tx.now)

@@ -23,13 +23,22 @@ stored! {
     beside { read_by: Vec::new() }
 }
 
-/// A message with the length of its claim's lease, for renewals.
-pub(super) struct Leased {
+/// A message with what is kept of it besides.
+pub(super) struct Whole {
     pub(super) message: Message,
+    /// The length of its claim's lease, for renewals.
     pub(super) lease_ms: i64,
+    /// Whether anybody marked it read. Most were not, and then nobody has to ask who.
+    pub(super) is_read: bool,
 }
 
-stored! { read Leased in messages { message as part Message, lease_ms = "claim_lease_ms" } }
+stored! {
+    read Whole in messages {
+        message as part Message,
+        lease_ms = "claim_lease_ms",
+        is_read = "EXISTS (SELECT 1 FROM reads WHERE message_id = messages.id)",
+    }
+}
 
 /// The longest thread that is answered whole: as much as the largest page.
 const THREAD_MAX: Limit = Limit::MAX;
@@ -133,8 +142,10 @@ pub(super) fn insert(tx: &mut Tx<'_>, new: NewMessage) -> Result<(Message, Json<
 
 /// One message or a refusal.
 fn load(snapshot: &Snapshot<'_>, id: MessageId) -> Result<Message, StoreError> {
-    let mut message = load_as_stored(snapshot, id)?;
-    message.read_by = read_by(snapshot, id)?;
+    let Whole { mut message, is_read, .. } = load_whole(snapshot, id)?;
+    if is_read {
+        message.read_by = read_by(snapshot, id)?;
+    }
     Ok(message)
 }
 
@@ -143,8 +154,8 @@ pub(super) fn load_as_stored(snapshot: &Snapshot<'_>, id: MessageId) -> Result<M
     Ok(snapshot.row("WHERE id = $1", &[&id])?.ok_or(Refusal::NotFound("message"))?)
 }
 
-/// The same with how many milliseconds its claim was asked for.
-pub(super) fn load_leased(snapshot: &Snapshot<'_>, id: MessageId) -> Result<Leased, StoreError> {
+/// One message with what is kept of it besides, or a refusal.
+pub(super) fn load_whole(snapshot: &Snapshot<'_>, id: MessageId) -> Result<Whole, StoreError> {
     Ok(snapshot.row("WHERE id = $1", &[&id])?.ok_or(Refusal::NotFound("message"))?)
 }
 
