@@ -9,7 +9,9 @@ use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// What is logged, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,8 +64,13 @@ impl Filter {
         Ok(Self(word.to_owned()))
     }
 
-    fn to_env_filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.0)
+    /// Filters by level and module where that is all that is said. One that also knows spans and fields looks at
+    /// every span that is entered, on behalf of all threads.
+    fn to_layers(&self) -> (Option<Targets>, Option<EnvFilter>) {
+        match self.0.parse() {
+            Ok(targets) if !self.0.contains('[') => (Some(targets), None),
+            _ => (None, Some(EnvFilter::new(&self.0))),
+        }
     }
 }
 
@@ -75,16 +82,17 @@ impl Default for Filter {
 
 /// Starts the log of this process, on standard error. A second call changes nothing.
 pub fn start_log(options: &Options) {
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(options.filter.to_env_filter()).with_writer(std::io::stderr);
+    let (by_module, by_span) = options.filter.to_layers();
+    let filtered = tracing_subscriber::registry().with(by_module).with(by_span);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // An error means that a subscriber is already in place: in tests, many relays share a process.
     let _ = match options.format {
         LogFormat::Text => {
             let colour =
                 std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            builder.with_ansi(colour).try_init()
+            filtered.with(lines.with_ansi(colour)).try_init()
         }
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => filtered.with(lines.json().flatten_event(true)).try_init(),
     };
 }
 

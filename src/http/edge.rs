@@ -3,16 +3,18 @@
 //! One layer does it all, in the order in which a stranger should be turned away: whose address was
 //! meant, who is calling, and only then what is wanted. A route is closed unless it says that it is public.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use metrics::Histogram;
 use tracing::Instrument as _;
 
 use super::error::{ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, UNAUTHORIZED, Unrendered, WRONG_HOST};
@@ -79,7 +81,7 @@ async fn answer(edge: &Edge, request: Request, next: Next, id: &str, started: In
             }
             let route = request.extensions().get::<MatchedPath>().cloned();
             let response = next.run(request).await;
-            count(method.as_str(), route.as_ref(), response.status(), started);
+            count(&method, route.as_ref(), response.status(), started);
             response
         }
         Err(error) => error.into_response(),
@@ -192,13 +194,36 @@ fn request_id(headers: &HeaderMap) -> String {
     format!("{run:08x}-{:x}", COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
-fn count(method: &str, route: Option<&MatchedPath>, status: StatusCode, started: Instant) {
-    let labels = [
-        ("method", method.to_owned()),
-        ("route", route.map_or("none", MatchedPath::as_str).to_owned()),
-        ("status", status.as_str().to_owned()),
-    ];
-    metrics::histogram!(metric::HTTP_SECONDS, &labels).record(started.elapsed().as_secs_f64());
+/// What is counted together: a method and a status.
+type Answered = (&'static str, StatusCode, Histogram);
+
+thread_local! {
+    /// By route, the histograms of what was answered there: to look one up by its labels takes much longer than
+    /// to record in it.
+    static ANSWERED: RefCell<HashMap<String, Vec<Answered>>> = RefCell::default();
+}
+
+fn count(method: &Method, route: Option<&MatchedPath>, status: StatusCode, started: Instant) {
+    let (method, route) = (label_of(method), route.map_or("none", MatchedPath::as_str));
+    ANSWERED.with_borrow_mut(|answered| {
+        let known = answered.get(route).and_then(|known| known.iter().find(|(m, s, _)| (*m, *s) == (method, status)));
+        if let Some((_, _, histogram)) = known {
+            return histogram.record(started.elapsed().as_secs_f64());
+        }
+        let labels =
+            [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.as_str().to_owned())];
+        let histogram = metrics::histogram!(metric::HTTP_SECONDS, &labels);
+        histogram.record(started.elapsed().as_secs_f64());
+        answered.entry(route.to_owned()).or_default().push((method, status, histogram));
+    });
+}
+
+/// The label of a method. Whatever word a client makes up has the same one: labels are kept for ever.
+fn label_of(method: &Method) -> &'static str {
+    const KNOWN: [Method; 7] =
+        [Method::GET, Method::POST, Method::PATCH, Method::DELETE, Method::PUT, Method::HEAD, Method::OPTIONS];
+    const LABELS: [&str; 7] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"];
+    KNOWN.iter().position(|known| known == method).map_or("other", |index| LABELS[index])
 }
 
 #[cfg(test)]

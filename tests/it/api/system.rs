@@ -2,6 +2,7 @@
 
 use agent_relay::domain::activity::Activity;
 use agent_relay::domain::message::{Message, MessageType};
+use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -148,6 +149,25 @@ async fn figures_count_what_is_there() {
         assert!(name.starts_with("agent_relay_") && value.parse::<f64>().is_ok(), "{line}");
     }
     assert!(metrics.text.contains("agent_relay_store_commit_seconds_count"), "{}", metrics.text);
+}
+
+/// Labels are kept for ever, so a client must not be able to make them up.
+#[tokio::test]
+async fn what_is_answered_is_counted_by_known_labels() {
+    let server = Server::start().await;
+    let client = &server.client;
+    for word in ["BREW", "GROUND"] {
+        let method = Method::from_bytes(word.as_bytes()).expect("a method");
+        client.call(client.request(method.clone(), "/api/stats")).await.problem(405, "method_not_allowed");
+        client.call(client.request(method, &format!("/{word}"))).await.problem(404, "not_found");
+    }
+    let text = client.get("/metrics").await.text;
+    for made_up in ["BREW", "GROUND"] {
+        assert!(!text.contains(made_up), "{text}");
+    }
+    let counts = text.lines().filter(|line| line.starts_with("agent_relay_http_request_seconds_count"));
+    let others: Vec<_> = counts.filter(|line| line.contains("method=\"other\"")).collect();
+    assert!(others.iter().any(|line| line.contains("/api/stats") && line.contains("405")), "{others:?}");
 }
 
 #[tokio::test]
