@@ -32,7 +32,8 @@ fn schema() -> String {
     let question = include_str!("../../../src/store/migrations/0003_questions.sql");
     let targets = include_str!("../../../src/store/migrations/0004_agent_targets.sql");
     let targets = targets.split("INSERT").next().expect("the table comes first");
-    [tables, question, targets]
+    let answers = include_str!("../../../src/store/migrations/0005_answers.sql");
+    [tables, question, targets, answers]
         .concat()
         .replace(" STRICT, WITHOUT ROWID", "")
         .replace(" STRICT", "")
