@@ -1,7 +1,7 @@
 //! Spawns: what is asked for, and what was approved.
 //!
 //! A spawn is parsed once, into a [`SpawnAsk`]. Policies see it with the facts of its site, as a
-//! [`Spawn`](super::Spawn). What they approve is a [`SpawnSpec`], and that is what the launcher
+//! [`Spawn`]. What they approve is a [`SpawnSpec`], and that is what the launcher
 //! plans and starts, what is stored with the session, and what a restart begins from.
 
 use std::path::Path;
