@@ -14,7 +14,7 @@ wasmtime::component::bindgen!({
     world: "agent-relay:shared/shared",
 });
 
-pub(crate) use agent_relay::plugin::{host, types};
+pub(crate) use self::agent_relay::plugin::{host, types};
 
 /// The package of every interface of a plugin, without the version.
 pub(crate) const PACKAGE: &str = "agent-relay:plugin/";
