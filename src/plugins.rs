@@ -158,6 +158,13 @@ impl Plugins {
         self.current().statuses()
     }
 
+    /// Whether a plugin of this id is on its way to being active.
+    pub fn is_loading(&self, id: &str) -> bool {
+        use PluginState::{Compiled, Inspected, Probed, Staged};
+        let on_its_way = |state| matches!(state, Staged | Inspected | Compiled | Probed);
+        self.list().iter().any(|plugin| plugin.id == id && on_its_way(plugin.state))
+    }
+
     /// The latest steps in the life of a plugin, the oldest first.
     pub fn history(&self, id: &str) -> Vec<Step> {
         self.0.registry.history_of(id)

@@ -1,8 +1,8 @@
 //! The data directory belongs to one relay at a time.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// A data directory that this process alone serves, until it is dropped.
@@ -19,9 +19,13 @@ impl DataDir {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
             format!("failed to make the data directory {shown}: {error}; choose another with --data-dir")
         })?;
-        if let Ok(metadata) = path.metadata()
-            && metadata.permissions().mode() & 0o077 != 0
-        {
+        let mode = path.metadata().map_or(0, |metadata| metadata.permissions().mode());
+        if mode & 0o002 != 0 {
+            return Err(format!(
+                "every user of this host may write to the data directory {shown}: chmod 700 {shown}, or choose another with --data-dir"
+            ));
+        }
+        if mode & 0o077 != 0 {
             tracing::warn!("other users may look into the data directory {shown}: chmod 700 {shown}");
         }
         let file = path.join("lock");
@@ -30,6 +34,7 @@ impl DataDir {
             .truncate(false)
             .read(true)
             .write(true)
+            .mode(0o600)
             .open(&file)
             .map_err(|error| format!("failed to open {}: {error}", file.display()))?;
         match lock.try_lock() {
@@ -44,6 +49,8 @@ impl DataDir {
                 return Err(format!("failed to lock {}: {error}", file.display()));
             }
         }
+        // One that an earlier version made may be readable by others.
+        let _ = lock.set_permissions(Permissions::from_mode(0o600));
         // Only for people who look: the lock counts, not the number.
         let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
         Ok(Self { _lock: lock })

@@ -115,9 +115,9 @@ impl Messages<'_> {
         self.0.request(Method::GET, &path(id, ""))
     }
 
-    /// The thread of a message, oldest first; at most 1000.
-    pub fn thread(&self, id: MessageId) -> Request<Vec<Message>> {
-        self.0.request(Method::GET, &path(id, "/thread"))
+    /// The thread of a message, oldest first, from any message of it.
+    pub fn thread(&self, id: MessageId) -> Pages<Message> {
+        Pages::from(self.0.request(Method::GET, &path(id, "/thread")))
     }
 
     /// Marks a message read by an agent.

@@ -175,13 +175,21 @@ pub(super) fn read_text(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// The error names line and column. It does not quote the line, which may hold a token.
+/// The error names line, column and key. It does not quote the line, which may hold a token.
 fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
-    toml::from_str(text).map_err(|error| {
+    let refused = |key: &str, error: &toml::de::Error| {
         let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        let problem = error.message().replace("unknown field", "unknown key").replace('\n', " ");
+        let mut problem = error.message().replace("unknown field", "unknown key").replace('\n', " ");
+        if !key.is_empty() && !problem.starts_with("unknown key") {
+            problem.insert_str(0, &format!("{key}: "));
+        }
         ConfigError::at(format!("{}:{line}:{column}", path.display()), problem)
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| refused("", &error))?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let key = error.path().to_string();
+        refused(&key, error.inner())
     })
 }

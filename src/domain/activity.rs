@@ -153,6 +153,16 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What it is about.
+    pub fn kind(&self) -> ActivityKind {
+        self.kind
+    }
+
+    /// The agent concerned, if there is one.
+    pub fn concerns(&self) -> Option<&AgentId> {
+        self.agent_id.as_ref()
+    }
+
     /// An entry of the relay's own. `id` tells it apart from all others: an entry whose id is there
     /// already is not written again. It is kept as `server-ID`, which clients cannot send.
     pub fn new(kind: ActivityKind, id: &str, title: &str) -> Self {

@@ -26,12 +26,12 @@ macro_rules! text_ids {
             /// The id in this field: trimmed, without control characters, within its bound. `None` when
             /// it is left out or blank.
             pub fn optional(field: &str, value: Option<String>) -> Result<Option<Self>, Refusal> {
-                Ok(text::optional(field, value, $max)?.map(Self))
+                Ok(text::id(field, value, $max)?.map(Self))
             }
 
             /// The id that must be in this field.
             pub fn required(field: &str, value: Option<String>) -> Result<Self, Refusal> {
-                text::required(field, value, $max).map(Self)
+                Self::optional(field, value)?.ok_or_else(|| Refusal::invalid(format!("{field} required")))
             }
 
             /// The id as text.

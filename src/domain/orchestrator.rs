@@ -161,16 +161,25 @@ impl OrchestratorRegistration {
             None => loaded.to_vec(),
             Some(list) => text::words("providers", list)?,
         };
-        if let Some(unknown) = providers.iter().find(|provider| !loaded.contains(provider)) {
-            return Err(Refusal::invalid(format!(
-                "invalid provider: {unknown}. Must be one of: {}",
-                loaded.join(", ")
-            )));
-        }
+        require_providers(providers.iter(), loaded)?;
         let meta = self.meta.unwrap_or_default();
         text::object("meta", &meta, text::META_BYTES_MAX)?;
         let env_keys = text::words("envKeys", self.env_keys.unwrap_or_default())?;
         Ok(NewOrchestrator { id, hostname, base_dir, providers, env_keys, meta })
+    }
+}
+
+/// Refuses a provider that is not loaded here.
+pub fn require_providers<'a>(
+    mut providers: impl Iterator<Item = &'a String>,
+    loaded: &[String],
+) -> Result<(), Refusal> {
+    match providers.find(|provider| !loaded.contains(provider)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let known = loaded.join(", ");
+            Err(Refusal::invalid(format!("invalid provider: {unknown}. Must be one of: {known}")))
+        }
     }
 }
 

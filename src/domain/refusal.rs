@@ -122,9 +122,12 @@ pub enum Refusal {
         plugin: String,
         /// What went wrong.
         reason: String,
-        /// The command that records it.
-        command: CommandId,
+        /// The command that records it; none when nothing was to be started.
+        command: Option<CommandId>,
     },
+    /// The provider is being loaded, and nobody else can start an agent with it.
+    #[error("provider \"{0}\" is still being loaded")]
+    ProviderLoading(String),
 }
 
 impl Refusal {

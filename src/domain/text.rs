@@ -53,6 +53,44 @@ pub fn required(field: &str, value: Option<String>, max: usize) -> Result<String
     optional(field, value, max)?.ok_or_else(|| Refusal::invalid(format!("{field} required")))
 }
 
+/// An id: a short text that can stand in a path and looks like what it is.
+pub fn id(field: &str, value: Option<String>, max: usize) -> Result<Option<String>, Refusal> {
+    let id = optional(field, value, max)?;
+    match id.as_deref() {
+        Some("." | "..") => Err(Refusal::invalid(format!("{field} must not be \".\" or \"..\""))),
+        Some(text) => match text.chars().find(|c| is_invisible(*c)) {
+            Some(hidden) => Err(Refusal::invalid(format!(
+                "{field} must not contain invisible characters, found {}",
+                hidden.escape_unicode()
+            ))),
+            None => Ok(id),
+        },
+        None => Ok(None),
+    }
+}
+
+/// Whether a character shows nothing, or changes the direction of what stands beside it: with one of them, an id
+/// looks like another. What Unicode calls default-ignorable, and its separators of lines and directions.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Refuses control characters other than line feed and tab: whatever shows or types the text would take them
+/// for more than text.
+pub fn plain(field: &str, value: &str) -> Result<(), Refusal> {
+    match value.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+        None => Ok(()),
+        Some(control) => Err(Refusal::invalid(format!(
+            "{field} must not contain control characters other than line feed and tab, found {}",
+            control.escape_unicode()
+        ))),
+    }
+}
+
 /// A long text, kept as it is. Blank counts as absent.
 pub fn long(field: &str, value: Option<String>, bytes_max: usize) -> Result<Option<String>, Refusal> {
     let Some(value) = value else { return Ok(None) };

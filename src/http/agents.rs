@@ -4,7 +4,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
@@ -219,11 +218,11 @@ pub(super) async fn heartbeat_agent(
     Ok(answer::ok())
 }
 
-/// The session guard as query parameters.
+/// The session guard, as query parameters or as a body.
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
-pub(super) struct GuardQuery {
+pub(super) struct Guard {
     /// Must be the current session when given.
     instance_id: Option<String>,
     /// Must be the current epoch when given.
@@ -231,20 +230,16 @@ pub(super) struct GuardQuery {
 }
 
 /// Remove an agent; its messages stay.
-#[utoipa::path(delete, path = "/api/agents/{id}", tag = "agents", params(("id" = String, Path), GuardQuery),
+#[utoipa::path(delete, path = "/api/agents/{id}", tag = "agents", params(("id" = String, Path), Guard),
     responses((status = 200, description = "`ok`", body = Object)))]
 pub(super) async fn delete_agent(
     State(relay): State<Relay>,
     caller: Authenticated,
     Path(id): Path<AgentId>,
-    Query(query): Query<GuardQuery>,
-    OptionalJson(body): OptionalJson<Value>,
+    Query(query): Query<Guard>,
+    OptionalJson(body): OptionalJson<Guard>,
 ) -> Result<Response, ApiError> {
-    let of_body = |name: &str| body.get(name).cloned();
-    let guard = SessionGuard {
-        instance_id: query.instance_id.or_else(|| of_body("instanceId")?.as_str().map(str::to_owned)),
-        epoch: query.epoch.or_else(|| of_body("epoch")?.as_i64()),
-    };
+    let guard = SessionGuard { instance_id: query.instance_id.or(body.instance_id), epoch: query.epoch.or(body.epoch) };
     relay.remove_agent(&caller, id, guard).await?;
     Ok(answer::ok())
 }

@@ -84,8 +84,11 @@ impl Fields {
 
     pub(super) fn spawn(&self) -> Result<SpawnAsk, Refusal> {
         let prompt = text::long("prompt", self.string("prompt")?, text::BODY_BYTES_MAX)?;
-        if prompt.as_deref().is_some_and(|prompt| prompt.chars().nth(PROMPT_MAX).is_some()) {
-            return Err(Refusal::invalid(format!("prompt must have at most {PROMPT_MAX} characters")));
+        if let Some(prompt) = &prompt {
+            if prompt.chars().nth(PROMPT_MAX).is_some() {
+                return Err(Refusal::invalid(format!("prompt must have at most {PROMPT_MAX} characters")));
+            }
+            text::plain("prompt", prompt)?;
         }
         Ok(SpawnAsk {
             provider: text::required("provider", self.string("provider")?, PROVIDER_MAX)?,
@@ -203,8 +206,13 @@ pub(super) async fn create_orchestrator_action(
     Path(id): Path<OrchestratorId>,
     Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    let fields = Fields::of(body);
-    let action = ManagedAction { kind: fields.action(), target: fields.managed_target() };
+    let action = if body.is_object() {
+        let fields = Fields::of(body);
+        ManagedAction { kind: fields.action(), target: fields.managed_target() }
+    } else {
+        let refused = || Refusal::invalid("body required");
+        ManagedAction { kind: Err(refused()), target: Err(refused()) }
+    };
     Ok(answer::accepted(relay.control_orchestrator(&caller, id, action, key).await?))
 }
 

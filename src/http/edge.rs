@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::Histogram;
@@ -116,8 +116,14 @@ async fn admit(edge: &Edge, request: &Parts) -> Result<Option<Arc<Caller>>, ApiE
     let (relay, headers) = (&edge.relay, &request.headers);
     let peer = request.extensions.get::<Peer>().map(|peer| peer.0.ip());
     let loopback = peer.is_some_and(|address| address.to_canonical().is_loopback());
+    for name in [header::HOST, header::ORIGIN] {
+        // Two could be read as one by us and as the other by somebody before us.
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(ApiError::invalid(format!("the header {name} must not be sent twice")));
+        }
+    }
     if relay.access().is_loopback() {
-        check_host(headers)?;
+        check_host(&request.uri, headers)?;
         if is_unsafe(&request.method) {
             check_origin(headers)?;
         }
@@ -149,12 +155,17 @@ fn credential(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Without a token, a web page that resolves its own name to 127.0.0.1 would be the administrator.
-fn check_host(headers: &HeaderMap) -> Result<(), ApiError> {
+fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if is_local(host) {
+    // A target in absolute form says it again, and counts more than the header (RFC 9112, section 3.2.2).
+    let target = uri.authority().is_none_or(|authority| is_local(authority.as_str()));
+    if is_local(host) && target {
         return Ok(());
     }
-    Err(ApiError::new(&WRONG_HOST, "the Host header must be localhost, 127.0.0.1 or [::1]"))
+    Err(ApiError::new(
+        &WRONG_HOST,
+        "the Host header must be localhost, 127.0.0.1 or [::1], and so must the host of an absolute target",
+    ))
 }
 
 /// Without a token, a page from elsewhere must not change anything through its visitor's browser.

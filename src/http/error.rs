@@ -78,6 +78,8 @@ codes! {
         "Do what the detail says; GET /api/plugins shows how every plugin is.";
     ORCHESTRATOR_OFFLINE = "orchestrator_offline", CONFLICT, "The orchestrator has not been heard from",
         "Start the orchestrator, or choose one that is online.";
+    BODY_TOO_SLOW = "body_too_slow", REQUEST_TIMEOUT, "The body did not come in time",
+        "Send the request again, all of it at once.";
     TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
         "Send at most 1 MiB.";
     NOT_JSON = "not_json", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON",
@@ -97,7 +99,7 @@ codes! {
     POLICY_FAILED = "policy_failed", SERVICE_UNAVAILABLE, "A policy could not decide",
         "Nothing was done. Ask the operator to look at GET /api/plugins, then try again.";
     PROVIDER_FAILED = "provider_failed", BAD_GATEWAY, "The provider could not start the agent",
-        "Follow the reason in the detail; the command named in this answer records it.";
+        "Follow the reason in the detail; a command named in this answer records it.";
     INTERNAL = "internal", INTERNAL_SERVER_ERROR, "The relay failed",
         "Try again; if it fails again, give the operator the requestId.";
 }
@@ -236,8 +238,13 @@ impl From<Refusal> for ApiError {
                 Self::new(&POLICY_FAILED, detail).with("policy", plugin).with("commandId", command)
             }
             Refusal::ProviderFailed { plugin, command, .. } => {
-                Self::new(&PROVIDER_FAILED, detail).with("provider", plugin).with("commandId", command)
+                let error = Self::new(&PROVIDER_FAILED, detail).with("provider", plugin);
+                match command {
+                    Some(command) => error.with("commandId", command),
+                    None => error,
+                }
             }
+            Refusal::ProviderLoading(_) => Self::retry_later(&NOT_READY, &detail),
             Refusal::Overloaded => Self::retry_later(&OVERLOADED, &detail),
         }
     }

@@ -15,13 +15,15 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
-use super::error::{ApiError, INTERNAL, NOT_JSON, TOO_LARGE};
+use super::error::{ApiError, BODY_TOO_SLOW, INTERNAL, NOT_JSON, TOO_LARGE};
 use crate::domain::caller::Caller;
 use crate::domain::text;
 use crate::relay::Idempotency;
 
 /// The largest body, in bytes.
 pub(super) const BODY_MAX: usize = 1 << 20;
+/// How long a body may take: whoever sends nothing must not keep a connection.
+const BODY_TIME: Duration = Duration::from_secs(30);
 /// Of a body that is too large, so many bytes more are read, for so long, before the answer.
 const DISCARD_MAX: usize = 8 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
@@ -125,13 +127,20 @@ async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     if declared.is_some_and(|length| length > BODY_MAX + DISCARD_MAX) {
         return Err(too_large());
     }
-    let Some(bytes) = read(&mut body).await? else {
+    if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(ApiError::new(&NOT_JSON, "the body must not be compressed: leave Content-Encoding out"));
+    }
+    let read = timeout(BODY_TIME, read(&mut body)).await.map_err(|_| {
+        let seconds = BODY_TIME.as_secs();
+        ApiError::new(&BODY_TOO_SLOW, format!("the body was not there within {seconds} seconds"))
+    })?;
+    let Some(bytes) = read? else {
         // Whoever is still sending when the connection closes may never see the answer.
         let _ = timeout(DISCARD_TIME, discard(&mut body)).await;
         return Err(too_large());
     };
     if !bytes.is_empty() && !is_json(parts.headers.get(header::CONTENT_TYPE)) {
-        return Err(ApiError::new(&NOT_JSON, "the body must be JSON with Content-Type: application/json"));
+        return Err(ApiError::new(&NOT_JSON, "the body must be JSON in UTF-8 with Content-Type: application/json"));
     }
     Ok(bytes)
 }
@@ -172,11 +181,19 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     }
 }
 
+/// Whether this is JSON in UTF-8, which is the only encoding of JSON between systems (RFC 8259, section 8.1).
 fn is_json(content_type: Option<&HeaderValue>) -> bool {
-    let Some(essence) = content_type.and_then(|value| value.to_str().ok()?.split(';').next()) else { return false };
-    let essence = essence.trim();
-    essence.eq_ignore_ascii_case("application/json")
-        || (essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case("+json"))
+    let Some(text) = content_type.and_then(|value| value.to_str().ok()) else { return false };
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let charset = parts.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    let is_utf8 = charset.is_none_or(|charset| charset.eq_ignore_ascii_case("utf-8"));
+    is_utf8
+        && (essence.eq_ignore_ascii_case("application/json")
+            || essence.get(essence.len().saturating_sub(5)..).is_some_and(|end| end.eq_ignore_ascii_case("+json")))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

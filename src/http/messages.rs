@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer::{self, ok};
+use super::answer::{self, Link, ok};
 use super::error::ApiError;
 use super::extract::{Authenticated, Json, Keyed, Path, Query};
 use crate::domain::agent::SessionGuard;
@@ -118,15 +118,34 @@ pub(super) async fn get_message(
     Ok(answer::json(StatusCode::OK, &relay.get_message(&caller, id).await?))
 }
 
-/// The whole thread of a message, oldest first.
-#[utoipa::path(get, path = "/api/messages/{id}/thread", tag = "messages", params(("id" = i64, Path)),
-    responses((status = 200, description = "At most 1000 messages", body = Vec<Message>)))]
+/// Which part of a thread.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct GetThread {
+    /// Only those with a greater id.
+    since: Option<i64>,
+    /// 100 unless given; at most 1000.
+    limit: Option<i64>,
+}
+
+/// The thread of a message, oldest first, from any message of it.
+#[utoipa::path(get, path = "/api/messages/{id}/thread", tag = "messages", params(("id" = i64, Path), GetThread),
+    responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Message>)))]
 pub(super) async fn get_thread(
     State(relay): State<Relay>,
     caller: Authenticated,
     Path(id): Path<MessageId>,
+    Query(query): Query<GetThread>,
 ) -> Result<Response, ApiError> {
-    Ok(answer::json(StatusCode::OK, &relay.get_thread(&caller, id).await?))
+    let (since, limit) = (query.since.map_or_else(MessageId::default, MessageId::new), Limit::parse(query.limit)?);
+    let (thread, next) = relay.get_thread(&caller, id, since, limit).await?;
+    let next = next.map(|last| {
+        let mut link = Link::new(&format!("/api/messages/{id}/thread"));
+        link.add("limit", query.limit.map(|limit| limit.to_string()).as_deref());
+        link.add("since", Some(&last.to_string()));
+        link.finish()
+    });
+    Ok(answer::linked(&thread, next))
 }
 
 /// What a request about a message's claim says.

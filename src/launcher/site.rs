@@ -51,7 +51,7 @@ impl Launcher {
 
     /// Whether the name of an approved directory still leads to that directory, and not to what it was
     /// exchanged for since.
-    pub(super) async fn is_still(&self, cwd: &str) -> bool {
+    pub async fn is_still(&self, cwd: &str) -> bool {
         let cwd = cwd.to_owned();
         off_the_reactor(move || std::fs::canonicalize(&cwd).ok().as_deref() == Some(Path::new(&cwd))).await
     }

@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Error, Relay, scopes};
-use crate::domain::activity::{Activity, ActivityFilter, NewActivity};
+use crate::domain::activity::{Activity, ActivityFilter, ActivityKind, NewActivity};
 use crate::domain::audit;
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Scope};
 use crate::domain::page::Page;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -42,7 +42,8 @@ impl Relay {
     }
 
     /// Writes an entry; a `clientId` that is there already changes nothing. The relay's own ids are not to be
-    /// taken.
+    /// taken, and what tells of controls, plugins and credentials is its own or an administrator's. An agent writes
+    /// about itself.
     pub async fn create_activity(
         &self,
         caller: &Caller,
@@ -54,7 +55,20 @@ impl Relay {
             let text = "clientId must not begin with \"server-\", which marks the relay's own entries";
             return Err(Refusal::invalid(text).into());
         }
-        Ok(self.store.add_activity(entry.parse()?, key).await?)
+        let entry = entry.parse()?;
+        let is_the_relays =
+            matches!(entry.kind(), ActivityKind::Control | ActivityKind::Plugin | ActivityKind::Security);
+        if is_the_relays && !caller.is_administrator() {
+            let text = format!("entries of kind {} are the relay's own and an administrator's", entry.kind().as_str());
+            return Err(Refusal::NotAllowed(text).into());
+        }
+        // An orchestrator also tells of the agents that it runs.
+        if let Some(agent) = entry.concerns()
+            && !caller.scopes.contains(&Scope::Orchestrator)
+        {
+            caller.require_identity(agent)?;
+        }
+        Ok(self.store.add_activity(entry, key).await?)
     }
 
     /// Writes a refused credential down, with those that came since the last time.

@@ -46,11 +46,17 @@ impl Relay {
         Ok(self.store.patch_agent(id, guard, patch).await?)
     }
 
-    /// Removes an agent; its messages stay.
+    /// Removes an agent; its messages stay. A session of this host that runs for it is ended: nobody could find it
+    /// any more.
     pub async fn remove_agent(&self, caller: &Caller, id: AgentId, guard: SessionGuard) -> Result<(), Error> {
         caller.require(scopes::REMOVE_AGENT)?;
         caller.require_identity(&id)?;
         refuse_reserved(&id)?;
-        Ok(self.store.remove_agent(id, guard).await?)
+        let session = self.own_session(&id).await?.filter(|(session, _)| session.ended_at.is_none());
+        self.store.remove_agent(id, guard).await?;
+        if let Some((session, name)) = session {
+            self.end_without_card(session, name);
+        }
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::caller::Caller;
 use crate::domain::event::{EventName, EventTypes};
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::message::{Draft, Message, MessageFilter, MessageType, NewMessage};
-use crate::domain::page::Page;
+use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::store::{Created, Idempotency};
@@ -138,17 +138,26 @@ impl Relay {
         Ok(message)
     }
 
-    /// The thread of a message, oldest first, as far as the caller may read it.
-    pub async fn get_thread(&self, caller: &Caller, id: MessageId) -> Result<Vec<Message>, Error> {
+    /// A page of the thread of a message, oldest first, as far as the caller may read it, and the message after
+    /// which the next page begins.
+    pub async fn get_thread(
+        &self,
+        caller: &Caller,
+        id: MessageId,
+        since: MessageId,
+        limit: Limit,
+    ) -> Result<(Vec<Message>, Option<MessageId>), Error> {
         caller.require(scopes::READ_MESSAGES)?;
-        let mut thread = self.store.thread(id).await?;
+        let page = self.store.thread(id, since, limit).await?;
+        let next = page.last_before_more().map(|last| last.id);
+        let mut thread = page.entries;
         if let Some(agent) = &caller.agent_id {
             let routes = self.store.routes(agent.clone()).await?;
             thread.retain(|message| {
                 message.from == *agent || routes.reach(&message.to, &message.from, message.created_at)
             });
         }
-        Ok(thread)
+        Ok((thread, next))
     }
 
     /// Marks a message read by an agent.

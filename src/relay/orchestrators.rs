@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::id::OrchestratorId;
-use crate::domain::orchestrator::{MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration};
+use crate::domain::orchestrator::{
+    MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration, require_providers,
+};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::store::{Created, Idempotency};
@@ -61,6 +63,8 @@ impl Relay {
         let now = Timestamp::now();
         let agents: Vec<ManagedAgent> =
             list.iter().map(|agent| ManagedAgent::parse(agent, now)).collect::<Result<_, _>>()?;
+        let loaded = self.plugins.current().provider_ids();
+        require_providers(agents.iter().map(|agent| &agent.provider), &loaded)?;
         Ok(self.store.set_managed_agents(id, agents).await?)
     }
 

@@ -8,7 +8,6 @@ use crate::domain::audit;
 use crate::domain::caller::Caller;
 use crate::domain::control::Decision;
 use crate::domain::control::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id};
-use crate::domain::id::CommandId;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::plugins::{Action, CheckedPlan, PluginChange, PluginStatus, Step};
@@ -55,11 +54,14 @@ impl Relay {
         caller.require(scopes::CONTROL)?;
         let plugins = self.plugins.current();
         if !plugins.provider_ids().contains(&ask.provider) {
-            return Err(Refusal::NotFound("provider").into());
+            let is_loading = self.plugins.is_loading(&ask.provider);
+            let refusal =
+                if is_loading { Refusal::ProviderLoading(ask.provider) } else { Refusal::NotFound("provider") };
+            return Err(refusal.into());
         }
         let spawn = self.launcher.locate(&ask).await;
         let spec = SpawnSpec::approved(fresh_agent_id(&ask.provider)?, &spawn);
-        let refused = |error| super::control::spawn::refusal(error, &spec.provider, CommandId::default());
+        let refused = |error| super::control::spawn::refusal(error, &spec.provider, None);
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await.map_err(refused)?;
         Ok(self.launcher.plan(&plugins, &spec, &reservation).await.map_err(refused)?)
     }

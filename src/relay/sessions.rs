@@ -18,6 +18,7 @@ use crate::domain::control::plan::StopReason;
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::message::NewMessage;
+use crate::domain::refusal::Refusal;
 use crate::domain::session::{SessionRecord, SessionStart};
 use crate::domain::token::Token;
 use crate::launcher::{LaunchError, Launched, NewSession, Reports};
@@ -190,7 +191,7 @@ impl Relay {
 
     /// The session that is this relay's to see to. One that has ended still is, unless the agent has a session
     /// elsewhere by now: there is nothing left to end, and it can be started again.
-    async fn own_session(&self, agent: &AgentId) -> Result<Option<(SessionRecord, SessionName)>, Error> {
+    pub(super) async fn own_session(&self, agent: &AgentId) -> Result<Option<(SessionRecord, SessionName)>, Error> {
         let Some(session) = self.store.session(agent.clone()).await? else { return Ok(None) };
         if session.ended_at.is_some() {
             let agent = self.store.agent(agent.clone()).await?;
@@ -199,6 +200,24 @@ impl Relay {
             }
         }
         Ok(SessionName::parse(&session.start.name).ok().map(|name| (session, name)))
+    }
+
+    /// Refuses to restart an agent of this host whose directory is not there any more: it would be ended and could
+    /// not be started again.
+    pub(super) async fn require_place(&self, kind: ControlKind, agent: &AgentId) -> Result<(), Error> {
+        if kind == ControlKind::Restart
+            && let Some((session, _)) = self.own_session(agent).await?
+            && let Some(problem) = self.gone(&session.start.spec).await
+        {
+            return Err(Refusal::invalid(problem).into());
+        }
+        Ok(())
+    }
+
+    async fn gone(&self, spec: &SpawnSpec) -> Option<String> {
+        let is_there = self.launcher.is_still(&spec.cwd).await;
+        (!is_there)
+            .then(|| format!("its directory is gone or was exchanged, so it would not start again: {}", spec.cwd))
     }
 
     async fn end_or_restart(&self, command: Command, plugins: &PluginSet) {
@@ -212,6 +231,9 @@ impl Relay {
         };
         let spec = session.start.spec;
         let restart = command.kind == ControlKind::Restart;
+        if restart && let Some(problem) = self.gone(&spec).await {
+            return self.fail(command.id, &problem).await;
+        }
         let reason = if restart { StopReason::Restart } else { StopReason::Shutdown };
         let exit = match self.launcher.stop(plugins, &spec.provider, &name, reason).await {
             Ok(exit) => exit,
@@ -229,6 +251,20 @@ impl Relay {
         if let Err(error) = self.start_again(&command, &spec, plugins).await {
             self.fail(command.id, &error.to_string()).await;
         }
+    }
+
+    /// Ends the session of an agent whose card was removed. Whoever watches it writes down that it ended.
+    pub(super) fn end_without_card(&self, session: SessionRecord, name: SessionName) {
+        let relay = self.clone();
+        let span = tracing::info_span!("session", session.name = %name, agent.id = %session.start.spec.agent_id);
+        let ending = async move {
+            let _turn = relay.launcher.turn(&session.start.spec.agent_id).await;
+            let (plugins, provider) = (relay.plugins.current(), &session.start.spec.provider);
+            if let Err(error) = relay.launcher.stop(&plugins, provider, &name, StopReason::Shutdown).await {
+                tracing::error!(%error, "a session whose agent was removed cannot be ended");
+            }
+        };
+        self.tasks.spawn_on(ending.instrument(span), &self.runtime);
     }
 
     async fn start_again(&self, command: &Command, spec: &SpawnSpec, plugins: &PluginSet) -> Result<(), LaunchError> {

@@ -40,9 +40,6 @@ stored! {
     }
 }
 
-/// The longest thread that is answered whole: as much as the largest page.
-const THREAD_MAX: Limit = Limit::MAX;
-
 impl Store {
     /// Stores a message. Refuses an answer to a message that is not there.
     pub async fn send(
@@ -77,12 +74,14 @@ impl Store {
         .await
     }
 
-    /// A whole thread, oldest first, from any of its messages.
-    pub async fn thread(&self, id: MessageId) -> Result<Vec<Message>, StoreError> {
+    /// A page of a thread, oldest first, from any of its messages: those with a greater id than `since`.
+    pub async fn thread(&self, id: MessageId, since: MessageId, limit: Limit) -> Result<Page<Message>, StoreError> {
         self.read(move |snapshot| {
             let thread = load_as_stored(snapshot, id)?.thread_id;
-            let filter = MessageFilter { thread: Some(thread), limit: THREAD_MAX, ..MessageFilter::default() };
-            matching_ids(snapshot, &filter)?.into_iter().map(|id| load(snapshot, id)).collect()
+            let filter = MessageFilter { thread: Some(thread), since, limit, ..MessageFilter::default() };
+            let ids = matching_ids(snapshot, &filter)?;
+            let messages = ids.into_iter().map(|id| load(snapshot, id)).collect::<Result<_, _>>()?;
+            Ok(Page::new(messages, limit))
         })
         .await
     }

@@ -126,6 +126,34 @@ fn the_data_directory_is_made_for_this_user_alone() {
 }
 
 #[test]
+fn what_is_stored_is_for_this_user_alone_whatever_the_directory_is() {
+    let home = home();
+    let data = home.path().join("data");
+    std::fs::create_dir(&data).expect("a directory");
+    let set = |mode| std::fs::set_permissions(&data, std::fs::Permissions::from_mode(mode)).expect("own directory");
+    set(0o755);
+    // As an earlier version left it.
+    std::fs::write(data.join("lock"), "").expect("a file");
+    std::fs::set_permissions(data.join("lock"), std::fs::Permissions::from_mode(0o644)).expect("own file");
+    let serving = Serving::start(program(home.path()).env("AGENT_RELAY_DATA_DIR", &data));
+    for name in ["relay.db", "relay.db-wal", "relay.db-shm", "lock"] {
+        let mode = std::fs::metadata(data.join(name)).expect(name).permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    serving.signal(Signal::TERM);
+    let (code, _, stderr) = serving.ended();
+    let stderr = stderr.join("\n");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("other users may look into the data directory"), "{stderr}");
+
+    set(0o777);
+    let refused = program(home.path()).env("AGENT_RELAY_DATA_DIR", &data).arg("serve").output().expect("it runs");
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && complaint.contains("may write to the data directory"), "{complaint}");
+    assert!(complaint.contains("chmod 700"), "{complaint}");
+}
+
+#[test]
 fn either_signal_drains_and_standard_output_holds_one_line() {
     for signal in [Signal::TERM, Signal::INT] {
         let home = home();

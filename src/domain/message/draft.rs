@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{CHANNEL_MAX, Message, MessageType, RESERVED_META, SUBJECT_MAX, check_target};
+use super::{CHANNEL_MAX, Message, MessageType, RESERVED_META, SUBJECT_MAX, check_target, is_group};
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
@@ -73,6 +73,10 @@ impl Draft {
         let from = AgentId::optional("from", self.from)?
             .or_else(|| bound_to.cloned())
             .ok_or_else(|| Refusal::invalid("from required"))?;
+        // A sender is somebody: an answer to a group would not reach who wrote.
+        if is_group(&from) {
+            return Err(Refusal::ReservedId(from.into_string()));
+        }
         let to = text::required("to", self.to, text::TARGET_MAX)?;
         let channel_of_target = check_target(&to)?;
         let channel = text::optional("channel", self.channel, CHANNEL_MAX)?;

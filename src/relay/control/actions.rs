@@ -54,13 +54,15 @@ impl Relay {
         key: Option<Idempotency>,
     ) -> Result<Reply, Error> {
         let agent = self.store.agent(id).await?;
-        if !agent.is_controllable() {
+        // What an agent writes on its card does not take a session that runs here out of reach.
+        if !agent.is_controllable() && self.own_session(&agent.id).await?.is_none() {
             return Err(Refusal::NotControllable.into());
         }
         let request = match self.begin(caller, self.plugins.current(), key).await? {
             Begun::New(request) => request,
             Begun::Answered(reply) => return Ok(reply),
         };
+        self.require_place(kind, &agent.id).await?;
         let control = as_control(kind, ControlTarget::Agent(self.agent_facts(&agent).await?));
         let permit = self.decide(&request, control, &agent.id, agent_request(kind, &agent.id)).await?;
         let order = ControlOrder::Agent { kind, agent_id: agent.id };

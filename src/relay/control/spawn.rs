@@ -89,7 +89,12 @@ impl Relay {
     async fn spawn_here(&self, caller: &Caller, ask: SpawnAsk, key: Option<Idempotency>) -> Result<Reply, Error> {
         let plugins = self.plugins.current();
         if !plugins.provider_ids().contains(&ask.provider) {
-            return Err(Refusal::NoOrchestrator(ask.provider).into());
+            let refusal = if self.plugins.is_loading(&ask.provider) {
+                Refusal::ProviderLoading(ask.provider)
+            } else {
+                Refusal::NoOrchestrator(ask.provider)
+            };
+            return Err(refusal.into());
         }
         let (relay, caller) = (self.clone(), caller.clone());
         self.to_its_end(async move {
@@ -113,7 +118,7 @@ impl Relay {
         }
         let spec = SpawnSpec::approved(agent_id, spawn);
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await;
-        let reservation = reservation.map_err(|error| refusal(error, &spec.provider, CommandId::default()))?;
+        let reservation = reservation.map_err(|error| refusal(error, &spec.provider, None))?;
         let order = ControlOrder::SpawnHere {
             session: reservation.name().as_str().to_owned(),
             log_path: reserved_log(&reservation),
@@ -130,7 +135,7 @@ impl Relay {
             Ok(()) => Ok(self.store.answer_of(command.id).await?),
             Err(error) => {
                 self.store.withdraw_command(command.id, error.to_string()).await?;
-                Err(refusal(error, &spec.provider, command.id).into())
+                Err(refusal(error, &spec.provider, Some(command.id)).into())
             }
         }
     }
@@ -143,8 +148,8 @@ fn as_spawn(control: &Control) -> Result<&Spawn, Refusal> {
     }
 }
 
-/// What whoever asked for a spawn is told of a launch that came to nothing. `command` records it.
-pub(in crate::relay) fn refusal(error: LaunchError, provider: &str, command: CommandId) -> Refusal {
+/// What whoever asked for a spawn is told of a launch that came to nothing. `command` records it, if there is one.
+pub(in crate::relay) fn refusal(error: LaunchError, provider: &str, command: Option<CommandId>) -> Refusal {
     match error {
         LaunchError::Refused(reason) => Refusal::Invalid(reason),
         error => Refusal::ProviderFailed { plugin: provider.to_owned(), reason: error.to_string(), command },

@@ -1,7 +1,9 @@
 //! SQLite: one file in write-ahead mode, one connection that writes, a few that read.
 
 use std::borrow::Cow;
+use std::fs::{OpenOptions, Permissions};
 use std::ops::ControlFlow;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -30,8 +32,10 @@ pub fn prepared_statements() -> Vec<String> {
 pub(in crate::store) struct Connection(rusqlite::Connection);
 
 impl Connection {
-    /// The one that writes. Makes the file when it is not there.
+    /// The one that writes. Makes the file when it is not there; nobody but its owner may read it.
     pub(in crate::store) fn open_writable(path: &Path) -> Result<Self, StoreError> {
+        keep_to_its_owner(path)
+            .map_err(|error| StoreError::Unusable(format!("cannot open database {}: {error}", path.display())))?;
         let connection = rusqlite::Connection::open(path)
             .map_err(|error| StoreError::Unusable(format!("cannot open database {}: {error}", path.display())))?;
         // FULL: an answered write survives a power cut. The checkpoint comes often enough that the log
@@ -214,6 +218,22 @@ impl Connection {
         }
         Ok(statement)
     }
+}
+
+/// Makes the file, and takes others' permissions away from what an earlier version made. The log and its index
+/// get the permissions of the file when SQLite makes them.
+fn keep_to_its_owner(path: &Path) -> std::io::Result<()> {
+    let owner_only = || Permissions::from_mode(0o600);
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)?.set_permissions(owner_only())?;
+    for suffix in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        match std::fs::set_permissions(&beside, owner_only()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn bind(statement: &mut CachedStatement<'_>, values: &[&dyn ToSql]) -> Result<(), EngineError> {

@@ -8,6 +8,8 @@ use agent_relay::domain::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::program::program;
 use crate::server::{Client, Server, database, eventually};
@@ -240,5 +242,50 @@ fn without_a_token_no_other_address_is_served() {
         assert_eq!(output.status.code(), Some(2), "{log}");
         assert!(log.contains("AGENT_RELAY_TOKEN"), "{log}");
         assert!(output.stdout.is_empty(), "nothing is announced");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_tells_of_itself_and_not_of_what_is_decided() {
+    let later = (Timestamp::now() + 3_600_000).as_ms();
+    let (server, [ada, sender]) = with_tokens([("agent", Some("ada"), later), ("send", None, later)]).await;
+    let entry =
+        |id: &str, kind: &str, agent: &str| json!({"clientId": id, "kind": kind, "title": "t", "agentId": agent});
+    for kind in ["control", "plugin", "security"] {
+        for client in [&ada, &sender] {
+            client.post("/api/activity", entry("forged", kind, "ada")).await.problem(403, "not_allowed");
+        }
+        server.client.post("/api/activity", entry(kind, kind, "bob")).await.expect::<Activity>(201);
+    }
+    ada.post("/api/activity", entry("forged", "state", "bob")).await.problem(403, "wrong_identity");
+    ada.post("/api/activity", entry("hers", "state", "ada")).await.expect::<Activity>(201);
+    sender.post("/api/activity", entry("anybody's", "state", "bob")).await.expect::<Activity>(201);
+    let forged = server.client.activity("").await.into_iter().filter(|entry| entry.client_id == "forged").count();
+    assert_eq!(forged, 0);
+}
+
+/// What one reader takes for this host and another for a stranger.
+#[tokio::test]
+async fn whom_a_request_is_for_is_said_once() {
+    let server = Server::start().await;
+    let address = server.client.address().to_owned();
+    let local = format!("Host: {address}");
+    for (target, headers, status) in [
+        ("/api/agents".to_owned(), vec![local.clone()], "200"),
+        (format!("http://{address}/api/agents"), vec![local.clone()], "200"),
+        ("http://evil.example/api/agents".to_owned(), vec![local.clone()], "421"),
+        ("/api/agents".to_owned(), vec![local.clone(), "Host: evil.example".to_owned()], "400"),
+        (
+            "/api/agents".to_owned(),
+            vec![local.clone(), format!("Origin: http://{address}"), "Origin: http://evil.example".to_owned()],
+            "400",
+        ),
+    ] {
+        let mut stream = TcpStream::connect(&address).await.expect("a connection");
+        let request = format!("GET {target} HTTP/1.1\r\n{}\r\nConnection: close\r\n\r\n", headers.join("\r\n"));
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target} {headers:?}: {answer}");
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agent_relay::domain::agent::{Agent, AgentStatus};
 use agent_relay::domain::time::Timestamp;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::server::{Server, until};
@@ -244,5 +245,39 @@ async fn an_agent_that_stays_away_is_forgotten_and_its_messages_are_not() {
     assert_eq!(client.inbox("a").await, ["1"]);
     for id in ["user", "system"] {
         assert_eq!(client.get(&format!("/api/agents/{id}")).await.expect::<Agent>(200).status, AgentStatus::Online);
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_guard_removes_nobody() {
+    let server = Server::start().await;
+    let client = &server.client;
+    client.register(json!({"id": "a", "instanceId": "i"})).await;
+    for guard in [json!({"epoch": "3"}), json!({"instanceId": 1}), json!([]), json!({"epoch": 1.5})] {
+        let request = client.request(Method::DELETE, "/api/agents/a").json(&guard);
+        client.call(request).await.invalid("body is not what this route takes");
+    }
+    let request = client.request(Method::DELETE, "/api/agents/a").json(&json!({"epoch": 3}));
+    client.call(request).await.problem(409, "stale_session");
+    let request = client.request(Method::DELETE, "/api/agents/a").json(&json!({"instanceId": "i", "epoch": 1}));
+    client.call(request).await.expect::<Value>(200);
+}
+
+#[tokio::test]
+async fn an_id_looks_like_what_it_is() {
+    let server = Server::start().await;
+    let client = &server.client;
+    for (id, text) in [
+        (".", "id must not be"),
+        (" .. ", "id must not be"),
+        ("ali\u{200b}ce", "id must not contain invisible characters, found \\u{200b}"),
+        ("\u{202e}ecila", "id must not contain invisible characters"),
+        ("alice\u{feff}", "id must not contain invisible characters"),
+        ("\u{3164}", "id must not contain invisible characters"),
+    ] {
+        client.post("/api/agents", json!({"id": id})).await.invalid(text);
+    }
+    for id in ["...", "alice.bob", "\u{e9}l\u{e8}ve", "\u{65e5}\u{672c}"] {
+        client.register(json!({"id": id})).await;
     }
 }

@@ -296,3 +296,37 @@ async fn senders_are_who_they_say() {
     }
     assert_eq!(client.messages("").await.len(), 2, "what was refused was not stored");
 }
+
+#[tokio::test]
+async fn a_thread_comes_in_pages_like_every_list() {
+    let server = Server::start().await;
+    let client = &server.client;
+    let first = client.say("a", "b", "0").await;
+    for n in 1..=4 {
+        client.send(json!({"from": "b", "to": "a", "body": n.to_string(), "replyTo": first.id})).await;
+    }
+    let path = format!("/api/messages/{}/thread", first.id);
+    let (mut bodies, mut next) = (Vec::new(), Some(format!("{path}?limit=2")));
+    while let Some(page) = next {
+        let answer = client.get(&page).await;
+        next = answer.next_page();
+        let page: Vec<Message> = answer.expect(200);
+        assert!(page.len() <= 2);
+        bodies.extend(page.into_iter().map(|message| message.body));
+    }
+    assert_eq!(bodies, ["0", "1", "2", "3", "4"]);
+    let rest: Vec<Message> = client.get(&format!("{path}?since={}", first.id)).await.expect(200);
+    assert_eq!(rest.len(), 4);
+    for wrong in ["0", "1001"] {
+        client.get(&format!("{path}?limit={wrong}")).await.invalid("limit must be between 1 and 1000");
+    }
+}
+
+#[tokio::test]
+async fn a_sender_is_somebody_and_no_group() {
+    let server = Server::start().await;
+    for from in ["broadcast", "tag:x", "cap:x", "label:x", "channel:x"] {
+        let message = json!({"from": from, "to": "b", "body": "x"});
+        server.client.post("/api/messages", message).await.problem(400, "reserved_id");
+    }
+}

@@ -128,7 +128,7 @@ async fn messages_are_sent_claimed_and_done() {
 
     let reply = Draft { reply_to: Some(message.id.get()), ..draft("bob", "boss", "built") };
     let reply = messages.send(&reply).send().await.expect("a message");
-    let thread = messages.thread(reply.id).send().await.expect("a thread");
+    let thread = messages.thread(reply.id).collect(10).await.expect("a thread");
     assert_eq!(thread.iter().map(|message| message.id).collect::<Vec<_>>(), [message.id, reply.id]);
     let read = messages.mark_read(reply.id, &Claimant::agent("boss")).send().await.expect("a message");
     assert_eq!(read.read_by, ["boss"]);

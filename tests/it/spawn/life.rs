@@ -190,11 +190,11 @@ async fn a_restart_follows_no_new_link_to_outside() {
     let outside = bench.base.with_file_name("outside");
     fs::rename(bench.base.join("project"), &outside).expect("moved");
     symlink(&outside, bench.base.join("project")).expect("a link");
-    let command = bench.act(&agent, "restart").await;
-    assert_eq!(command.status, CommandStatus::Failed, "{command:?}");
-    assert!(command.error.is_some_and(|error| error.contains("not the one that was approved")));
-    assert!(bench.host.running().is_empty());
-    bench.gone(&agent).await;
+    let path = format!("/api/agents/{}/actions", agent.id);
+    bench.client().post(&path, json!({"action": "restart"})).await.invalid("gone or was exchanged");
+    let running = bench.host.running();
+    assert_eq!(running.len(), 1, "what could not start again is not ended");
+    assert_eq!(fs::read_link(format!("/proc/{}/cwd", agent.pid)).expect("its directory"), outside);
 }
 
 #[tokio::test]
@@ -245,4 +245,27 @@ async fn a_repeated_spawn_starts_nothing_twice() {
     let again = client.call(request.json(&json!({"label": "one", "provider": "claude"}))).await;
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert!(again.expect::<Value>(200)["pid"].is_u64());
+}
+
+/// What it writes on its card does not take it out of reach.
+#[tokio::test]
+async fn an_agent_of_this_host_can_be_shut_down_whatever_its_card_says() {
+    for card in [json!({"meta": {"kind": "channel"}}), json!({"tags": ["channel"]})] {
+        let bench = Bench::start(TmuxChoice::Never, UP).await;
+        let agent = bench.agent(json!({})).await;
+        let mut card = card;
+        card["id"] = json!(agent.id);
+        bench.client().post("/api/agents", card).await.expect::<Value>(200);
+        assert_eq!(bench.act(&agent, "shutdown").await.status, CommandStatus::Succeeded);
+        assert!(bench.host.running().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_card() {
+    let bench = Bench::start(TmuxChoice::Never, UP).await;
+    let agent = bench.agent(json!({})).await;
+    bench.client().delete(&format!("/api/agents/{}", agent.id)).await.expect::<Value>(200);
+    eventually("its process has ended", async || bench.host.running().is_empty().then_some(())).await;
+    bench.client().get(&format!("/api/agents/{}", agent.id)).await.problem(404, "not_found");
 }

@@ -140,3 +140,27 @@ async fn what_no_provider_offers_is_refused() {
     bench.assert_nothing_started().await;
     assert!(client.commands("").await.is_empty(), "what is malformed is no request");
 }
+
+#[tokio::test]
+async fn a_prompt_is_text_and_nothing_else() {
+    let bench = Bench::start(TmuxChoice::Never, UP).await;
+    for prompt in ["a\u{0}b", "a\u{1b}[2J", "a\rb", "\u{7}"] {
+        let text = "prompt must not contain control characters";
+        bench.spawn(json!({"prompt": prompt})).await.invalid(text);
+        bench.client().post("/api/plugins/claude/plan", json!({"prompt": prompt})).await.invalid(text);
+    }
+    bench.client().post("/api/plugins/claude/plan", json!({"prompt": "a\n\tb"})).await.expect::<Value>(200);
+    bench.assert_nothing_started().await;
+}
+
+/// It would be ended, and could not be started again.
+#[tokio::test]
+async fn an_agent_whose_directory_is_gone_is_not_restarted() {
+    let bench = Bench::start(TmuxChoice::Never, UP).await;
+    let agent = bench.agent(json!({"cwd": "project"})).await;
+    fs::rename(bench.base.join("project"), bench.base.join("elsewhere")).expect("moved");
+    let path = format!("/api/agents/{}/actions", agent.id);
+    bench.client().post(&path, json!({"action": "restart"})).await.invalid("its directory is gone");
+    assert_eq!(bench.host.running().len(), 1, "it runs on");
+    assert_eq!(bench.act(&agent, "shutdown").await.status, CommandStatus::Succeeded);
+}

@@ -10,7 +10,7 @@ use agent_relay::domain::control::order::ControlOrder;
 use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
-use agent_relay::domain::id::{ActivityId, CommandId, EventSeq};
+use agent_relay::domain::id::{ActivityId, CommandId, EventSeq, MessageId};
 use agent_relay::domain::message::{MessageFilter, MessageType, NewMessage};
 use agent_relay::domain::orchestrator::NewOrchestrator;
 use agent_relay::domain::page::Limit;
@@ -99,7 +99,7 @@ async fn call_every_verb() {
     let work = bench.send_work("u").await;
     store.claim(work.id, "a".into(), open(), Some(1_000)).await.expect("claimed");
     store.mark_read(work.id, "a".into(), open()).await.expect("read");
-    store.thread(work.id).await.expect("a thread");
+    store.thread(work.id, MessageId::default(), Limit::MAX).await.expect("a thread");
     store.latest_message_id().await.expect("an id");
     let every = MessageFilter {
         reaching: Some("a".into()),

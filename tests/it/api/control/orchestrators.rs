@@ -130,7 +130,7 @@ async fn the_list_of_what_it_runs_is_replaced() {
     client.patch(path, json!([])).await.problem(404, "not_found");
     orchestrator(client, "far", "/base").await;
     manages(client, "far", 3).await;
-    let good = json!({"agentId": "a", "provider": "aider", "tmuxSession": "t", "cwd": "/base/x"});
+    let good = json!({"agentId": "a", "provider": "codex", "tmuxSession": "t", "cwd": "/base/x"});
     for (body, text) in [
         (json!([]), "body required"),
         (json!({}), "agents must be an array"),
@@ -203,4 +203,16 @@ async fn removing_it_fails_what_it_was_to_do() {
     let entries = client.activity("kind=state").await;
     assert!(entries.iter().any(|entry| entry.title == "Orchestrator removed"), "{entries:?}");
     entry(client, &format!("server-command-{}-failed", failed.id)).await;
+}
+
+#[tokio::test]
+async fn what_an_orchestrator_runs_is_of_a_known_provider() {
+    let server = Server::start().await;
+    let client = &server.client;
+    orchestrator(client, "far", "/base").await;
+    let agent = json!({"agentId": "w", "provider": "aider", "tmuxSession": "s", "cwd": "/base"});
+    let answer = client.patch("/api/orchestrators/far/agents", json!({"agents": [agent]})).await;
+    answer.invalid("invalid provider: aider. Must be one of: claude, codex");
+    let listed: Value = client.get("/api/orchestrators/far").await.expect(200);
+    assert_eq!(listed["managedAgents"], json!([]));
 }

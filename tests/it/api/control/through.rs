@@ -167,7 +167,8 @@ async fn an_action_is_for_one_agent_or_for_all_of_them_in_so_many_words() {
     orchestrator(client, "far", "/base").await;
     manages(client, "far", 2).await;
     for (body, text) in [
-        (json!([]), "action required"),
+        (json!([]), "body required"),
+        (json!("restart"), "body required"),
         (json!({}), "action required"),
         (json!({"agentId": "far-0"}), "action required"),
         (json!({"action": "reboot", "all": true}), "action must be one of: restart, shutdown"),

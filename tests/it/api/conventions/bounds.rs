@@ -1,5 +1,6 @@
 //! Every text, list and page has its maximum, and one more is refused by name.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::server::{Client, Server};
@@ -133,4 +134,20 @@ async fn pages_and_waits_are_bounded_and_not_cut_down() {
     for query in ["for", "from", "to", "channel"] {
         client.get(&format!("/api/messages?{query}={long}")).await.invalid(query);
     }
+}
+
+#[tokio::test]
+async fn a_body_is_json_in_utf_8_and_not_compressed() {
+    let server = Server::start().await;
+    let client = &server.client;
+    let request = || client.request(Method::POST, "/api/agents");
+    let body = r#"{"id": "a"}"#;
+    for good in ["application/json", "application/json; charset=utf-8", "application/json;charset=\"UTF-8\""] {
+        let answer = client.call(request().header("content-type", good).body(body)).await;
+        assert!(matches!(answer.status, 200 | 201), "{good}: {answer:?}");
+    }
+    for bad in ["application/json; charset=utf-16", "application/json; charset=latin1", "text/plain"] {
+        client.call(request().header("content-type", bad).body(body)).await.problem(415, "not_json");
+    }
+    client.call(request().header("content-encoding", "gzip").json(&json!({"id": "a"}))).await.problem(415, "not_json");
 }
