@@ -38,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 use self::access::Access;
 use self::activity::RefusedCredentials;
+use self::system::Examined;
 use self::tickets::Tickets;
 use crate::domain::retention::Retention;
 use crate::launcher::Launcher;
@@ -107,6 +108,8 @@ pub struct Parts {
     /// Permits for control requests: each may run plugins and start a process.
     control_permits: Arc<Semaphore>,
     refused_credentials: RefusedCredentials,
+    /// What the latest look at the store found.
+    examined: Examined,
 }
 
 impl std::ops::Deref for Relay {
@@ -138,6 +141,7 @@ impl Relay {
             started: Instant::now(),
             control_permits: Arc::new(Semaphore::new(CONTROLS_MAX)),
             refused_credentials: RefusedCredentials::default(),
+            examined: Examined::default(),
         }))
     }
 

@@ -17,8 +17,8 @@ mod claims;
 mod commands;
 mod engine;
 mod events;
+mod fitness;
 mod messages;
-mod migrations;
 mod orchestrators;
 mod readers;
 mod reaper;
@@ -32,12 +32,14 @@ mod writer;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::engine::Connection;
+use self::engine::{Connection, migrations};
+use self::fitness::Opened;
 use self::readers::Readers;
 use self::tokens::TokenCache;
 use self::tx::{Snapshot, Tx};
@@ -53,6 +55,7 @@ pub use self::commands::{NewCommand, Recorded};
 pub use self::engine::prepared_statements;
 pub use self::engine::{EngineError, Fault};
 pub use self::events::{EventPage, EventRange};
+pub use self::fitness::Fitness;
 pub use self::stats::Stats;
 pub use self::writer::allow_commits_on_this_thread;
 
@@ -196,6 +199,10 @@ struct Inner {
     /// the reaper writes them down together, and a crash forgets at most one interval.
     signs_of_life: Mutex<HashMap<AgentId, Timestamp>>,
     epoch: String,
+    /// Which file the database is.
+    opened: Opened,
+    /// Whether anything was found that only a damaged disk or another program leaves.
+    damaged: AtomicBool,
 }
 
 /// Signs of life remembered between two runs of the reaper: a bound on what a client that invents
@@ -218,7 +225,10 @@ impl Store {
             on_commit(batch);
         });
         let writer = Writer::start(connection, epoch.clone(), on_commit)?;
-        Ok(Self { inner: Arc::new(Inner { writer, readers, tokens, signs_of_life: Mutex::default(), epoch }) })
+        let opened = Opened::at(&options.path)
+            .map_err(|error| StoreError::Unusable(format!("{} is gone: {error}", options.path.display())))?;
+        let (signs_of_life, damaged) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { inner: Arc::new(Inner { writer, readers, tokens, signs_of_life, epoch, opened, damaged }) })
     }
 
     /// The epoch of this database's event numbers.
@@ -272,7 +282,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.inner.writer.submit(work).await
+        self.noting_damage(self.inner.writer.submit(work).await)
     }
 
     /// Runs a read on a connection of its own. All its statements see the same moment.
@@ -288,6 +298,26 @@ impl Store {
             connection.begin_read()?;
             work(&Snapshot::new(&connection))
         });
-        task.await.map_err(|_| StoreError::Closed)?
+        self.noting_damage(task.await.map_err(|_| StoreError::Closed)?)
+    }
+
+    /// Remembers that the database is damaged, for whoever asks how the relay is.
+    fn noting_damage<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Engine(error)) = &outcome
+            && error.is_damage()
+        {
+            self.inner.damaged.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Whether the database was found damaged since it was opened.
+    fn is_damaged(&self) -> bool {
+        self.inner.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Whether the latest write found no room on the disk.
+    pub fn is_without_room(&self) -> bool {
+        self.inner.writer.is_without_room()
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn get_livez() -> Response {
     responses((status = 200, description = "It does", body = String),
               (status = 503, description = "It is starting, draining, or cannot write", body = String)))]
 pub(super) async fn get_readyz(State(relay): State<Relay>) -> Response {
-    match relay.unready_reason() {
+    match relay.unready_reason().await {
         None => text(StatusCode::OK, "ready\n"),
         Some(reason) => {
             let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);

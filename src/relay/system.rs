@@ -1,15 +1,16 @@
 //! The relay about itself: health, readiness, figures, maintenance.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::retention::Reaped;
 use crate::plugins::PluginState;
-use crate::store::{Stats, StoreError};
+use crate::store::{Fitness, Stats, StoreError};
 use crate::telemetry;
 
 /// How well the relay is.
@@ -43,11 +44,38 @@ pub struct StatsReport {
     uptime_ms: u64,
 }
 
+/// What the latest look at the store found, and when it was.
+#[derive(Default)]
+pub(super) struct Examined(Mutex<Option<(Instant, Fitness)>>);
+
+/// How long one look at the store counts, and how long it may take.
+const EXAMINED_EVERY: Duration = Duration::from_secs(1);
+const EXAMINED_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes below which an operator should free some.
+const FREE_MIN: u64 = 64 << 20;
+/// How many plugins a check names.
+const WORRIES_MAX: usize = 3;
+
+fn check_store(fitness: &Fitness) -> Check {
+    let check = |status, detail| Check { name: "store", status, detail };
+    if let Err(problem) = &fitness.file {
+        let next = "stop the relay, put the file back, and start it again";
+        return check("error", format!("{problem}; {next}"));
+    }
+    if let Err(problem) = &fitness.read {
+        tracing::error!(%problem, "the store cannot be read");
+        let next = "stop the relay and restore the database, or recover it with sqlite3 and .recover";
+        return check("error", format!("not readable: {problem}; {next}"));
+    }
+    check("ok", "readable".to_owned())
+}
+
 impl Relay {
     /// How well the relay is, part by part. Each check tries the thing itself.
     pub async fn health(&self) -> Health {
-        let mut checks = vec![self.check_store().await, self.check_writer(), self.check_streams()];
-        checks.extend(self.check_plugins());
+        let fitness = self.examine().await;
+        let mut checks = vec![check_store(&fitness), self.check_writer(&fitness), self.check_streams()];
+        checks.push(self.check_plugins());
         if self.draining.is_cancelled() {
             checks.push(Check { name: "drain", status: "warn", detail: "shutting down".to_owned() });
         }
@@ -60,23 +88,38 @@ impl Relay {
         }
     }
 
-    async fn check_store(&self) -> Check {
-        match self.store.latest_message_id().await {
-            Ok(_) => Check { name: "store", status: "ok", detail: "readable".to_owned() },
-            Err(error) => {
-                tracing::error!(%error, "the store cannot be read");
-                Check { name: "store", status: "error", detail: "not readable; see the log".to_owned() }
-            }
+    /// Tries the store, at most once in [`EXAMINED_EVERY`]: whoever asks how the relay is must not keep it busy.
+    async fn examine(&self) -> Fitness {
+        let mut examined = self.examined.0.lock().await;
+        if let Some((at, fitness)) = &*examined
+            && at.elapsed() < EXAMINED_EVERY
+        {
+            return fitness.clone();
         }
+        let late = || Err(format!("no answer within {} s", EXAMINED_WITHIN.as_secs()));
+        let fitness = tokio::time::timeout(EXAMINED_WITHIN, self.store.examine()).await;
+        let fitness =
+            fitness.unwrap_or_else(|_| Fitness { write: late(), read: late(), file: Ok(()), free_bytes: None });
+        *examined = Some((Instant::now(), fitness.clone()));
+        fitness
     }
 
-    fn check_writer(&self) -> Check {
-        let (status, detail) = if self.store.is_writable() {
-            ("ok", format!("{} writes queued", self.store.queue_len()))
-        } else {
-            ("error", "stopped after a failed commit; restart the relay".to_owned())
-        };
-        Check { name: "writer", status, detail }
+    fn check_writer(&self, fitness: &Fitness) -> Check {
+        let check = |status, detail| Check { name: "writer", status, detail };
+        if !self.store.is_writable() {
+            return check("error", "stopped after a failed commit; restart the relay".to_owned());
+        }
+        if let Err(problem) = &fitness.write {
+            let next = "nothing is lost; free space on the disk of the data directory, or see the log";
+            return check("error", format!("writes fail: {problem}; {next}"));
+        }
+        match fitness.free_bytes {
+            Some(free) if free < FREE_MIN => {
+                let left = free >> 20;
+                check("warn", format!("{left} MiB are left on the disk of the data directory; free some"))
+            }
+            _ => check("ok", format!("{} writes queued", self.store.queue_len())),
+        }
     }
 
     fn check_streams(&self) -> Check {
@@ -85,36 +128,58 @@ impl Relay {
         Check { name: "streams", status, detail: format!("{open} of {max} streams open") }
     }
 
-    /// One check for each plugin that needs attention, or one for all of them.
-    fn check_plugins(&self) -> Vec<Check> {
+    /// How many plugins are how, and the first of what needs attention. GET /api/plugins has all of it.
+    fn check_plugins(&self) -> Check {
         let plugins = self.plugins.current();
-        let check = |status, detail| Check { name: "plugins", status, detail };
-        let missing = plugins.missing().map(|(id, reason)| {
-            check("error", format!("required policy {id} is not loaded, so every control is refused: {reason}"))
-        });
-        let rejected = plugins.statuses().into_iter().filter_map(|plugin| {
-            let what = match plugin.state {
-                PluginState::Rejected => "was rejected",
-                PluginState::Quarantined => "is quarantined",
-                _ => return None,
+        let (mut active, mut rejected, mut quarantined, mut worries) = (0, 0, 0, Vec::new());
+        let missing = plugins
+            .missing()
+            .map(|(id, reason)| format!("required policy {id} is not loaded, so every control is refused: {reason}"));
+        worries.extend(missing);
+        let status = if worries.is_empty() { "warn" } else { "error" };
+        for plugin in plugins.statuses() {
+            let (count, what) = match plugin.state {
+                PluginState::Active => {
+                    active += 1;
+                    continue;
+                }
+                PluginState::Rejected => (&mut rejected, "was rejected"),
+                PluginState::Quarantined => (&mut quarantined, "is quarantined"),
+                _ => continue,
             };
-            Some(check("warn", format!("plugin {} {what}: {}", plugin.id, plugin.error?.reason)))
-        });
-        let warnings = plugins.warnings().iter().map(|warning| check("warn", warning.clone()));
-        let mut checks: Vec<_> = missing.chain(rejected).chain(warnings).collect();
-        if checks.is_empty() {
-            let active = plugins.statuses().iter().filter(|plugin| plugin.state == PluginState::Active).count();
-            checks.push(check("ok", format!("{active} active")));
+            *count += 1;
+            let reason = plugin.error.map(|error| error.reason).unwrap_or_default();
+            worries.push(format!("plugin {} {what}: {reason}", plugin.id));
         }
-        checks
+        worries.extend(plugins.warnings().iter().cloned());
+        let mut detail = format!("{active} active");
+        for (count, what) in [(rejected, "rejected"), (quarantined, "quarantined")] {
+            if count > 0 {
+                detail.push_str(&format!(", {count} {what}"));
+            }
+        }
+        let more = worries.len().saturating_sub(WORRIES_MAX);
+        for worry in worries.iter().take(WORRIES_MAX) {
+            detail.push_str("; ");
+            detail.push_str(worry);
+        }
+        if more > 0 {
+            detail.push_str(&format!("; and {more} more, which GET /api/plugins lists"));
+        }
+        Check { name: "plugins", status: if worries.is_empty() { "ok" } else { status }, detail }
     }
 
     /// Why requests should go elsewhere, if they should; a line for whoever looks.
-    pub fn unready_reason(&self) -> Option<&'static str> {
+    pub async fn unready_reason(&self) -> Option<&'static str> {
         if self.draining.is_cancelled() {
             return Some("draining\n");
         }
-        (!self.store.is_writable()).then_some("the store takes no writes\n")
+        if !self.store.is_writable() {
+            return Some("the store takes no writes\n");
+        }
+        // Nobody who was sent elsewhere would notice that there is room again.
+        let fails = self.store.is_without_room() && self.examine().await.write.is_err();
+        fails.then_some("the disk is full\n")
     }
 
     /// How much there is of everything.

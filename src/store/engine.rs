@@ -13,6 +13,7 @@
 //! What differs is a method: the size of the database, the version of its schema, what is done at the end.
 
 mod conditions;
+pub(in crate::store) mod migrations;
 mod row;
 mod sqlite;
 mod value;
@@ -32,12 +33,19 @@ pub struct EngineError {
     text: String,
     /// There is no room; it works again once there is.
     is_disk_full: bool,
+    /// What is in the file is no database any more, all of it or in part.
+    is_damage: bool,
 }
 
 impl EngineError {
     /// Whether there was no room. It works again once there is.
     pub fn is_disk_full(&self) -> bool {
         self.is_disk_full
+    }
+
+    /// Whether the file was found damaged. It stays that until somebody repairs or replaces it.
+    pub fn is_damage(&self) -> bool {
+        self.is_damage
     }
 }
 

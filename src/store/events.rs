@@ -148,6 +148,11 @@ fn load(snapshot: &Snapshot<'_>, epoch: &str, seq: EventSeq, name: EventName) ->
     Ok(Event::new(epoch, seq, at, name, Audience { to: target, also, from: sender }, &data))
 }
 
+/// Looks at the first event beside messages that is not before this place.
+pub(super) fn load_near(snapshot: &Snapshot<'_>, place: EventSeq) -> Result<(), StoreError> {
+    snapshot.row::<Kept>("WHERE seq >= $1 ORDER BY seq LIMIT 1", &[&place]).map(drop)
+}
+
 /// The number and the name of an event that was found.
 struct Found {
     seq: EventSeq,

@@ -153,6 +153,11 @@ pub(super) fn load_as_stored(snapshot: &Snapshot<'_>, id: MessageId) -> Result<M
     Ok(snapshot.row("WHERE id = $1", &[&id])?.ok_or(Refusal::NotFound("message"))?)
 }
 
+/// Looks at the first message that is not before this place.
+pub(super) fn load_near(snapshot: &Snapshot<'_>, place: MessageId) -> Result<(), StoreError> {
+    snapshot.row::<Message>("WHERE id >= $1 ORDER BY id LIMIT 1", &[&place]).map(drop)
+}
+
 /// One message with what is kept of it besides, or a refusal.
 pub(super) fn load_whole(snapshot: &Snapshot<'_>, id: MessageId) -> Result<Whole, StoreError> {
     Ok(snapshot.row("WHERE id = $1", &[&id])?.ok_or(Refusal::NotFound("message"))?)

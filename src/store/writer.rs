@@ -53,6 +53,8 @@ struct Shared {
     /// Held while committing.
     connection: Mutex<Committer>,
     open: AtomicBool,
+    /// Whether the latest commit found no room on the disk.
+    without_room: AtomicBool,
     /// How many jobs the next commit can have if everybody comes back: those that were answered and
     /// those that waited meanwhile; 0 after a lone one. Callers that come together are gathered by the
     /// thread. Without waiting for those just answered, they fall into two halves of which each waits for
@@ -85,6 +87,7 @@ impl Writer {
             work: Condvar::new(),
             connection: Mutex::new(Committer { connection, numbers, epoch, on_commit }),
             open: AtomicBool::new(true),
+            without_room: AtomicBool::new(false),
             expected: AtomicUsize::new(0),
             last_commit_us: AtomicU64::new(0),
         });
@@ -98,6 +101,15 @@ impl Writer {
 
     pub(super) fn is_open(&self) -> bool {
         self.shared.open.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_without_room(&self) -> bool {
+        self.shared.without_room.load(Ordering::Relaxed)
+    }
+
+    /// Says so again, though a commit found a little.
+    pub(super) fn found_no_room(&self) {
+        self.shared.without_room.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn queue_len(&self) -> usize {
@@ -229,6 +241,8 @@ impl Shared {
         let took = started.elapsed();
         metrics::histogram!(metric::COMMIT_SECONDS).record(took.as_secs_f64());
         self.last_commit_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let no_room = committed.as_ref().is_err_and(|failure| failure.is_full);
+        self.without_room.store(no_room, Ordering::Relaxed);
         if let Err(failure) = &committed
             && failure.is_fatal
         {

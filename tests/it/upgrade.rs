@@ -13,7 +13,7 @@ async fn a_first_database_keeps_its_messages_and_begins_its_stream_anew() {
     std::fs::create_dir_all(database.parent().expect("a directory")).expect("a directory");
     {
         let connection = rusqlite::Connection::open(&database).expect("a database");
-        let schema = include_str!("../../src/store/migrations/0001_initial.sql");
+        let schema = include_str!("../../src/store/engine/migrations/0001_initial.sql");
         connection
             .execute_batch(&format!(
                 "PRAGMA journal_mode = WAL; BEGIN; {schema}

@@ -282,6 +282,7 @@ impl From<rusqlite::Error> for EngineError {
     fn from(error: rusqlite::Error) -> Self {
         // A full disk can be emptied, and the transaction was rolled back whole.
         let is_disk_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
-        Self { text: error.to_string(), is_disk_full }
+        let is_damage = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
+        Self { text: error.to_string(), is_disk_full, is_damage }
     }
 }

@@ -151,6 +151,62 @@ async fn figures_count_what_is_there() {
     assert!(metrics.text.contains("agent_relay_store_commit_seconds_count"), "{}", metrics.text);
 }
 
+/// One check of how the relay is.
+async fn check_of(client: &Client, name: &str) -> Value {
+    let health: Value = client.get("/api/health").await.expect(200);
+    let checks = health["checks"].as_array().expect("checks");
+    checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name}: {health}")).clone()
+}
+
+#[tokio::test]
+async fn a_database_that_was_moved_away_is_told() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let data = home.path().join("data");
+    let serving = Serving::start(program(home.path()).env("AGENT_RELAY_DATA_DIR", &data));
+    let client = &Client::new(&serving.url, None);
+    let database = data.join("relay.db");
+    let elsewhere = database.with_extension("away");
+    std::fs::rename(&database, &elsewhere).expect("moved");
+    let gone = eventually("it is noticed", async || {
+        Some(check_of(client, "store").await).filter(|check| check["status"] == "error")
+    })
+    .await;
+    assert!(gone["detail"].as_str().is_some_and(|detail| detail.contains("is not there any more")), "{gone}");
+    std::fs::write(&database, "another").expect("another file");
+    eventually("it is told apart", async || {
+        let check = check_of(client, "store").await;
+        check["detail"].as_str().is_some_and(|detail| detail.contains("another file is at")).then_some(())
+    })
+    .await;
+    std::fs::rename(&elsewhere, &database).expect("back again");
+    eventually("it is well again", async || (check_of(client, "store").await["status"] == "ok").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_told_once_it_was_met() {
+    let server = Server::start().await;
+    for n in 0..40 {
+        server.client.say("a", "b", &format!("{n} {}", "x".repeat(20_000))).await;
+    }
+    let home = server.stop();
+    let path = crate::server::database(&home);
+    let mut bytes = std::fs::read(&path).expect("the database");
+    let pages = bytes.len() / 4096;
+    for page in (pages / 2)..(pages / 2 + 20) {
+        bytes[page * 4096..(page + 1) * 4096].fill(0xff);
+    }
+    std::fs::write(&path, bytes).expect("damaged");
+    // The built program, since the relay inside a test is expected to leave a whole database.
+    let serving = Serving::start(program(home.path()).env("AGENT_RELAY_DATA_DIR", home.path().join("data")));
+    let client = Client::new(&serving.url, None);
+    assert_eq!(client.get("/api/messages?limit=1000").await.status, 500);
+    let check = eventually("it is told", async || {
+        Some(check_of(&client, "store").await).filter(|check| check["status"] == "error")
+    })
+    .await;
+    assert!(check["detail"].as_str().is_some_and(|detail| detail.contains("restore the database")), "{check}");
+}
+
 /// Labels are kept for ever, so a client must not be able to make them up.
 #[tokio::test]
 async fn what_is_answered_is_counted_by_known_labels() {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::pages;
 use crate::program::{Serving, program};
-use crate::server::Client;
+use crate::server::{Client, eventually};
 
 /// A small file system of its own, in memory. Dropping it takes it away.
 struct SmallDisk(PathBuf);
@@ -64,8 +64,16 @@ async fn a_full_disk_refuses_writes_and_loses_none() {
         client.post("/api/messages", draft(sent.len())).await.problem(503, "disk_full");
     }
     assert_eq!(pages::<Message>(&client, "/api/messages?limit=10").await, sent);
+    // And it says so to whoever asks how it is.
+    let unready = client.get("/readyz").await;
+    assert_eq!((unready.status, unready.text.as_str()), (503, "the disk is full\n"));
+    let health: Value = client.get("/api/health").await.expect(200);
+    let writer = health["checks"].as_array().expect("checks").iter().find(|check| check["name"] == "writer");
+    assert_eq!((&health["status"], &writer.expect("a check")["status"]), (&json!("error"), &json!("error")), "{health}");
 
     std::fs::remove_file(&ballast).expect("room again");
+    // Without a write by anybody: who was sent elsewhere comes back.
+    eventually("it is ready again", async || (client.get("/readyz").await.status == 200).then_some(())).await;
     let last: Message = client.post("/api/messages", draft(sent.len())).await.expect(201);
     sent.push(last);
     assert_eq!(client.get("/readyz").await.status, 200);

@@ -28,11 +28,11 @@ const CONNECTION: &str = "AGENT_RELAY_TEST_POSTGRES";
 
 /// The schema in PostgreSQL's types.
 fn schema() -> String {
-    let tables = include_str!("../../../src/store/migrations/0001_initial.sql");
-    let question = include_str!("../../../src/store/migrations/0003_questions.sql");
-    let targets = include_str!("../../../src/store/migrations/0004_agent_targets.sql");
+    let tables = include_str!("../../../src/store/engine/migrations/0001_initial.sql");
+    let question = include_str!("../../../src/store/engine/migrations/0003_questions.sql");
+    let targets = include_str!("../../../src/store/engine/migrations/0004_agent_targets.sql");
     let targets = targets.split("INSERT").next().expect("the table comes first");
-    let answers = include_str!("../../../src/store/migrations/0005_answers.sql");
+    let answers = include_str!("../../../src/store/engine/migrations/0005_answers.sql");
     [tables, question, targets, answers]
         .concat()
         .replace(" STRICT, WITHOUT ROWID", "")

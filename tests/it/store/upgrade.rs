@@ -8,9 +8,9 @@ use super::{Bench, ENGINES, open_sqlite, sqlite_file};
 
 /// The schema as it was at version 3.
 const VERSION_3: [&str; 3] = [
-    include_str!("../../../src/store/migrations/0001_initial.sql"),
-    include_str!("../../../src/store/migrations/0002_messages_are_events.sql"),
-    include_str!("../../../src/store/migrations/0003_questions.sql"),
+    include_str!("../../../src/store/engine/migrations/0001_initial.sql"),
+    include_str!("../../../src/store/engine/migrations/0002_messages_are_events.sql"),
+    include_str!("../../../src/store/engine/migrations/0003_questions.sql"),
 ];
 
 #[tokio::test]

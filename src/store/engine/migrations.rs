@@ -1,10 +1,10 @@
 //! The schema's versions. A database remembers the number of the last file applied to it.
 
-use super::StoreError;
-use super::engine::Connection;
+use super::{Connection, Stored as _};
 use crate::domain::agent::{Agent, SYSTEM, USER};
 use crate::domain::text::hex::hex;
 use crate::domain::time::Timestamp;
+use crate::store::StoreError;
 
 /// Every migration, in order. A released file is never changed; a later one adds.
 const MIGRATIONS: [&str; 5] = [
@@ -16,7 +16,7 @@ const MIGRATIONS: [&str; 5] = [
 ];
 
 /// Applies what is missing, each file in its own transaction.
-pub(super) fn apply(connection: &Connection) -> Result<(), StoreError> {
+pub(in crate::store) fn apply(connection: &Connection) -> Result<(), StoreError> {
     let version = connection.schema_version()?;
     if version > MIGRATIONS.len() {
         return Err(StoreError::Unusable(format!(
@@ -33,7 +33,7 @@ pub(super) fn apply(connection: &Connection) -> Result<(), StoreError> {
 }
 
 /// What every database holds from its first start: the epoch, which is answered, and two agents.
-pub(super) fn seed(connection: &Connection) -> Result<String, StoreError> {
+pub(in crate::store) fn seed(connection: &Connection) -> Result<String, StoreError> {
     let mut bytes = [0_u8; 4];
     getrandom::fill(&mut bytes).map_err(|error| StoreError::Unusable(format!("no randomness: {error}")))?;
     connection
@@ -41,7 +41,7 @@ pub(super) fn seed(connection: &Connection) -> Result<String, StoreError> {
     // The human and the relay itself are always there.
     for id in [USER, SYSTEM] {
         let agent = Agent { ready: true, epoch: 1, ..Agent::new(id.into(), Timestamp::now()) };
-        let insert = format!("{} ON CONFLICT (id) DO NOTHING", <Agent as super::engine::Stored>::insert());
+        let insert = format!("{} ON CONFLICT (id) DO NOTHING", Agent::insert());
         connection.execute_with(&insert, &agent)?;
     }
     let mut epoch = None;
