@@ -67,9 +67,12 @@ impl Filter {
     /// Filters by level and module where that is all that is said. One that also knows spans and fields looks at
     /// every span that is entered, on behalf of all threads.
     fn to_layers(&self) -> (Option<Targets>, Option<EnvFilter>) {
-        match self.0.parse() {
-            Ok(targets) if !self.0.contains('[') => (Some(targets), None),
-            _ => (None, Some(EnvFilter::new(&self.0))),
+        // The file watcher writes a line for each event that it cannot place; what matters of them is said by
+        // whoever watches.
+        let text = if self.0.contains("notify") { self.0.clone() } else { format!("{},notify=off", self.0) };
+        match text.parse() {
+            Ok(targets) if !text.contains('[') => (Some(targets), None),
+            _ => (None, Some(EnvFilter::new(&text))),
         }
     }
 }

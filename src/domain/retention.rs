@@ -43,3 +43,23 @@ pub struct Reaped {
     #[serde(skip)]
     pub pruned_agent_ids: Vec<AgentId>,
 }
+
+impl Reaped {
+    /// Adds what a further step of the same run found.
+    pub fn extend(&mut self, more: Self) {
+        let Self {
+            reaped_agent_ids,
+            reaped_orchestrator_ids,
+            released_message_ids,
+            released_task_ids,
+            expired_command_ids,
+            pruned_agent_ids,
+        } = more;
+        self.reaped_agent_ids.extend(reaped_agent_ids);
+        self.reaped_orchestrator_ids.extend(reaped_orchestrator_ids);
+        self.released_message_ids.extend(released_message_ids);
+        self.released_task_ids.extend(released_task_ids);
+        self.expired_command_ids.extend(expired_command_ids);
+        self.pruned_agent_ids.extend(pruned_agent_ids);
+    }
+}

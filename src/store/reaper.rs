@@ -1,7 +1,7 @@
 //! The reaper: leases end, agents and orchestrators fall silent, commands are taken up by nobody.
 
 use super::tx::Tx;
-use super::{Store, StoreError, activity, agents, claims, commands, orchestrators};
+use super::{Store, StoreError, agents, claims, commands, orchestrators};
 use crate::domain::agent::Agent;
 use crate::domain::audit;
 use crate::domain::id::{AgentId, OrchestratorId};
@@ -25,26 +25,51 @@ impl Store {
         let mut signs: Vec<(AgentId, Timestamp)> = self.take_signs_of_life().into_iter().collect();
         let now = Timestamp::now();
         signs.extend(alive.into_iter().map(|agent| (agent, now)));
-        self.write(move |tx| {
+        let first = self.write(move |tx| {
             for (agent, at) in signs {
                 hear(tx, &agent, at)?;
             }
-            let (silent_since, gone_since) = (tx.now - offline_after_ms, tx.now - prune_after_ms);
-            let reaped = Reaped {
-                reaped_agent_ids: silence_agents(tx, silent_since)?,
-                reaped_orchestrator_ids: silence_orchestrators(tx, silent_since)?,
-                released_message_ids: claims::release_expired(tx, STEP_ROWS)?,
-                released_task_ids: Vec::new(),
-                expired_command_ids: commands::expire(tx, STEP_ROWS)?,
-                pruned_agent_ids: prune_agents(tx, gone_since)?,
-            };
-            if audited {
-                activity::insert(tx, audit::reaper_ran(&reaped, tx.now))?;
-            }
-            Ok(reaped)
-        })
-        .await
+            step(tx, offline_after_ms, prune_after_ms)
+        });
+        let mut reaped = first.await?;
+        let mut is_full = is_full(&reaped);
+        // As many transactions as it takes: others write between them.
+        while is_full {
+            let more = self.write(move |tx| step(tx, offline_after_ms, prune_after_ms)).await?;
+            is_full = self::is_full(&more);
+            reaped.extend(more);
+        }
+        if audited {
+            let entry = audit::reaper_ran(&reaped, Timestamp::now());
+            self.add_activity(entry, None).await?;
+        }
+        Ok(reaped)
     }
+}
+
+/// At most [`STEP_ROWS`] of each kind.
+fn step(tx: &mut Tx<'_>, offline_after_ms: i64, prune_after_ms: i64) -> Result<Reaped, StoreError> {
+    let (silent_since, gone_since) = (tx.now - offline_after_ms, tx.now - prune_after_ms);
+    Ok(Reaped {
+        reaped_agent_ids: silence_agents(tx, silent_since)?,
+        reaped_orchestrator_ids: silence_orchestrators(tx, silent_since)?,
+        released_message_ids: claims::release_expired(tx, STEP_ROWS)?,
+        released_task_ids: Vec::new(),
+        expired_command_ids: commands::expire(tx, STEP_ROWS)?,
+        pruned_agent_ids: prune_agents(tx, gone_since)?,
+    })
+}
+
+/// Whether a step found as much of a kind as it takes, so that there may be more.
+fn is_full(step: &Reaped) -> bool {
+    let most = [
+        step.reaped_agent_ids.len(),
+        step.reaped_orchestrator_ids.len(),
+        step.released_message_ids.len(),
+        step.expired_command_ids.len(),
+        step.pruned_agent_ids.len(),
+    ];
+    most.into_iter().any(|count| count >= STEP_ROWS as usize)
 }
 
 /// Writes down that an agent was heard from.

@@ -1,5 +1,6 @@
 //! Reading a plugin's folder without trusting what lies in it.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -25,11 +26,13 @@ pub(crate) struct Files {
     pub(crate) minisig: Option<String>,
 }
 
-/// The folders of a plugin directory, sorted by name. None when the directory is not there.
+/// The folders of a plugin directory, sorted by name. None when the directory is not there. Of more than
+/// [`FOLDERS_MAX`], those that are `in_use` come first, then those with a manifest: what is new or
+/// empty pushes nothing out.
 ///
 /// Names beginning with a dot are left alone, so that a folder can be prepared beside the others
 /// and renamed into place.
-pub(crate) fn list(root: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+pub(crate) fn list(root: &Path, in_use: &BTreeSet<String>) -> std::io::Result<Vec<(String, PathBuf)>> {
     let entries = match std::fs::read_dir(root) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -46,7 +49,9 @@ pub(crate) fn list(root: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     folders.sort();
     if folders.len() > FOLDERS_MAX {
         tracing::warn!(path = %root.display(), "more than {FOLDERS_MAX} plugin folders; the rest is ignored");
+        folders.sort_by_key(|(name, path)| (!in_use.contains(name), !path.join("plugin.toml").is_file()));
         folders.truncate(FOLDERS_MAX);
+        folders.sort();
     }
     Ok(folders)
 }

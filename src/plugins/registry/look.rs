@@ -90,8 +90,8 @@ impl Registry {
     async fn look_at_folders(self: &Arc<Self>, look: Look, by: Option<&str>) -> Option<Duration> {
         let root = self.directory.as_ref()?;
         let listed = blocking({
-            let root = root.clone();
-            move || package::list(&root)
+            let (root, in_use) = (root.clone(), self.state().folders_in_use());
+            move || package::list(&root, &in_use)
         });
         let listed = match listed.await {
             Ok(listed) => listed,

@@ -70,6 +70,12 @@ impl State {
         Self { required, ..Self::default() }
     }
 
+    /// The folders of what is asked.
+    pub(crate) fn folders_in_use(&self) -> BTreeSet<String> {
+        let in_use = self.folders.iter().filter(|(_, folder)| folder.slot.incumbent().is_some());
+        in_use.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The slot of this origin, if there is one yet.
     pub(crate) fn slot(&self, origin: Origin, id: &str) -> Option<&PluginSlot> {
         match origin {

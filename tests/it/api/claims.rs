@@ -240,3 +240,27 @@ async fn each_step_is_told_to_whom_it_concerns() {
         }
     }
 }
+
+/// However many there are: one run sees to all of them.
+#[tokio::test]
+async fn every_lease_that_has_ended_is_freed_in_one_run() {
+    let server = Server::start().await;
+    let client = &server.client;
+    client.register_all(&["a"]).await;
+    let (count, mut last) = (1_200, Timestamp::now());
+    for _ in 0..count {
+        let message = client.send(json!({"from": "x", "to": "a", "body": "b", "claimable": true})).await;
+        let claim = json!({"agentId": "a", "leaseMs": 1_000});
+        let held: Message = client.post(&format!("/api/messages/{}/claim", message.id), claim).await.expect(200);
+        last = held.claim_expires_at.expect("a lease");
+    }
+    until(last).await;
+    let reaped: Value = client.post("/api/system/reap", json!({})).await.expect(200);
+    let by_hand = reaped["releasedMessageIds"].as_array().expect("ids").len();
+    // Those that the relay freed by itself meanwhile are not told again.
+    assert!(by_hand <= count, "{by_hand}");
+    let mut messages: Vec<Message> = client.get("/api/messages?limit=1000").await.expect(200);
+    let since = messages.last().expect("a message").id;
+    messages.extend(client.get(&format!("/api/messages?limit=1000&since={since}")).await.expect::<Vec<Message>>(200));
+    assert_eq!(messages.iter().filter(|message| message.claimed_by.is_none()).count(), count, "all are free");
+}

@@ -69,7 +69,11 @@ async fn a_full_disk_refuses_writes_and_loses_none() {
     assert_eq!((unready.status, unready.text.as_str()), (503, "the disk is full\n"));
     let health: Value = client.get("/api/health").await.expect(200);
     let writer = health["checks"].as_array().expect("checks").iter().find(|check| check["name"] == "writer");
-    assert_eq!((&health["status"], &writer.expect("a check")["status"]), (&json!("error"), &json!("error")), "{health}");
+    assert_eq!(
+        (&health["status"], &writer.expect("a check")["status"]),
+        (&json!("error"), &json!("error")),
+        "{health}"
+    );
 
     std::fs::remove_file(&ballast).expect("room again");
     // Without a write by anybody: who was sent elsewhere comes back.

@@ -140,3 +140,23 @@ fn a_lone_write_is_committed_on_its_own_thread_only_where_that_is_allowed() {
         }
     }
 }
+
+/// A program that reads for long, such as a backup, keeps the log from being folded in.
+#[tokio::test]
+async fn the_log_shrinks_again() {
+    let bench = Bench::new(&ENGINES[0]);
+    let path = bench.folder.path().join("relay.db");
+    let log = || std::fs::metadata(path.with_extension("db-wal")).map_or(0, |file| file.len());
+    let reader = rusqlite::Connection::open(&path).expect("the database");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM messages;").expect("a snapshot");
+    let body = "x".repeat(200_000);
+    for _ in 0..150 {
+        bench.send("a", "b", &body).await;
+    }
+    assert!(log() > 24 << 20, "{}", log());
+    reader.execute_batch("COMMIT").expect("its end");
+    for _ in 0..3 {
+        bench.send("a", "b", &body).await;
+    }
+    assert!(log() <= 16 << 20, "{}", log());
+}

@@ -108,3 +108,20 @@ async fn a_directory_that_comes_goes_and_comes_back() {
     change(&mut changes, ChangeKind::Activated, "guard").await;
     assert_eq!(denial(&decide(&plugins, "deny").await).1, "two");
 }
+
+#[tokio::test]
+async fn what_is_new_pushes_nothing_out_of_a_full_directory() {
+    let home = Home::new();
+    home.put("zz-guard", &policy("zz-guard", ""), &guest("misbehave"));
+    let plugins = open(home.options()).await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).0, "denied_on_request");
+    for n in 0..300 {
+        crate::plugins::make_directory(&home.plugins().join(format!("a{n:03}")));
+    }
+    plugins.reload(None).await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).0, "denied_on_request", "it is still asked");
+    // Nor do empty folders keep it out when a relay begins.
+    drop(plugins);
+    let plugins = open(home.options()).await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).0, "denied_on_request");
+}
