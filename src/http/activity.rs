@@ -27,6 +27,7 @@ pub(super) struct ListActivity {
     /// Only those about this agent.
     agent: Option<String>,
     /// 100 unless given; at most 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
 }
 

@@ -46,6 +46,7 @@ pub(super) struct FindAgents {
     /// Text in the id, name, label, tags or capabilities.
     q: Option<String>,
     /// 100 unless given; at most 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
     /// Only those after this id: the next page.
     after: Option<String>,

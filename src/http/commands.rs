@@ -28,6 +28,7 @@ pub(super) struct ListCommands {
     /// `spawn`, `restart` or `shutdown`.
     kind: Option<String>,
     /// 100 unless given; at most 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
     /// Only those with a smaller id: the next page.
     before: Option<i64>,
@@ -100,6 +101,7 @@ pub(super) async fn report_command(
 #[into_params(parameter_in = Query)]
 pub(super) struct ListDecisions {
     /// 100 unless given; at most 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
     /// Only those of commands with a smaller id: the next page.
     before: Option<i64>,

@@ -128,8 +128,10 @@ pub(super) struct ListEvents {
     /// After this position; without it, from the oldest event kept.
     since: Option<String>,
     /// 100 unless given; at most 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
     /// Wait up to this many seconds, at most 60, until there is one.
+    #[param(maximum = 60)]
     wait: Option<u64>,
 }
 

@@ -53,8 +53,10 @@ pub(super) struct ListMessages {
     /// `message` or `system`.
     r#type: Option<String>,
     /// 100 unless given; at most 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
     /// Wait up to this many seconds, at most 60, until there is one.
+    #[param(maximum = 60)]
     wait: Option<u64>,
 }
 
@@ -125,6 +127,7 @@ pub(super) struct GetThread {
     /// Only those with a greater id.
     since: Option<i64>,
     /// 100 unless given; at most 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
 }
 

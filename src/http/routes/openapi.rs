@@ -8,6 +8,18 @@ use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 use super::super::{error, events_schema};
 use super::SECURITY_SCHEME;
 
+/// What the operations are about.
+const TAGS: [(&str, &str); 8] = [
+    ("agents", "Who is there, what they can do, and whether they are heard from."),
+    ("messages", "Durable messages, their threads, and claims of work that exactly one agent does."),
+    ("events", "One stream of everything that happens, and its log."),
+    ("control", "Starting, restarting and shutting down agents, and what became of it."),
+    ("orchestrators", "The daemons that run agents on other hosts."),
+    ("plugins", "Policies and providers: what is loaded, what they decide, and what operators decide about them."),
+    ("activity", "What happened, for people."),
+    ("system", "The relay about itself."),
+];
+
 /// The document as text, made once.
 pub fn document_text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
@@ -46,6 +58,10 @@ fn document(api: OpenApi) -> Value {
                 the scope admin.",
         },
     });
+    document["servers"] = json!([{"url": "/", "description": "The relay that this document came from."}]);
+    document["info"]["license"] = json!({"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"});
+    let tags = TAGS.map(|(name, description)| json!({"name": name, "description": description}));
+    document["tags"] = json!(tags);
     let codes: Vec<&str> = error::ALL.iter().map(|code| code.name).collect();
     document["components"]["schemas"]["Problem"] = json!({
         "type": "object",
@@ -67,6 +83,7 @@ fn document(api: OpenApi) -> Value {
     });
     if let Some(paths) = document["paths"].as_object_mut() {
         for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(serde_json::Map::values_mut) {
+            operation["responses"]["4XX"] = problem.clone();
             operation["responses"]["default"] = problem.clone();
         }
     }

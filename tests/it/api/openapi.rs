@@ -197,3 +197,34 @@ async fn answers_have_the_form_that_the_document_gives() {
     call(Method::DELETE, "/api/messages/{id}", &format!("/api/messages/{id}"), None).await;
     call(Method::DELETE, "/api/agents/{id}", "/api/agents/ada", None).await;
 }
+
+/// A bound that the document names is the relay's, and a tag that an operation has is explained.
+#[tokio::test]
+async fn bounds_of_pages_and_tags_are_said() {
+    let server = Server::start().await;
+    let client = &server.client;
+    let document: Value = client.get("/api/spec").await.expect(200);
+    let declared: BTreeSet<&str> =
+        document["tags"].as_array().expect("tags").iter().filter_map(|tag| tag["name"].as_str()).collect();
+    assert_eq!(document["servers"][0]["url"], "/");
+    let (mut used, mut pages) = (BTreeSet::new(), 0);
+    for (method, path, said) in operations(&document) {
+        used.extend(said["tags"].as_array().expect("tags").iter().filter_map(Value::as_str));
+        let parameters = said.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
+        for parameter in parameters.iter().filter(|parameter| parameter["in"] == "query") {
+            let name = parameter["name"].as_str().expect("a name");
+            let schema = &parameter["schema"];
+            assert!(!matches!(name, "limit" | "wait") || schema["maximum"].is_i64(), "{path}: {name} has no maximum");
+            let Some(most) = schema["maximum"].as_i64() else { continue };
+            pages += 1;
+            let address = path.replace("{id}", "1");
+            client.call(client.request(method.clone(), &format!("{address}?{name}={}", most + 1))).await.invalid(name);
+            if let Some(least) = schema["minimum"].as_i64().filter(|least| *least > 0) {
+                let address = format!("{address}?{name}={}", least - 1);
+                client.call(client.request(method.clone(), &address)).await.invalid(name);
+            }
+        }
+    }
+    assert_eq!(used, declared);
+    assert!(pages > 7, "only {pages} bounds");
+}
