@@ -78,6 +78,13 @@ pub(super) fn run(args: Serve, env: &Environment) -> Result<(), Failure> {
     share_arenas();
     telemetry::start_log(&config.log);
     telemetry::start_metrics();
+    match &config.token {
+        Some(_) => keep_from_others_of_this_user(),
+        None => tracing::info!(
+            "no token is set, so whoever calls from this host is an administrator, agents included; \
+             AGENT_RELAY_TOKEN or token_file changes that"
+        ),
+    }
     // Held to the end: it keeps a second relay away from the same database.
     let _data_dir = DataDir::claim(&config.data_dir).map_err(Failure::Other)?;
     raise_open_files(config.limits.connections);
@@ -110,6 +117,15 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
         }
     };
     agent_relay::serve(config, listener, shutdown, ready).await.map_err(|error| Failure::Other(chain(&error)))
+}
+
+/// Closes this process's memory and initial environment, where the operator's token may stand, to the other
+/// processes of the same user: the agents it starts are among them. Programs that it starts are open again.
+fn keep_from_others_of_this_user() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "other processes of this user can read the token of this one");
+    }
 }
 
 /// The first SIGTERM or SIGINT cancels `shutdown`; the second ends the process, for whoever does

@@ -153,6 +153,39 @@ fn what_is_stored_is_for_this_user_alone_whatever_the_directory_is() {
     assert!(complaint.contains("chmod 700"), "{complaint}");
 }
 
+/// The agents it starts are processes of the same user.
+#[test]
+fn an_operators_token_is_not_for_other_processes_of_the_user() {
+    // An administrator may read everything, so the test becomes somebody else.
+    const NOBODY: u32 = 65534;
+    let home = home();
+    let is_root = rustix::process::geteuid().is_root();
+    let copy = home.path().join("agent-relay");
+    std::fs::copy(env!("CARGO_BIN_EXE_agent-relay"), &copy).expect("a copy that others reach");
+    let as_user = |program: &Path| {
+        if !is_root {
+            return Command::new(program);
+        }
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups"]).arg(program);
+        command
+    };
+    if is_root {
+        std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY)).expect("given away");
+    }
+    for (token, is_open) in [(None, true), (Some("a-token-of-the-operator"), false)] {
+        let data = home.path().join(if is_open { "open" } else { "closed" });
+        let mut command = as_user(&copy);
+        command.env_clear().env("HOME", home.path()).env("AGENT_RELAY_DATA_DIR", data);
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(token.map(|token| ("AGENT_RELAY_TOKEN", token)));
+        let serving = Serving::start(&mut command);
+        let reading = run(as_user(Path::new("cat")).arg(format!("/proc/{}/environ", serving.id())));
+        assert_eq!(reading.status.success(), is_open, "{token:?}: {reading:?}");
+        assert!(!String::from_utf8_lossy(&reading.stdout).contains("a-token"), "{reading:?}");
+    }
+}
+
 #[test]
 fn either_signal_drains_and_standard_output_holds_one_line() {
     for signal in [Signal::TERM, Signal::INT] {
