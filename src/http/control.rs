@@ -35,6 +35,11 @@ impl Fields {
         }
     }
 
+    /// As [`Self::of`], for a body that must be an object.
+    fn required(body: Value) -> Result<Self, Refusal> {
+        if body.is_object() { Ok(Self::of(body)) } else { Err(Refusal::invalid("body required")) }
+    }
+
     pub(super) fn only(&self, allowed: &[&str]) -> Result<(), Refusal> {
         match self.0.keys().find(|name| !allowed.contains(&name.as_str())) {
             None => Ok(()),
@@ -192,7 +197,7 @@ pub(super) async fn create_orchestrator_spawn(
     Path(id): Path<OrchestratorId>,
     Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    let ask = if body.is_object() { Fields::of(body).spawn_only() } else { Err(Refusal::invalid("body required")) };
+    let ask = Fields::required(body).and_then(|fields| fields.spawn_only());
     Ok(answer::accepted(relay.spawn_through(&caller, id, ask, key).await?))
 }
 
@@ -206,12 +211,9 @@ pub(super) async fn create_orchestrator_action(
     Path(id): Path<OrchestratorId>,
     Keyed { body, key }: Keyed<Value>,
 ) -> Result<Response, ApiError> {
-    let action = if body.is_object() {
-        let fields = Fields::of(body);
-        ManagedAction { kind: fields.action(), target: fields.managed_target() }
-    } else {
-        let refused = || Refusal::invalid("body required");
-        ManagedAction { kind: Err(refused()), target: Err(refused()) }
+    let action = match Fields::required(body) {
+        Ok(fields) => ManagedAction { kind: fields.action(), target: fields.managed_target() },
+        Err(refusal) => ManagedAction { kind: Err(refusal.clone()), target: Err(refusal) },
     };
     Ok(answer::accepted(relay.control_orchestrator(&caller, id, action, key).await?))
 }

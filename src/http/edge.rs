@@ -231,10 +231,8 @@ fn count(method: &Method, route: Option<&MatchedPath>, status: StatusCode, start
 
 /// The label of a method. Whatever word a client makes up has the same one: labels are kept for ever.
 fn label_of(method: &Method) -> &'static str {
-    const KNOWN: [Method; 7] =
-        [Method::GET, Method::POST, Method::PATCH, Method::DELETE, Method::PUT, Method::HEAD, Method::OPTIONS];
-    const LABELS: [&str; 7] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"];
-    KNOWN.iter().position(|known| known == method).map_or("other", |index| LABELS[index])
+    const KNOWN: [&str; 7] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 #[cfg(test)]

@@ -191,10 +191,8 @@ impl Relay {
         generation: Option<i64>,
         lease_ms: Option<i64>,
     ) -> Result<Message, Error> {
-        caller.require(scopes::CLAIM)?;
-        let (agent, generation) = (who.agent(caller)?, required(generation)?);
-        self.store.touch(&agent);
-        Ok(self.store.renew_claim(id, agent, who.guard, generation, lease_ms).await?)
+        let (agent, guard, generation) = self.holder(caller, who, generation)?;
+        Ok(self.store.renew_claim(id, agent, guard, generation, lease_ms).await?)
     }
 
     /// Gives back a claim held with this generation.
@@ -205,10 +203,8 @@ impl Relay {
         who: Claimant,
         generation: Option<i64>,
     ) -> Result<Message, Error> {
-        caller.require(scopes::CLAIM)?;
-        let (agent, generation) = (who.agent(caller)?, required(generation)?);
-        self.store.touch(&agent);
-        Ok(self.store.release_claim(id, agent, who.guard, generation).await?)
+        let (agent, guard, generation) = self.holder(caller, who, generation)?;
+        Ok(self.store.release_claim(id, agent, guard, generation).await?)
     }
 
     /// Finishes the work of a claim held with this generation, for good.
@@ -219,10 +215,21 @@ impl Relay {
         who: Claimant,
         generation: Option<i64>,
     ) -> Result<Message, Error> {
+        let (agent, guard, generation) = self.holder(caller, who, generation)?;
+        Ok(self.store.complete_claim(id, agent, guard, generation).await?)
+    }
+
+    /// Who says that it holds a claim with this generation, and gives a sign of life by it.
+    fn holder(
+        &self,
+        caller: &Caller,
+        who: Claimant,
+        generation: Option<i64>,
+    ) -> Result<(AgentId, SessionGuard, i64), Error> {
         caller.require(scopes::CLAIM)?;
         let (agent, generation) = (who.agent(caller)?, required(generation)?);
         self.store.touch(&agent);
-        Ok(self.store.complete_claim(id, agent, who.guard, generation).await?)
+        Ok((agent, who.guard, generation))
     }
 
     /// Deletes a message for good. A bound credential deletes what its agent sent.

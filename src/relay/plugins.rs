@@ -10,7 +10,7 @@ use crate::domain::control::Decision;
 use crate::domain::control::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
-use crate::plugins::{Action, CheckedPlan, PluginChange, PluginStatus, Step};
+use crate::plugins::{Action, CheckedPlan, PluginChange, PluginSet, PluginStatus, Step};
 
 impl Relay {
     /// All plugins: those in use, those that are not, and those on their way. By id; the active one of an id
@@ -53,17 +53,25 @@ impl Relay {
     pub async fn plan_spawn(&self, caller: &Caller, ask: SpawnAsk) -> Result<CheckedPlan, Error> {
         caller.require(scopes::CONTROL)?;
         let plugins = self.plugins.current();
-        if !plugins.provider_ids().contains(&ask.provider) {
-            let is_loading = self.plugins.is_loading(&ask.provider);
-            let refusal =
-                if is_loading { Refusal::ProviderLoading(ask.provider) } else { Refusal::NotFound("provider") };
-            return Err(refusal.into());
-        }
+        self.require_provider(&plugins, &ask.provider, Refusal::NotFound("provider"))?;
         let spawn = self.launcher.locate(&ask).await;
         let spec = SpawnSpec::approved(fresh_agent_id(&ask.provider)?, &spawn);
         let refused = |error| super::control::spawn::refusal(error, &spec.provider, None);
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await.map_err(refused)?;
         Ok(self.launcher.plan(&plugins, &spec, &reservation).await.map_err(refused)?)
+    }
+
+    /// Refuses a provider that is not active: as one that is being loaded, or with `missing`.
+    pub(super) fn require_provider(
+        &self,
+        plugins: &PluginSet,
+        provider: &str,
+        missing: Refusal,
+    ) -> Result<(), Refusal> {
+        if plugins.provider_ids().iter().any(|active| active == provider) {
+            return Ok(());
+        }
+        Err(if self.plugins.is_loading(provider) { Refusal::ProviderLoading(provider.to_owned()) } else { missing })
     }
 
     /// Tells the stream and the activity log what happened to a plugin.

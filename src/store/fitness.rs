@@ -51,8 +51,8 @@ impl Opened {
     }
 }
 
-/// After a write found no room, this much has to be free before writes are said to work: one that is small may
-/// find a place where others do not.
+/// After a write found no room, this much has to be free before another is tried: one that is small may find a
+/// place where others do not.
 const ROOM: u64 = 8 << 20;
 
 impl Store {
@@ -73,24 +73,24 @@ impl Store {
             true => Err("an earlier read found the database damaged".to_owned()),
             false => Ok(()),
         });
-        let had_no_room = self.inner.writer.is_without_room();
-        let written = self.write(|tx| {
-            let now = tx.now.to_string();
+        let write = if self.is_without_room() && free_bytes.is_some_and(|free| free < ROOM) {
+            Err(StoreError::DiskFull)
+        } else {
+            self.commit_one_row().await
+        };
+        Fitness { write: write.map_err(|error| error.to_string()), read, file, free_bytes }
+    }
+
+    async fn commit_one_row(&self) -> Result<(), StoreError> {
+        self.write(|tx| {
             tx.execute(
                 "INSERT INTO meta (key, value) VALUES ('examined_at', $1)
                  ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                &[&now],
-            )
-        });
-        let write = match written.await {
-            Err(error) => Err(error.to_string()),
-            Ok(_) if had_no_room && free_bytes.is_some_and(|free| free < ROOM) => {
-                self.inner.writer.found_no_room();
-                Err(StoreError::DiskFull.to_string())
-            }
-            Ok(_) => Ok(()),
-        };
-        Fitness { write, read, file, free_bytes }
+                &[&tx.now.to_string()],
+            )?;
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -107,11 +107,6 @@ impl Writer {
         self.shared.without_room.load(Ordering::Relaxed)
     }
 
-    /// Says so again, though a commit found a little.
-    pub(super) fn found_no_room(&self) {
-        self.shared.without_room.store(true, Ordering::Relaxed);
-    }
-
     pub(super) fn queue_len(&self) -> usize {
         self.shared.queue().jobs.len()
     }

@@ -88,14 +88,7 @@ impl Relay {
     /// caller that hangs up changes nothing: what was begun is brought to its end.
     async fn spawn_here(&self, caller: &Caller, ask: SpawnAsk, key: Option<Idempotency>) -> Result<Reply, Error> {
         let plugins = self.plugins.current();
-        if !plugins.provider_ids().contains(&ask.provider) {
-            let refusal = if self.plugins.is_loading(&ask.provider) {
-                Refusal::ProviderLoading(ask.provider)
-            } else {
-                Refusal::NoOrchestrator(ask.provider)
-            };
-            return Err(refusal.into());
-        }
+        self.require_provider(&plugins, &ask.provider, Refusal::NoOrchestrator(ask.provider.clone()))?;
         let (relay, caller) = (self.clone(), caller.clone());
         self.to_its_end(async move {
             match relay.begin(&caller, plugins, key).await? {
