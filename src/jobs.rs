@@ -5,19 +5,23 @@ mod announce;
 mod expire;
 mod reap;
 mod settle;
+mod time;
 
 use std::time::Duration;
 
 use tokio::time::interval;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::time::Timestamp;
 use crate::relay::Relay;
 use crate::telemetry;
 
 /// Starts every job, before requests are taken; each ends when the relay drains.
-pub fn start(relay: &Relay, tasks: &TaskTracker) {
-    tasks.spawn(settle::once(relay.clone(), Timestamp::now()));
+pub async fn start(relay: &Relay, tasks: &TaskTracker) {
+    match relay.left_open().await {
+        Ok(left) => drop(tasks.spawn(settle::once(relay.clone(), left))),
+        Err(error) => tracing::error!(%error, "cannot find out what an earlier run left open"),
+    }
+    tasks.spawn(time::forever(relay.clone()));
     tasks.spawn(announce::forever(relay.clone()));
     tasks.spawn(reap::forever(relay.clone()));
     tasks.spawn(expire::forever(relay.clone()));

@@ -13,6 +13,7 @@
 //! ```
 //!
 //! - [`domain`]: the nouns and their rules, and what is on the wire. Pure functions; no I/O, nothing that waits.
+//!   [`domain::time::Clock`] is the one clock: it notices that the wall clock was set, or that nobody was here.
 //! - [`store`]: what is on disk and in which order. One writer with group commit, read-only readers; a verb is
 //!   one transaction, written once over rows in and rows out. Knows nothing of HTTP or plugins.
 //! - [`stream`]: replay, then live. The hub indexes open streams by what they listen to; a feed is one reader's
@@ -88,6 +89,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::domain::retention::Retention;
+use crate::domain::time::Clock;
 use crate::launcher::{Host, Launcher};
 use crate::plugins::Plugins;
 use crate::relay::access::Access;
@@ -128,9 +130,24 @@ pub async fn serve(
     shutdown: CancellationToken,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
+    serve_by(Clock::host(), config, listener, shutdown, ready).await
+}
+
+/// [`serve`] by another clock than this machine's, for tests of what clocks do.
+///
+/// # Errors
+///
+/// As [`serve`] has them.
+pub async fn serve_by(
+    clock: Clock,
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
     let hub = Hub::default();
     let of_store = hub.clone();
-    let options = store::Options { path: config.data_dir.join("relay.db"), readers: READERS };
+    let options = store::Options { path: config.data_dir.join("relay.db"), readers: READERS, clock };
     let store = Store::open(&options, Box::new(move |batch| of_store.publish(batch)))?;
     // Made so that there is something to watch, and somewhere to put a plugin.
     if let Some(directory) = &config.plugins.directory
@@ -151,7 +168,7 @@ pub async fn serve(
     let relay = Relay::new(ingredients, shutdown.clone());
 
     let tasks = relay.tasks().clone();
-    jobs::start(&relay, &tasks);
+    jobs::start(&relay, &tasks).await;
     let connections = TaskTracker::new();
     let serving = http::serve(relay, listener, config.limits.connections, shutdown.clone(), connections.clone());
     ready();

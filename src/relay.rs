@@ -47,6 +47,7 @@ use crate::store::Store;
 use crate::stream::Hub;
 
 pub use error::Error;
+pub use settle::LeftOpen;
 
 // What operations take and give that is the store's own, so that a front door needs to know no store.
 pub use crate::store::{Created, Idempotency, allow_commits_on_this_thread};

@@ -42,13 +42,13 @@ use self::engine::{Connection, migrations};
 use self::fitness::Opened;
 use self::readers::Readers;
 use self::tokens::TokenCache;
-use self::tx::{Snapshot, Tx};
-use self::writer::Writer;
+use self::tx::{Numbers, Snapshot, Tx};
+use self::writer::{Committer, Writer};
 use crate::domain::agent::Routes;
 use crate::domain::event::Event;
 use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Clock, Timestamp};
 
 pub use self::commands::{NewCommand, Recorded};
 #[cfg(debug_assertions)]
@@ -66,6 +66,8 @@ pub struct Options {
     pub path: PathBuf,
     /// Read connections; each serves one reader at a time.
     pub readers: usize,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// What one commit changed, in commit order. Handed over after it is on disk.
@@ -197,7 +199,9 @@ struct Inner {
     tokens: Arc<TokenCache>,
     /// Agents heard from since the last flush. A sign of life is worth no synced write of its own:
     /// the reaper writes them down together, and a crash forgets at most one interval.
-    signs_of_life: Mutex<HashMap<AgentId, Timestamp>>,
+    /// When that was is kept as [`Clock::elapsed_ms`] has it, so that it stays right when the wall clock is set.
+    signs_of_life: Mutex<HashMap<AgentId, i64>>,
+    clock: Clock,
     epoch: String,
     /// Which file the database is.
     opened: Opened,
@@ -214,7 +218,8 @@ impl Store {
     pub fn open(options: &Options, on_commit: OnCommit) -> Result<Self, StoreError> {
         let connection = Connection::open_writable(&options.path)?;
         migrations::apply(&connection)?;
-        let epoch = migrations::seed(&connection)?;
+        let clock = options.clock.clone();
+        let epoch = migrations::seed(&connection, clock.now())?;
         let readers = Readers::open(&options.path, options.readers.max(1))?;
         let tokens = Arc::new(TokenCache::default());
         let of_commit = tokens.clone();
@@ -224,11 +229,15 @@ impl Store {
             }
             on_commit(batch);
         });
-        let writer = Writer::start(connection, epoch.clone(), on_commit)?;
+        let followed = reaper::resume(&connection, &clock)?;
+        let numbers = Numbers::load(&connection)?;
+        let committer =
+            Committer { connection, numbers, epoch: epoch.clone(), on_commit, clock: clock.clone(), followed };
+        let writer = Writer::start(committer)?;
         let opened = Opened::at(&options.path)
             .map_err(|error| StoreError::Unusable(format!("{} is gone: {error}", options.path.display())))?;
         let (signs_of_life, damaged) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { inner: Arc::new(Inner { writer, readers, tokens, signs_of_life, epoch, opened, damaged }) })
+        Ok(Self { inner: Arc::new(Inner { writer, readers, tokens, signs_of_life, clock, epoch, opened, damaged }) })
     }
 
     /// The epoch of this database's event numbers.
@@ -246,9 +255,19 @@ impl Store {
         self.inner.writer.queue_len()
     }
 
+    /// The time, as records have it.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// The clock that all of it goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
     /// Notes that an agent was heard from.
     pub fn touch(&self, agent: &str) {
-        let now = Timestamp::now();
+        let now = self.inner.clock.elapsed_ms();
         let mut signs = self.inner.signs_of_life.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = signs.get_mut(agent) {
             *at = now;
@@ -260,15 +279,18 @@ impl Store {
     /// When this agent was last heard from, if that is not yet written down.
     fn heard_from(&self, agent: &AgentId) -> Option<Timestamp> {
         let signs = self.inner.signs_of_life.lock().unwrap_or_else(PoisonError::into_inner);
-        signs.get(agent).copied()
+        signs.get(agent).map(|at| self.inner.clock.wall_at(*at))
     }
 
-    fn take_signs_of_life(&self) -> HashMap<AgentId, Timestamp> {
+    fn take_signs_of_life(&self) -> HashMap<AgentId, i64> {
         std::mem::take(&mut *self.inner.signs_of_life.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until everything queued is committed, then stops the writer and checkpoints.
     pub async fn close(&self) {
+        if let Err(error) = self.keep_time().await {
+            tracing::warn!(%error, "the time of the end was not kept; the next start goes by an earlier one");
+        }
         let store = self.clone();
         let closed = tokio::task::spawn_blocking(move || store.inner.writer.close()).await;
         if closed.is_err() {

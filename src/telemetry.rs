@@ -166,6 +166,10 @@ pub mod metric {
     pub const COMMIT_WRITES: &str = "agent_relay_store_commit_writes";
     /// Writes waiting for the database.
     pub const WRITE_QUEUE: &str = "agent_relay_store_write_queue";
+    /// Times that the wall clock was set: `direction`.
+    pub const CLOCK_STEPS: &str = "agent_relay_clock_steps_total";
+    /// Times that the relay did not run: the machine slept, or the program was stopped.
+    pub const PAUSES: &str = "agent_relay_pauses_total";
     /// Control requests decided: `kind`, `outcome`.
     pub const CONTROLS: &str = "agent_relay_controls_total";
     /// Plugin calls: `plugin`, `func`, `outcome`.
@@ -194,6 +198,8 @@ pub mod metric {
         describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "time of one commit");
         describe_histogram!(COMMIT_WRITES, "writes in one commit");
         describe_gauge!(WRITE_QUEUE, "writes waiting for the database");
+        describe_counter!(CLOCK_STEPS, "times that the wall clock was set");
+        describe_counter!(PAUSES, "times that the relay did not run for a while");
         describe_counter!(CONTROLS, "control requests decided");
         describe_counter!(PLUGIN_CALLS, "plugin calls");
         describe_histogram!(PLUGIN_SECONDS, Unit::Seconds, "time of a plugin call");

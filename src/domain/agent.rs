@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::id::AgentId;
+use super::id::{AgentId, EventSeq};
 use super::page::{Limit, Query};
 use super::refusal::Refusal;
 use super::text::word::words;
@@ -77,6 +77,10 @@ pub struct Agent {
     /// When it first registered, in milliseconds since the epoch.
     #[schema(value_type = i64)]
     pub created_at: Timestamp,
+    /// The newest event when it first registered: what is sent to its groups after that reaches it. A number,
+    /// because clocks are set.
+    #[serde(skip)]
+    pub joined_after: EventSeq,
 }
 
 impl Agent {
@@ -97,6 +101,7 @@ impl Agent {
             meta: Map::new(),
             last_seen: now,
             created_at: now,
+            joined_after: EventSeq::default(),
         }
     }
 

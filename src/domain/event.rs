@@ -97,10 +97,10 @@ impl Audience {
         Self { to: Some(to.into()), ..Self::default() }
     }
 
-    /// Whether an agent with these routes is concerned by what happened at `at`.
-    pub fn concerns(&self, routes: &Routes, at: Timestamp) -> bool {
+    /// Whether an agent with these routes is concerned by the event with this number.
+    pub fn concerns(&self, routes: &Routes, seq: EventSeq) -> bool {
         self.also.as_deref() == Some(routes.agent.as_str())
-            || self.to.as_deref().is_some_and(|to| routes.reach(to, self.from.as_deref().unwrap_or(""), at))
+            || self.to.as_deref().is_some_and(|to| routes.reach(to, self.from.as_deref().unwrap_or(""), seq))
     }
 
     /// Whether the addressee is a group.

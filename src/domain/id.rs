@@ -268,6 +268,9 @@ impl From<EventSeq> for MessageId {
 }
 
 impl EventSeq {
+    /// After all of them.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// The next place.
     #[must_use]
     pub const fn next(self) -> Self {

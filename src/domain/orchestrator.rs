@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::agent::{Agent, AgentStatus};
 use super::control::ApprovalMode;
-use super::id::{AgentId, OrchestratorId};
+use super::id::{AgentId, EventSeq, OrchestratorId};
 use super::refusal::Refusal;
 use super::text;
 use super::text::word::words;
@@ -224,14 +224,14 @@ impl NewOrchestrator {
 }
 
 impl Orchestrator {
-    /// The agent under which it gets its messages, from the one there was.
-    pub fn agent(&self, before: Option<Agent>, now: Timestamp) -> Agent {
+    /// The agent under which it gets its messages, from the one there was. `newest` is the newest event.
+    pub fn agent(&self, before: Option<Agent>, now: Timestamp, newest: EventSeq) -> Agent {
         let mut meta = Map::new();
         meta.insert("kind".to_owned(), Value::from("orchestrator"));
         meta.insert("orchestratorId".to_owned(), Value::from(&self.id));
-        let (created_at, epoch, instance_id) = match before {
-            Some(before) => (before.created_at, before.epoch, before.instance_id),
-            None => (now, 1, None),
+        let (created_at, joined_after, epoch, instance_id) = match before {
+            Some(before) => (before.created_at, before.joined_after, before.epoch, before.instance_id),
+            None => (now, newest, 1, None),
         };
         Agent {
             name: self.id.as_str().to_owned(),
@@ -243,6 +243,7 @@ impl Orchestrator {
             epoch,
             meta,
             created_at,
+            joined_after,
             ..Agent::new(self.agent_id.clone(), now)
         }
     }

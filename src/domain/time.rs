@@ -1,10 +1,16 @@
-//! The clock: one kind of moment everywhere.
+//! Time: one kind of moment everywhere, and the clock that says which it is.
+
+mod clock;
+mod timeline;
 
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+
+pub use clock::Clock;
+pub use timeline::{Jump, Mark, Moment, Reading, Steadiness};
 
 /// A moment, in milliseconds since the Unix epoch. Arithmetic is in milliseconds and stops at the ends
 /// of the range instead of wrapping.

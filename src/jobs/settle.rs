@@ -1,11 +1,10 @@
 //! Settling: after a crash or a restart, finds out what became of what this host had started.
 
-use crate::domain::time::Timestamp;
-use crate::relay::Relay;
+use crate::relay::{LeftOpen, Relay};
 
-/// Runs at the start, which was at `started`. What it finds running is watched from then on.
-pub(super) async fn once(relay: Relay, started: Timestamp) {
-    if let Err(error) = relay.settle_sessions(started).await {
+/// Runs at the start. What it finds running is watched from then on.
+pub(super) async fn once(relay: Relay, left: LeftOpen) {
+    if let Err(error) = relay.settle(left).await {
         tracing::error!(%error, "cannot settle the sessions of an earlier run");
     }
 }

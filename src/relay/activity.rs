@@ -10,7 +10,6 @@ use crate::domain::audit;
 use crate::domain::caller::{Caller, Scope};
 use crate::domain::page::Page;
 use crate::domain::refusal::Refusal;
-use crate::domain::time::Timestamp;
 use crate::store::{Created, Idempotency};
 
 /// Refused credentials are written down at most once in this time: a guessing client must not fill the
@@ -75,7 +74,7 @@ impl Relay {
     pub async fn note_refused_credential(&self, peer: Option<IpAddr>, loopback: bool) {
         let Some(count) = self.refused_credentials.count() else { return };
         let address = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-        let entry = audit::credentials_refused(count, &address, loopback, Timestamp::now());
+        let entry = audit::credentials_refused(count, &address, loopback, self.store.now());
         if let Err(error) = self.store.add_activity(entry, None).await {
             tracing::warn!(%error, "cannot record a refused credential");
         }

@@ -22,7 +22,6 @@ use crate::domain::control::order::{ControlAnswer, ControlOrder};
 use crate::domain::control::{Control, Decision, Outcome, Question, VerdictRecord};
 use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
-use crate::domain::time::Timestamp;
 use crate::launcher::Listing;
 use crate::plugins::PluginSet;
 use crate::store::{Created, Idempotency, NewCommand, Recorded};
@@ -139,7 +138,7 @@ impl Relay {
             target: order.target().clone(),
             request: order.request(),
             status,
-            message: order.message(&request.caller.name, Timestamp::now()),
+            message: order.message(&request.caller.name, self.store.now()),
             ..self.new_command(request.caller, order.kind(), permit.verdicts, permit.question)
         };
         Ok(self.store.record_command(command, order, request.key.clone()).await?)

@@ -13,7 +13,6 @@ use crate::domain::id::{AgentId, MessageId};
 use crate::domain::message::{Draft, Message, MessageFilter, MessageType, NewMessage};
 use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
-use crate::domain::time::Timestamp;
 use crate::store::{Created, Idempotency};
 use crate::stream::Listen;
 
@@ -44,7 +43,7 @@ impl Relay {
         key: Option<Idempotency>,
     ) -> Result<Created<Message>, Error> {
         caller.require(scopes::SEND_MESSAGE)?;
-        let message = draft.parse(caller.agent_id.as_ref(), Timestamp::now())?;
+        let message = draft.parse(caller.agent_id.as_ref(), self.store.now())?;
         check_sender(caller, &message)?;
         let key = key.or_else(|| key_of_body(caller, &message));
         self.store.touch(&message.from);
@@ -68,7 +67,7 @@ impl Relay {
             body,
             ..Draft::default()
         };
-        Ok(self.store.send(draft.parse(None, Timestamp::now())?, key).await?)
+        Ok(self.store.send(draft.parse(None, self.store.now())?, key).await?)
     }
 
     /// A page of messages, oldest first. While there is none, waits up to `wait` for one. A bound credential
@@ -131,7 +130,7 @@ impl Relay {
         let message = self.store.message(id).await?;
         if let Some(agent) = &caller.agent_id {
             let routes = self.store.routes(agent.clone()).await?;
-            if message.from != *agent && !routes.reach(&message.to, &message.from, message.created_at) {
+            if message.from != *agent && !routes.reach(&message.to, &message.from, message.id.into()) {
                 return Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into());
             }
         }
@@ -154,7 +153,7 @@ impl Relay {
         if let Some(agent) = &caller.agent_id {
             let routes = self.store.routes(agent.clone()).await?;
             thread.retain(|message| {
-                message.from == *agent || routes.reach(&message.to, &message.from, message.created_at)
+                message.from == *agent || routes.reach(&message.to, &message.from, message.id.into())
             });
         }
         Ok((thread, next))

@@ -9,7 +9,6 @@ use crate::domain::orchestrator::{
     MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration, require_providers,
 };
 use crate::domain::refusal::Refusal;
-use crate::domain::time::Timestamp;
 use crate::store::{Created, Idempotency};
 
 impl Relay {
@@ -60,7 +59,7 @@ impl Relay {
         if list.len() > MANAGED_MAX {
             return Err(Refusal::invalid(format!("agents must have at most {MANAGED_MAX} entries")).into());
         }
-        let now = Timestamp::now();
+        let now = self.store.now();
         let agents: Vec<ManagedAgent> =
             list.iter().map(|agent| ManagedAgent::parse(agent, now)).collect::<Result<_, _>>()?;
         let loaded = self.plugins.current().provider_ids();

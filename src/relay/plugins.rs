@@ -9,7 +9,6 @@ use crate::domain::caller::Caller;
 use crate::domain::control::Decision;
 use crate::domain::control::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id};
 use crate::domain::refusal::Refusal;
-use crate::domain::time::Timestamp;
 use crate::plugins::{Action, CheckedPlan, PluginChange, PluginSet, PluginStatus, Step};
 
 impl Relay {
@@ -89,7 +88,7 @@ impl Relay {
             "stage": plugin.error.as_ref().map(|rejection| rejection.stage), "by": change.by,
         });
         let reason = plugin.error.as_ref().map(|rejection| rejection.reason.as_str());
-        let entry = audit::plugin_changed(&plugin.id, what, generation, reason, metadata, Timestamp::now());
+        let entry = audit::plugin_changed(&plugin.id, what, generation, reason, metadata, self.store.now());
         if let Err(error) = self.store.announce_plugin(data, entry).await {
             tracing::warn!(%error, plugin.id, "cannot announce a change of a plugin");
         }

@@ -4,17 +4,27 @@ use super::sessions::StoreReports;
 use super::{Error, Relay};
 use crate::domain::control::command::CommandStatus;
 use crate::domain::id::CommandId;
-use crate::domain::time::Timestamp;
+use crate::domain::session::SessionRecord;
 use crate::launcher::Reports as _;
 use crate::sessions::{SessionName, SessionState};
 
+/// What an earlier run of the relay left open.
+pub struct LeftOpen {
+    sessions: Vec<SessionRecord>,
+    /// The latest command: what comes after it is this run's own.
+    last_command: CommandId,
+}
+
 impl Relay {
-    /// Finds out what became of the sessions that an earlier run of the relay left open. What was
-    /// begun since `started` is this run's own and left alone.
-    pub async fn settle_sessions(&self, started: Timestamp) -> Result<(), Error> {
-        let mut sessions = self.store.open_sessions().await?;
-        sessions.retain(|session| session.started_at < started);
-        for session in sessions {
+    /// What an earlier run left open, asked for before this one begins anything.
+    pub async fn left_open(&self) -> Result<LeftOpen, Error> {
+        let sessions = self.store.open_sessions().await?;
+        Ok(LeftOpen { sessions, last_command: self.store.last_command().await? })
+    }
+
+    /// Finds out what became of it.
+    pub async fn settle(&self, left: LeftOpen) -> Result<(), Error> {
+        for session in left.sessions {
             let Ok(name) = SessionName::parse(&session.start.name) else { continue };
             let (command, spec) = (session.start.command_id, session.start.spec);
             let reports = StoreReports::new(self, command, &spec, &name);
@@ -37,7 +47,7 @@ impl Relay {
                 }
             }
         }
-        Ok(self.store.fail_orphaned_commands(started).await?)
+        Ok(self.store.fail_orphaned_commands(left.last_command).await?)
     }
 
     async fn settle_command(&self, id: CommandId, failure: Option<&str>) {

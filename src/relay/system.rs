@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::retention::Reaped;
+use crate::domain::time::{Clock, Jump, Timestamp};
 use crate::plugins::PluginState;
 use crate::store::{Fitness, Stats, StoreError};
 use crate::telemetry;
@@ -70,12 +71,55 @@ fn check_store(fitness: &Fitness) -> Check {
     check("ok", "readable".to_owned())
 }
 
+/// For how long a jump of the clock is worth a warning.
+const JUMP_MS: i64 = 60 * 60 * 1000;
+
+fn check_clock(clock: &Clock) -> Check {
+    let (steadiness, now) = (clock.steadiness(), clock.now());
+    let is_recent = |at: Timestamp| (now - at).abs() < JUMP_MS;
+    let mut worries = Vec::new();
+    if let Some(Jump::Step { at, ms }) = steadiness.step
+        && (is_recent(at) || steadiness.doubt_ms > 0)
+    {
+        let way = if ms < 0 { "back" } else { "forward" };
+        let next = "leases and who is heard from go on as they were; see that the time of this host is kept right, for \
+                    instance by timedatectl";
+        worries.push(format!("the wall clock was set {way} by {}; {next}", span(ms)));
+    }
+    if steadiness.doubt_ms > 0 {
+        let (ahead, left) = (span(steadiness.unproven_ms), span(steadiness.doubt_ms));
+        worries.push(format!(
+            "it is ahead of all that is known by {ahead}, so nothing is deleted on its word for another {left}; if it \
+             is right, there is nothing to do"
+        ));
+    }
+    if let Some(Jump::Pause { at, ms }) = steadiness.pause
+        && is_recent(at)
+    {
+        let next = "leases were prolonged by that; if the machine was not asleep, find out what stopped or starved the \
+                    relay";
+        worries.push(format!("the relay did not run for {}; {next}", span(ms)));
+    }
+    let status = if worries.is_empty() { "ok" } else { "warn" };
+    let detail = if worries.is_empty() { "steady".to_owned() } else { worries.join("; ") };
+    Check { name: "clock", status, detail }
+}
+
+/// A length of time for people, to the second, or to the day.
+fn span(ms: i64) -> String {
+    let seconds = (ms.unsigned_abs() + 500) / 1_000;
+    match seconds / (24 * 60 * 60) {
+        0 | 1 => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+        days => format!("{days} days"),
+    }
+}
+
 impl Relay {
     /// How well the relay is, part by part. Each check tries the thing itself.
     pub async fn health(&self) -> Health {
         let fitness = self.examine().await;
         let mut checks = vec![check_store(&fitness), self.check_writer(&fitness), self.check_streams()];
-        checks.push(self.check_plugins());
+        checks.extend([self.check_plugins(), check_clock(self.store.clock())]);
         if self.draining.is_cancelled() {
             checks.push(Check { name: "drain", status: "warn", detail: "shutting down".to_owned() });
         }
@@ -197,6 +241,11 @@ impl Relay {
         caller.require(scopes::READ_METRICS)?;
         metrics::gauge!(telemetry::metric::STREAMS).set(self.hub.open_streams() as f64);
         metrics::gauge!(telemetry::metric::WRITE_QUEUE).set(self.store.queue_len() as f64);
+        let steadiness = self.store.clock().steadiness();
+        for (direction, steps) in [("forward", steadiness.steps_forward), ("back", steadiness.steps_back)] {
+            metrics::counter!(telemetry::metric::CLOCK_STEPS, "direction" => direction).absolute(steps);
+        }
+        metrics::counter!(telemetry::metric::PAUSES).absolute(steadiness.pauses);
         Ok(telemetry::render_metrics())
     }
 
@@ -214,6 +263,17 @@ impl Relay {
     async fn reap(&self, audited: bool) -> Result<Reaped, StoreError> {
         let (offline, prune) = (millis(self.settings.offline_after), millis(self.settings.prune_after));
         self.store.reap(self.hub.open_agents(), offline, prune, audited).await
+    }
+
+    /// Looks at the clock, and answers what happened to it since this was asked last.
+    pub fn look_at_the_clock(&self) -> Vec<Jump> {
+        self.store.clock().look();
+        self.store.clock().news()
+    }
+
+    /// Has what is dated follow the clock. Every other write does so too.
+    pub async fn follow_the_clock(&self) -> Result<(), Error> {
+        Ok(self.store.keep_time().await?)
     }
 
     /// Deletes what is too old or too much, in small steps with a `pause` between them, so that nobody waits

@@ -15,7 +15,7 @@ use crate::domain::refusal::Refusal;
 stored! {
     stored Agent in agents {
         id, name, label, tags as json, capabilities as json, machine, rig, status, ready, instance_id, epoch,
-        meta as json, last_seen, created_at,
+        meta as json, last_seen, created_at, joined_after,
     }
 }
 
@@ -29,7 +29,10 @@ impl Store {
         self.write(move |tx| {
             tx.once(idempotency.as_ref(), |tx| {
                 let before = load(tx, &registration.id)?;
-                let registered = registration.apply(before.clone(), tx.now)?;
+                let mut registered = registration.apply(before.clone(), tx.now)?;
+                if registered.created {
+                    registered.agent.joined_after = tx.last_seq();
+                }
                 save(tx, before.as_ref(), &registered.agent)?;
                 if registered.new_session {
                     activity::insert(tx, audit::agent_registered(&registered))?;

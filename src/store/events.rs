@@ -47,13 +47,13 @@ impl Store {
         types: EventTypes,
         limit: usize,
     ) -> Result<EventPage, StoreError> {
-        let epoch = self.inner.epoch.clone();
+        let (epoch, now) = (self.inner.epoch.clone(), self.now());
         self.read(move |snapshot| {
             let range = range(snapshot)?;
             let after = after.max(range.floor);
             let found = match &routes {
-                Some(routes) => concerning(snapshot, after, routes, types, limit + 1)?,
-                None => all(snapshot, after, types, limit + 1)?,
+                Some(routes) => concerning(snapshot, now, after, routes, types, limit + 1)?,
+                None => all(snapshot, now, after, types, limit + 1)?,
             };
             let mut page = EventPage { events: Vec::new(), scanned_to: range.latest.max(after), more: false };
             let mut bytes = 0;
@@ -168,7 +168,13 @@ struct FoundMessage {
 
 stored! { read FoundMessage in messages { id } }
 
-fn all(snapshot: &Snapshot<'_>, after: EventSeq, types: EventTypes, limit: usize) -> Result<Vec<Found>, StoreError> {
+fn all(
+    snapshot: &Snapshot<'_>,
+    now: Timestamp,
+    after: EventSeq,
+    types: EventTypes,
+    limit: usize,
+) -> Result<Vec<Found>, StoreError> {
     let mut found = Vec::new();
     let mut wanted = 0;
     snapshot
@@ -177,7 +183,7 @@ fn all(snapshot: &Snapshot<'_>, after: EventSeq, types: EventTypes, limit: usize
         let mut wanted = 0;
         snapshot.each(
             "WHERE id > $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY id",
-            &[&after, &Timestamp::now()],
+            &[&after, &now],
             |message| take(of_found(message), types, limit, &mut wanted, &mut found),
         )?;
     }
@@ -187,6 +193,7 @@ fn all(snapshot: &Snapshot<'_>, after: EventSeq, types: EventTypes, limit: usize
 /// A union over the agent's targets, each an index range, merged in commit order.
 fn concerning(
     snapshot: &Snapshot<'_>,
+    now: Timestamp,
     after: EventSeq,
     routes: &Routes,
     types: EventTypes,
@@ -199,19 +206,19 @@ fn concerning(
         take(event, types, limit, &mut wanted, &mut found)
     })?;
     for target in std::iter::once(agent).chain(routes.groups.iter().map(String::as_str)) {
-        let (since, sender) = if target == agent { (Timestamp::MIN, "") } else { (routes.since, agent) };
+        let (after, sender) = if target == agent { (after, "") } else { (after.max(routes.after), agent) };
         let mut wanted = 0;
         snapshot.each(
-            "WHERE target = $1 AND seq > $2 AND at >= $3 AND (sender IS NULL OR sender <> $4) ORDER BY seq",
-            &[&target, &after, &since, &sender],
+            "WHERE target = $1 AND seq > $2 AND (sender IS NULL OR sender <> $3) ORDER BY seq",
+            &[&target, &after, &sender],
             |event| take(event, types, limit, &mut wanted, &mut found),
         )?;
         if types.contains(EventName::MessageNew) {
             let mut wanted = 0;
             snapshot.each(
-                "WHERE target = $1 AND id > $2 AND created_at >= $3 AND sender <> $4
-                   AND (expires_at IS NULL OR expires_at > $5) ORDER BY id",
-                &[&target, &after, &since, &sender, &Timestamp::now()],
+                "WHERE target = $1 AND id > $2 AND sender <> $3
+                   AND (expires_at IS NULL OR expires_at > $4) ORDER BY id",
+                &[&target, &after, &sender, &now],
                 |message| take(of_found(message), types, limit, &mut wanted, &mut found),
             )?;
         }

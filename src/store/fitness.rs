@@ -76,21 +76,9 @@ impl Store {
         let write = if self.is_without_room() && free_bytes.is_some_and(|free| free < ROOM) {
             Err(StoreError::DiskFull)
         } else {
-            self.commit_one_row().await
+            self.keep_time().await
         };
         Fitness { write: write.map_err(|error| error.to_string()), read, file, free_bytes }
-    }
-
-    async fn commit_one_row(&self) -> Result<(), StoreError> {
-        self.write(|tx| {
-            tx.execute(
-                "INSERT INTO meta (key, value) VALUES ('examined_at', $1)
-                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                &[&tx.now.to_string()],
-            )?;
-            Ok(())
-        })
-        .await
     }
 }
 

@@ -63,9 +63,10 @@ impl Store {
 
     /// Messages, oldest first.
     pub async fn messages(&self, filter: MessageFilter) -> Result<Page<Message>, StoreError> {
+        let now = self.now();
         self.read(move |snapshot| {
             let ids = match &filter.reaching {
-                Some(agent) => reaching_ids(snapshot, agent, &filter)?,
+                Some(agent) => reaching_ids(snapshot, agent, &filter, now)?,
                 None => matching_ids(snapshot, &filter)?,
             };
             let messages = ids.into_iter().map(|id| load(snapshot, id)).collect::<Result<_, _>>()?;
@@ -183,7 +184,7 @@ pub(super) fn require_reach(
         None if !guard.is_open() => return Err(Refusal::NotFound("agent").into()),
         None => Routes::unregistered(agent.clone()),
     };
-    if routes.reach(&message.to, &message.from, message.created_at) {
+    if routes.reach(&message.to, &message.from, message.id.into()) {
         Ok(())
     } else {
         Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into())
@@ -198,9 +199,9 @@ fn reaching_ids(
     snapshot: &Snapshot<'_>,
     agent: &AgentId,
     filter: &MessageFilter,
+    now: Timestamp,
 ) -> Result<Vec<MessageId>, StoreError> {
     let routes = agents::routes(snapshot, agent)?;
-    let now = Timestamp::now();
     let mut ids = Vec::new();
     let targets = std::iter::once(agent.as_str()).chain(routes.groups.iter().map(String::as_str));
     for target in targets.filter(|target| filter.to.as_deref().is_none_or(|to| to == *target)) {
@@ -209,7 +210,7 @@ fn reaching_ids(
         query.add("target = ?", &[&target]);
         query.add("(expires_at IS NULL OR expires_at > ?)", &[&now]);
         if *agent != *target && is_group(target) {
-            query.add("created_at >= ?", &[&routes.since]);
+            query.add("id > ?", &[&routes.after]);
             query.add("sender <> ?", &[agent]);
         }
         if filter.unread {

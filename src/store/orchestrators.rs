@@ -136,6 +136,6 @@ pub(super) fn save(tx: &mut Tx<'_>, orchestrator: &Orchestrator) -> Result<(), S
 /// Makes or renews the agent under which an orchestrator gets its messages.
 fn save_agent(tx: &mut Tx<'_>, orchestrator: &Orchestrator) -> Result<(), StoreError> {
     let before = agents::load(tx, &orchestrator.agent_id)?;
-    let agent = orchestrator.agent(before.clone(), tx.now);
+    let agent = orchestrator.agent(before.clone(), tx.now, tx.last_seq());
     agents::save(tx, before.as_ref(), &agent)
 }

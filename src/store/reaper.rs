@@ -1,13 +1,17 @@
 //! The reaper: leases end, agents and orchestrators fall silent, commands are taken up by nobody.
+//!
+//! All of that is dated by the wall clock, and none of it may come about because that was set, or because nobody
+//! was here: [`follow`] moves the records along before anybody compares them with the time.
 
-use super::tx::Tx;
+use super::engine::{Connection, EngineError};
+use super::tx::{Snapshot, Tx, json};
 use super::{Store, StoreError, agents, claims, commands, orchestrators};
 use crate::domain::agent::Agent;
 use crate::domain::audit;
 use crate::domain::id::{AgentId, OrchestratorId};
 use crate::domain::orchestrator::OrchestratorStatus;
 use crate::domain::retention::Reaped;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Clock, Mark, Moment, Timestamp};
 
 /// Rows of a kind changed in one transaction: others wait for the writer meanwhile.
 pub(super) const STEP_ROWS: i64 = 500;
@@ -22,34 +26,56 @@ impl Store {
         prune_after_ms: i64,
         audited: bool,
     ) -> Result<Reaped, StoreError> {
-        let mut signs: Vec<(AgentId, Timestamp)> = self.take_signs_of_life().into_iter().collect();
-        let now = Timestamp::now();
+        let mut signs: Vec<(AgentId, i64)> = self.take_signs_of_life().into_iter().collect();
+        let clock = self.inner.clock.clone();
+        let now = clock.elapsed_ms();
         signs.extend(alive.into_iter().map(|agent| (agent, now)));
+        let limits = Limits { offline_after_ms, prune_after_ms };
         let first = self.write(move |tx| {
             for (agent, at) in signs {
-                hear(tx, &agent, at)?;
+                hear(tx, &agent, clock.wall_at(at).min(tx.now))?;
             }
-            step(tx, offline_after_ms, prune_after_ms)
+            keep_mark(tx, &clock)?;
+            step(tx, limits, &clock)
         });
         let mut reaped = first.await?;
         let mut is_full = is_full(&reaped);
         // As many transactions as it takes: others write between them.
         while is_full {
-            let more = self.write(move |tx| step(tx, offline_after_ms, prune_after_ms)).await?;
+            let clock = self.inner.clock.clone();
+            let more = self.write(move |tx| step(tx, limits, &clock)).await?;
             is_full = self::is_full(&more);
             reaped.extend(more);
         }
         if audited {
-            let entry = audit::reaper_ran(&reaped, Timestamp::now());
+            let entry = audit::reaper_ran(&reaped, self.now());
             self.add_activity(entry, None).await?;
         }
         Ok(reaped)
     }
+
+    /// Writes down what time it is, so that the next start knows how long nobody was here. Before that the records
+    /// follow whatever happened to the clock.
+    pub async fn keep_time(&self) -> Result<(), StoreError> {
+        let clock = self.inner.clock.clone();
+        self.write(move |tx| keep_mark(tx, &clock)).await
+    }
 }
 
-/// At most [`STEP_ROWS`] of each kind.
-fn step(tx: &mut Tx<'_>, offline_after_ms: i64, prune_after_ms: i64) -> Result<Reaped, StoreError> {
-    let (silent_since, gone_since) = (tx.now - offline_after_ms, tx.now - prune_after_ms);
+/// How long who is silent is there, and how long who is not there is kept.
+#[derive(Clone, Copy)]
+struct Limits {
+    offline_after_ms: i64,
+    prune_after_ms: i64,
+}
+
+/// At most [`STEP_ROWS`] of each kind. Nobody is silent before the relay has been here for as long as that takes:
+/// after a pause, and after a start, everybody can come back first.
+fn step(tx: &mut Tx<'_>, limits: Limits, clock: &Clock) -> Result<Reaped, StoreError> {
+    let Limits { offline_after_ms, prune_after_ms } = limits;
+    let was_heard = clock.present_ms() >= offline_after_ms;
+    let silent_since = if was_heard { tx.now - offline_after_ms } else { Timestamp::MIN };
+    let gone_since = tx.proven - prune_after_ms;
     Ok(Reaped {
         reaped_agent_ids: silence_agents(tx, silent_since)?,
         reaped_orchestrator_ids: silence_orchestrators(tx, silent_since)?,
@@ -70,6 +96,73 @@ fn is_full(step: &Reaped) -> bool {
         step.pruned_agent_ids.len(),
     ];
     most.into_iter().any(|count| count >= STEP_ROWS as usize)
+}
+
+/// What `meta` has the clock's mark under.
+const MARK: &str = "clock";
+
+/// Has the clock go on where an earlier run left off, and the records follow it. Answers that moment.
+pub(super) fn resume(connection: &Connection, clock: &Clock) -> Result<Moment, StoreError> {
+    let snapshot = Snapshot::new(connection);
+    let kept: Option<String> = snapshot.value("SELECT value FROM meta WHERE key = $1", &[&MARK])?;
+    let mark = kept.and_then(|json| serde_json::from_str::<Mark>(&json).ok());
+    let newest: Option<Option<Timestamp>> = snapshot.value(
+        "SELECT max(at) FROM (SELECT at FROM (SELECT at FROM events ORDER BY seq DESC LIMIT 1) AS event
+             UNION ALL SELECT created_at FROM (SELECT created_at FROM messages ORDER BY id DESC LIMIT 1) AS message)
+             AS newest",
+        &[],
+    )?;
+    let moment = clock.resume(mark.as_ref(), newest.flatten());
+    connection.begin_write()?;
+    let followed = follow(connection, Moment::default(), moment);
+    if followed.is_err() {
+        connection.roll_back()?;
+    }
+    followed?;
+    connection.commit()?;
+    Ok(moment)
+}
+
+/// Moves along what is dated by the wall clock, from where it lay at one moment to where it lies at a later one: what
+/// ends by itself with every step of the clock and every pause, and when somebody was heard with the steps. Runs in a
+/// transaction that is open.
+pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Result<(), EngineError> {
+    let step = to.stepped_ms - from.stepped_ms;
+    let shift = step + to.paused_ms - from.paused_ms;
+    if shift != 0 {
+        // No lease becomes longer than one that is taken now: how long nobody was here is known only roughly.
+        connection.execute(
+            "UPDATE messages SET claim_expires_at = CASE
+                 WHEN claim_expires_at + $1 > $2 + claim_lease_ms THEN $2 + claim_lease_ms
+                 ELSE claim_expires_at + $1 END
+             WHERE claim_expires_at IS NOT NULL",
+            &[&shift, &to.now],
+        )?;
+        connection.execute(
+            "UPDATE messages SET expires_at = expires_at + $1 WHERE expires_at IS NOT NULL
+                 AND id IN (SELECT message_id FROM commands WHERE status = 'pending' AND message_id IS NOT NULL)",
+            &[&shift],
+        )?;
+        connection.execute("UPDATE commands SET expires_at = expires_at + $1 WHERE status = 'pending'", &[&shift])?;
+    }
+    for table in ["agents", "orchestrators"] {
+        if step != 0 {
+            // What was heard in this run was heard by the clock that was set; what is older may be by another.
+            let update = format!("UPDATE {table} SET last_seen = last_seen + $1 WHERE last_seen >= $2");
+            connection.execute(&update, &[&step, &(to.began - step)])?;
+        }
+        connection.execute(&format!("UPDATE {table} SET last_seen = $1 WHERE last_seen > $1"), &[&to.now])?;
+    }
+    Ok(())
+}
+
+/// Writes down where the clock is.
+fn keep_mark(tx: &Tx<'_>, clock: &Clock) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        &[&MARK, &json(&clock.mark())],
+    )?;
+    Ok(())
 }
 
 /// Writes down that an agent was heard from.

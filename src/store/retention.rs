@@ -40,7 +40,7 @@ impl Store {
     pub async fn retain_step(&self, retention: Retention, surplus: MessageId) -> Result<usize, StoreError> {
         self.write(move |tx| {
             let mut rows = retain_events(tx, retention, surplus)?;
-            let old = tx.now - retention.records_ms;
+            let old = tx.proven - retention.records_ms;
             // Numbers grow with time, so the oldest rows come first: none of this walks a whole table.
             for (sql, before) in [
                 ("DELETE FROM activity WHERE created_at < $1
@@ -50,13 +50,13 @@ impl Store {
                       AND status NOT IN ('pending', 'accepted', 'running') ORDER BY id LIMIT $2)", old),
                 ("DELETE FROM sessions WHERE agent_id IN (SELECT agent_id FROM sessions WHERE ended_at < $1 LIMIT $2)", old),
                 ("DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency
-                      WHERE created_at < $1 LIMIT $2)", tx.now - IDEMPOTENCY_MS),
+                      WHERE created_at < $1 LIMIT $2)", tx.proven - IDEMPOTENCY_MS),
             ] {
                 rows += tx.execute(sql, &[&before, &STEP_ROWS])?;
             }
             let expired = tx.execute(
                 "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at < $1 LIMIT $2)",
-                &[&tx.now, &STEP_ROWS],
+                &[&tx.proven, &STEP_ROWS],
             )?;
             if expired > 0 {
                 tx.tokens_changed();
@@ -75,18 +75,27 @@ struct Aged {
 
 stored! { read Aged in events { seq, at } }
 
-/// Messages that are too old or too many go for good, and with them their events; other events only
+/// By [`Tx::proven`]: a clock that was set ahead deletes nothing. Messages that are too old or too many go for good, and with them their events; other events only
 /// fall below the floor. Everything below the floor is gone for streams, so that no gap goes unseen.
 fn retain_events(tx: &Tx<'_>, retention: Retention, surplus: MessageId) -> Result<usize, StoreError> {
     let range = events::range(tx)?;
-    let last_doomed: Option<Option<EventSeq>> = tx.value(
-        "SELECT max(id) FROM (SELECT id, created_at FROM messages ORDER BY id LIMIT $1) AS oldest
-         WHERE created_at < $2 OR id <= $3",
-        &[&STEP_ROWS, &(tx.now - retention.messages_ms), &surplus],
+    let mut last_doomed = None;
+    let old = tx.proven - retention.messages_ms;
+    // A row from the future was dated by a clock that was wrong: it is as old as those around it.
+    tx.each_of(
+        "SELECT id, created_at FROM messages WHERE created_at <= $1 OR id <= $2 ORDER BY id LIMIT $3",
+        &[&tx.now, &surplus, &STEP_ROWS],
+        |Aged { seq, at }| {
+            if at >= old && seq > EventSeq::from(surplus) {
+                return ControlFlow::Break(());
+            }
+            last_doomed = Some(seq);
+            ControlFlow::Continue(())
+        },
     )?;
     let mut rows = 0;
     let mut floor = range.floor;
-    if let Some(last) = last_doomed.flatten() {
+    if let Some(last) = last_doomed {
         rows += tx.execute("DELETE FROM messages WHERE id <= $1", &[&last])?;
         floor = floor.max(last);
     }
@@ -97,8 +106,9 @@ fn retain_events(tx: &Tx<'_>, retention: Retention, surplus: MessageId) -> Resul
         &[&begin, &STEP_ROWS],
         |Aged { seq, at }| {
             let few_enough = seq.get() > range.latest.get() - retention.events_count.max(1);
-            if at >= tx.now - retention.events_ms && few_enough {
-                return ControlFlow::Break(());
+            if at >= tx.proven - retention.events_ms && few_enough {
+                // One from the future is as old as those around it.
+                return if at > tx.now { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
             }
             floor = seq;
             rows += 1;

@@ -13,7 +13,6 @@ use crate::domain::control::order::ControlOrder;
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::session::{SessionRecord, SessionStart};
-use crate::domain::time::Timestamp;
 use crate::domain::token::Token;
 
 stored! {
@@ -95,13 +94,13 @@ impl Store {
     }
 
     /// Fails what this host was carrying out when the relay ended, and what no session tells the end
-    /// of: of what was asked for before `before`. Commands for orchestrators are theirs to report.
-    pub async fn fail_orphaned_commands(&self, before: Timestamp) -> Result<(), StoreError> {
+    /// of: of what was asked for up to the command `last`. Commands for orchestrators are theirs to report.
+    pub async fn fail_orphaned_commands(&self, last: CommandId) -> Result<(), StoreError> {
         self.write(move |tx| {
             let orphans: Vec<Command> = tx.rows(
-                "WHERE status IN ('accepted', 'running') AND created_at < $1
+                "WHERE status IN ('accepted', 'running') AND id <= $1
                      AND (message_id IS NULL OR target IN (SELECT agent_id FROM sessions))",
-                &[&before],
+                &[&last],
             )?;
             for command in orphans {
                 let why = "the relay ended before this was done; ask again if it is still wanted".to_owned();
@@ -115,6 +114,12 @@ impl Store {
     /// The latest session of an agent.
     pub async fn session(&self, agent: AgentId) -> Result<Option<SessionRecord>, StoreError> {
         self.read(move |snapshot| snapshot.row("WHERE agent_id = $1", &[&agent])).await
+    }
+
+    /// The latest command, or 0.
+    pub async fn last_command(&self) -> Result<CommandId, StoreError> {
+        self.read(|snapshot| Ok(snapshot.value("SELECT coalesce(max(id), 0) FROM commands", &[])?.unwrap_or_default()))
+            .await
     }
 
     /// Sessions that may be running, newest first.

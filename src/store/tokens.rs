@@ -32,7 +32,7 @@ impl Store {
             }
         };
         // Time passes without a commit, so it is looked at each time.
-        let good = token.filter(|token| token.is_good(Timestamp::now()));
+        let good = token.filter(|token| token.is_good(self.now()));
         Ok(good.map(|token| token.holder(loopback)))
     }
 }

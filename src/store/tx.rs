@@ -12,7 +12,7 @@ use crate::domain::event::{Audience, Event, EventName};
 use crate::domain::id::{AgentId, CommandId, EventSeq};
 use crate::domain::message::Message;
 use crate::domain::refusal::Refusal;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Moment, Timestamp};
 
 /// What the database held at one moment.
 pub(super) struct Snapshot<'a> {
@@ -118,6 +118,8 @@ pub(super) struct Tx<'a> {
     snapshot: Snapshot<'a>,
     /// The time of this transaction.
     pub(super) now: Timestamp,
+    /// What is older than its age by this time is old, whatever the wall clock was set to.
+    pub(super) proven: Timestamp,
     numbers: &'a mut Numbers,
     epoch: &'a str,
     batch: &'a mut Batch,
@@ -137,8 +139,10 @@ impl<'a> Tx<'a> {
         numbers: &'a mut Numbers,
         epoch: &'a str,
         batch: &'a mut Batch,
+        moment: Moment,
     ) -> Self {
-        Self { snapshot: Snapshot::new(connection), now: Timestamp::now(), numbers, epoch, batch }
+        let Moment { now, proven, .. } = moment;
+        Self { snapshot: Snapshot::new(connection), now, proven, numbers, epoch, batch }
     }
 
     /// Runs a statement and answers how many rows it changed.
@@ -159,6 +163,11 @@ impl<'a> Tx<'a> {
     /// Writes a new row and answers the number it was given; what it has for one is not looked at.
     pub(super) fn insert_numbered<T: Stored>(&self, row: &T) -> Result<i64, StoreError> {
         Ok(self.connection.insert_numbered(row)?)
+    }
+
+    /// The number of the newest event.
+    pub(super) fn last_seq(&self) -> EventSeq {
+        self.numbers.last
     }
 
     /// The number of the next event.

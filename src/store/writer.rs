@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::engine::{Connection, EngineError};
+use super::reaper;
 use super::tx::{Numbers, Tx};
 use super::{Batch, OnCommit, StoreError};
+use crate::domain::time::{Clock, Moment};
 use crate::telemetry::metric;
 
 /// Jobs of one commit: enough to amortise the sync, few enough to bound a job's wait.
@@ -72,20 +74,22 @@ struct Queue {
     closed: bool,
 }
 
-struct Committer {
-    connection: Connection,
-    numbers: Numbers,
-    epoch: String,
-    on_commit: OnCommit,
+pub(super) struct Committer {
+    pub(super) connection: Connection,
+    pub(super) numbers: Numbers,
+    pub(super) epoch: String,
+    pub(super) on_commit: OnCommit,
+    pub(super) clock: Clock,
+    /// The moment up to which the records follow the clock.
+    pub(super) followed: Moment,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, epoch: String, on_commit: OnCommit) -> Result<Self, StoreError> {
-        let numbers = Numbers::load(&connection)?;
+    pub(super) fn start(committer: Committer) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
-            connection: Mutex::new(Committer { connection, numbers, epoch, on_commit }),
+            connection: Mutex::new(committer),
             open: AtomicBool::new(true),
             without_room: AtomicBool::new(false),
             expected: AtomicUsize::new(0),
@@ -273,7 +277,8 @@ impl From<EngineError> for Failure {
 impl Committer {
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
         let mut batch = Batch::default();
-        let result = self.transaction(jobs, &mut batch);
+        let moment = self.clock.look();
+        let result = self.transaction(jobs, &mut batch, moment);
         // Left open only when the failure came from a statement of ours.
         if result.is_err()
             && self.connection.is_in_transaction()
@@ -282,22 +287,28 @@ impl Committer {
             tracing::error!(%error, "rollback failed");
         }
         result?;
+        self.followed = moment;
         metrics::counter!(metric::EVENTS).increment(batch.events.len() as u64);
         (self.on_commit)(batch);
         Ok(())
     }
 
-    fn transaction(&mut self, jobs: &mut [Box<dyn Job>], batch: &mut Batch) -> Result<(), Failure> {
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>], batch: &mut Batch, moment: Moment) -> Result<(), Failure> {
         self.connection.begin_write()?;
+        // Before anybody compares the time with a record.
+        let jumped = !moment.is_steady_since(self.followed);
+        if jumped {
+            reaper::follow(&self.connection, self.followed, moment)?;
+        }
         // A lone job needs no savepoint: when it refuses, the whole transaction is undone.
-        let several = jobs.len() > 1;
-        let mut any_done = false;
+        let several = jobs.len() > 1 || jumped;
+        let mut any_done = jumped;
         for job in jobs.iter_mut() {
             if several {
                 self.connection.begin_part()?;
             }
             let (events, routes) = (batch.events.len(), batch.routes.len());
-            let mut tx = Tx::new(&self.connection, &mut self.numbers, &self.epoch, batch);
+            let mut tx = Tx::new(&self.connection, &mut self.numbers, &self.epoch, batch, moment);
             let done = job.run(&mut tx);
             if !self.connection.is_in_transaction() {
                 // The engine rolled everything back by itself (a full disk, an I/O error).

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::hub::{Listen, Subscription, Taken};
 use crate::domain::event::{Cursor, Event};
 use crate::domain::id::EventSeq;
-use crate::domain::time::Timestamp;
 use crate::store::{EventRange, Store, StoreError};
 
 /// Events read from the store at a time.
@@ -80,7 +79,7 @@ impl Feed {
                     }
                 }
             };
-            let now = Timestamp::now();
+            let now = self.store.now();
             events.retain(|event| event.seq > self.position && event.is_deliverable(now));
             if let Some(last) = events.back() {
                 self.position = last.seq;

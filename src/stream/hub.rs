@@ -133,7 +133,7 @@ impl Index {
         }
         let reach = |agent: &str| {
             if let Some(streams) = self.agents.get(agent)
-                && event.audience.concerns(&streams.routes, event.at)
+                && event.audience.concerns(&streams.routes, event.seq)
             {
                 streams.streams.values().for_each(|queue| queue.push(event));
             }

@@ -4,6 +4,7 @@ mod access;
 mod activity;
 mod agents;
 mod claims;
+mod clock;
 mod control;
 mod conventions;
 mod events;

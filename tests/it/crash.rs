@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::program::{Serving, program};
-use crate::server::{Client, PATIENCE, database};
+use crate::server::{Client, PATIENCE, database, eventually, until};
 
 const ROUNDS: usize = 10;
 const WRITERS: usize = 5;
@@ -243,4 +243,36 @@ async fn a_newer_database_is_left_alone() {
     assert!(log.contains("999") && log.contains("newer"), "{log}");
     assert!(output.stdout.is_empty(), "nothing is announced");
     assert_eq!(std::fs::read(&path).expect("the database"), before);
+}
+
+/// Stopped for longer than any lease and any silence, as a laptop that slept: nobody loses by it what they held.
+#[tokio::test]
+async fn a_relay_that_was_stopped_and_goes_on_frees_nothing_before_its_clients_can_come_back() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let settings = home.path().join("relay.toml");
+    std::fs::write(&settings, "[agents]\noffline_after_s = 5\n").expect("settings");
+    let serving = Serving::start(program(home.path()).env("AGENT_RELAY_CONFIG", &settings));
+    let client = Client::new(&serving.url, None);
+    client.register_all(&["a", "b"]).await;
+    let work = client.send(json!({"from": "x", "to": "a", "body": "work", "claimable": true})).await;
+    let path = format!("/api/messages/{}/claim", work.id);
+    let held: Message = client.post(&path, json!({"agentId": "a", "leaseMs": 5_000})).await.expect(200);
+    serving.signal(Signal::STOP);
+    until(held.claim_expires_at.expect("a lease") + 3_000).await;
+    serving.signal(Signal::CONT);
+    let reaped: Value = client.post("/api/system/reap", json!({})).await.expect(200);
+    assert_eq!((&reaped["reapedAgentIds"], &reaped["releasedMessageIds"]), (&json!([]), &json!([])), "{reaped}");
+    let renew = json!({"agentId": "a", "claimGeneration": held.claim_generation, "leaseMs": 1_000});
+    let renewed: Message = client.post(&format!("{path}/renew"), renew).await.expect(200);
+    let line = serving.logged("did not run");
+    assert!(line.contains("pause_ms"), "{line}");
+    // Who does not come back is missed all the same.
+    until(renewed.claim_expires_at.expect("a lease") + 4_000).await;
+    eventually("both are offline, and the work is free", async || {
+        client.post("/api/system/reap", json!({})).await.expect::<Value>(200);
+        let agents: Vec<Value> = client.get("/api/agents?status=offline").await.expect(200);
+        let work: Message = client.get(&format!("/api/messages/{}", work.id)).await.expect(200);
+        (agents.len() == 2 && work.claimed_by.is_none()).then_some(())
+    })
+    .await;
 }

@@ -2,6 +2,7 @@
 //! [`crate::program`] runs the built program. Both take a free port and a directory of their own.
 
 mod client;
+mod clock;
 mod stream;
 
 use std::path::PathBuf;
@@ -11,12 +12,13 @@ use std::time::Duration;
 
 use agent_relay::ServeError;
 use agent_relay::config::{Config, Environment, Flags, Secret};
-use agent_relay::domain::time::Timestamp;
+use agent_relay::domain::time::{Clock, Timestamp};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::{Answer, Client};
+pub(crate) use clock::{BLINK_MS, TestClock};
 pub(crate) use stream::{Frame, Parser, Stream};
 
 /// Far beyond what anything here takes, even on a loaded machine, so that only a hang reaches it.
@@ -69,6 +71,11 @@ impl Server {
 
     /// A relay on what an earlier one left.
     pub(crate) async fn start_in(home: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_by(Clock::host(), home, change).await
+    }
+
+    /// A relay that goes by this clock.
+    pub(crate) async fn start_by(clock: Clock, home: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config(&home);
         change(&mut config);
         agent_relay::telemetry::start_metrics();
@@ -85,7 +92,7 @@ impl Server {
                 let listener = tokio::net::TcpListener::bind(config.listen).await.expect("a free port");
                 let address = listener.local_addr().expect("an address");
                 let ready = move || announce.send(address).expect("a test that waits");
-                agent_relay::serve(config, listener, of_thread, ready).await
+                agent_relay::serve_by(clock, config, listener, of_thread, ready).await
             });
             runtime.shutdown_timeout(Duration::from_secs(5));
             end.send(outcome).ok();

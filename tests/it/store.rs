@@ -2,6 +2,7 @@
 //! Each test runs for every engine there is.
 
 mod claims;
+mod clock;
 mod durability;
 mod events;
 mod postgres;
@@ -16,6 +17,7 @@ use agent_relay::domain::agent::{Agent, NewRegistration};
 use agent_relay::domain::event::Event;
 use agent_relay::domain::id::AgentId;
 use agent_relay::domain::message::{Message, NewMessage};
+use agent_relay::domain::time::Clock;
 use agent_relay::store::{OnCommit, Options, Store, StoreError};
 use tempfile::TempDir;
 
@@ -30,7 +32,7 @@ pub(crate) struct Engine {
 pub(crate) const ENGINES: [Engine; 1] = [Engine { name: "sqlite", open: open_sqlite }];
 
 fn open_sqlite(folder: &Path, on_commit: OnCommit) -> Result<Store, StoreError> {
-    Store::open(&Options { path: sqlite_file(folder), readers: 2 }, on_commit)
+    Store::open(&Options { path: sqlite_file(folder), readers: 2, clock: Clock::host() }, on_commit)
 }
 
 /// Where the store keeps its database.

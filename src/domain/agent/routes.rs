@@ -3,8 +3,7 @@
 use serde_json::Value;
 
 use super::Agent;
-use crate::domain::id::AgentId;
-use crate::domain::time::Timestamp;
+use crate::domain::id::{AgentId, EventSeq};
 
 impl Agent {
     /// The targets of messages that reach it.
@@ -20,7 +19,7 @@ impl Agent {
         keys.extend(self.tags.iter().filter(|tag| tag.starts_with("channel:")).cloned());
         keys.sort_unstable();
         keys.dedup();
-        Routes { agent: self.id.clone(), groups: keys, since: self.created_at }
+        Routes { agent: self.id.clone(), groups: keys, after: self.joined_after }
     }
 }
 
@@ -31,21 +30,21 @@ pub struct Routes {
     pub agent: AgentId,
     /// The group targets that include it, sorted.
     pub groups: Vec<String>,
-    /// Messages to groups from before this moment do not reach it.
-    pub since: Timestamp,
+    /// Only what is sent to its groups after this reaches it.
+    pub after: EventSeq,
 }
 
 impl Routes {
     /// The routes of an id nobody has registered yet.
     pub fn unregistered(agent: AgentId) -> Self {
-        Self { agent, groups: Vec::new(), since: Timestamp::MAX }
+        Self { agent, groups: Vec::new(), after: EventSeq::MAX }
     }
 
-    /// Whether something sent to `target` by `sender` at `at` reaches this agent. What an agent
+    /// Whether something sent to `target` by `sender` as event `seq` reaches this agent. What an agent
     /// sends to a group it belongs to does not come back to it.
-    pub fn reach(&self, target: &str, sender: &str, at: Timestamp) -> bool {
+    pub fn reach(&self, target: &str, sender: &str, seq: EventSeq) -> bool {
         self.agent == *target
-            || (at >= self.since
+            || (seq > self.after
                 && self.agent != *sender
                 && self.groups.binary_search_by(|group| group.as_str().cmp(target)).is_ok())
     }
@@ -55,10 +54,7 @@ impl Routes {
 mod tests {
     use super::super::Registration;
     use super::*;
-
-    fn at(ms: i64) -> Timestamp {
-        Timestamp::from_ms(ms)
-    }
+    use crate::domain::time::Timestamp;
 
     #[test]
     fn groups_reach_members_only_from_their_registration_on_and_never_the_sender() {
@@ -66,14 +62,14 @@ mod tests {
             r#"{"id":"a","tags":["t","channel:news"],"capabilities":["c"],"label":"l","meta":{"channels":["dev"]}}"#,
         )
         .unwrap();
-        let agent = card.parse().unwrap().apply(None, at(100)).unwrap().agent;
-        let routes = agent.routes();
+        let agent = card.parse().unwrap().apply(None, Timestamp::default()).unwrap().agent;
+        let routes = Agent { joined_after: EventSeq::new(100), ..agent }.routes();
         for target in ["broadcast", "tag:t", "cap:c", "label:l", "channel:dev", "channel:news", "a"] {
-            assert!(routes.reach(target, "b", at(100)), "{target}");
+            assert!(routes.reach(target, "b", EventSeq::new(101)), "{target}");
         }
-        assert!(!routes.reach("broadcast", "b", at(99)));
-        assert!(!routes.reach("tag:t", "a", at(200)));
-        assert!(!routes.reach("label:L", "b", at(200)));
-        assert!(routes.reach("a", "b", at(1)));
+        assert!(!routes.reach("broadcast", "b", EventSeq::new(100)));
+        assert!(!routes.reach("tag:t", "a", EventSeq::new(200)));
+        assert!(!routes.reach("label:L", "b", EventSeq::new(200)));
+        assert!(routes.reach("a", "b", EventSeq::new(1)));
     }
 }

@@ -11,7 +11,6 @@ use crate::domain::id::{AgentId, OrchestratorId};
 use crate::domain::orchestrator::Orchestrator;
 use crate::domain::refusal::Refusal;
 use crate::domain::text::path::PathFacts;
-use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// A control that is asked about, and not for: nothing comes of it.
@@ -75,7 +74,7 @@ impl Relay {
         }
         running.sort_by_key(|agent| std::cmp::Reverse(agent.started_at));
         running.truncate(RUNNING_MAX);
-        Ok(Context { caller: caller.facts(), now: Timestamp::now().as_ms(), running })
+        Ok(Context { caller: caller.facts(), now: self.store.now().as_ms(), running })
     }
 
     pub(super) async fn agent_facts(&self, agent: &Agent) -> Result<AgentFacts, Error> {

@@ -7,12 +7,13 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_messages_are_events.sql"),
     include_str!("migrations/0003_questions.sql"),
     include_str!("migrations/0004_agent_targets.sql"),
     include_str!("migrations/0005_answers.sql"),
+    include_str!("migrations/0006_joined_after.sql"),
 ];
 
 /// Applies what is missing, each file in its own transaction.
@@ -33,14 +34,14 @@ pub(in crate::store) fn apply(connection: &Connection) -> Result<(), StoreError>
 }
 
 /// What every database holds from its first start: the epoch, which is answered, and two agents.
-pub(in crate::store) fn seed(connection: &Connection) -> Result<String, StoreError> {
+pub(in crate::store) fn seed(connection: &Connection, now: Timestamp) -> Result<String, StoreError> {
     let mut bytes = [0_u8; 4];
     getrandom::fill(&mut bytes).map_err(|error| StoreError::Unusable(format!("no randomness: {error}")))?;
     connection
         .execute("INSERT INTO meta (key, value) VALUES ('epoch', $1) ON CONFLICT (key) DO NOTHING", &[&hex(&bytes)])?;
     // The human and the relay itself are always there.
     for id in [USER, SYSTEM] {
-        let agent = Agent { ready: true, epoch: 1, ..Agent::new(id.into(), Timestamp::now()) };
+        let agent = Agent { ready: true, epoch: 1, ..Agent::new(id.into(), now) };
         let insert = format!("{} ON CONFLICT (id) DO NOTHING", Agent::insert());
         connection.execute_with(&insert, &agent)?;
     }

@@ -127,7 +127,7 @@ fn a_lone_write_is_committed_on_its_own_thread_only_where_that_is_allowed() {
                     allow_commits_on_this_thread();
                 }
                 let folder = tempfile::tempdir().expect("a temporary folder");
-                let (sender, committed) = std::sync::mpsc::sync_channel(1);
+                let (sender, committed) = std::sync::mpsc::sync_channel(2);
                 let note = move |_| sender.send(std::thread::current().id()).expect("a listener");
                 let store = (engine.open)(folder.path(), Box::new(note)).expect("a store");
                 let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

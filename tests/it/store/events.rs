@@ -54,7 +54,7 @@ async fn what_is_replayed_is_what_was_told() {
         for agent in ["a", "b", "nobody"] {
             let routes = bench.store.routes(agent.into()).await.expect("routes");
             let concerned: Vec<_> =
-                told.iter().filter(|event| event.audience.concerns(&routes, event.at)).cloned().collect();
+                told.iter().filter(|event| event.audience.concerns(&routes, event.seq)).cloned().collect();
             assert_eq!(frames(&replay(&bench, Some(routes), 7).await), frames(&concerned), "for {agent}");
         }
         let bench = bench.reopened().await;

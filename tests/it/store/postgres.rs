@@ -16,7 +16,6 @@ use agent_relay::domain::orchestrator::NewOrchestrator;
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::retention::Retention;
 use agent_relay::domain::session::SessionStart;
-use agent_relay::domain::time::Timestamp;
 use agent_relay::domain::token::Token;
 use agent_relay::store::{Idempotency, NewCommand, Recorded, prepared_statements};
 use serde_json::json;
@@ -192,7 +191,7 @@ async fn call_every_verb() {
     store.session("a".into()).await.expect("a session");
     store.open_sessions().await.expect("sessions");
     store.end_session("ar-a".to_owned(), "a".into(), "ended".to_owned()).await.expect("ended");
-    store.fail_orphaned_commands(Timestamp::MIN).await.expect("none");
+    store.fail_orphaned_commands(CommandId::default()).await.expect("none");
     store.remove_orchestrator("o".into()).await.expect("removed");
     store.stats().await.expect("figures");
 

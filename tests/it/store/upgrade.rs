@@ -13,6 +13,10 @@ const VERSION_3: [&str; 3] = [
     include_str!("../../../src/store/engine/migrations/0003_questions.sql"),
 ];
 
+/// What the versions after it added.
+const VERSION_4: &str = include_str!("../../../src/store/engine/migrations/0004_agent_targets.sql");
+const VERSION_5: &str = include_str!("../../../src/store/engine/migrations/0005_answers.sql");
+
 #[tokio::test]
 async fn a_database_of_version_3_keeps_its_data_and_its_agents_are_found() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -74,5 +78,45 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     set(known);
     let bench = Bench::in_folder(bench.engine, bench.folder);
     bench.store.agent("a".into()).await.expect("its card");
+    bench.store.close().await;
+}
+
+#[tokio::test]
+async fn since_when_an_agent_gets_group_messages_is_found_by_the_times_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    {
+        let database = rusqlite::Connection::open(sqlite_file(folder.path())).expect("a database");
+        let schema = [VERSION_3[0], VERSION_3[1], VERSION_3[2], VERSION_4, VERSION_5].concat();
+        let agents: String = [("before", 50), ("at", 300), ("between", 301), ("after", 5_000), ("future", 9_000_000)]
+            .iter()
+            .map(|(id, at)| {
+                format!("INSERT INTO agents VALUES ('{id}', 'n', NULL, '[]', '[]', NULL, NULL, 'idle', 1, NULL, 1, '{{}}', {at}, {at});")
+            })
+            .collect();
+        // Ids have gaps: other events have the numbers between.
+        let messages: String = (1..=40)
+            .map(|n| {
+                format!(
+                    "INSERT INTO messages (id, sender, target, type, body, thread_id, claimable, meta, created_at)
+                         VALUES ({0}, 'x', 'broadcast', 'message', '{0}', {0}, 0, '{{}}', {1});",
+                    n * 7,
+                    n * 100
+                )
+            })
+            .collect();
+        database
+            .execute_batch(&format!(
+                "PRAGMA journal_mode = WAL; BEGIN; {schema} {agents} {messages} PRAGMA user_version = 5; COMMIT;"
+            ))
+            .expect("the fifth schema");
+    }
+    let bench = Bench::in_folder(&ENGINES[0], folder);
+    for (agent, received) in [("before", 40), ("at", 38), ("between", 37), ("after", 0), ("future", 0)] {
+        assert_eq!(bench.inbox(agent).await.len(), received, "{agent}");
+    }
+    bench.send("x", "broadcast", "new").await;
+    for agent in ["before", "after", "future"] {
+        assert_eq!(bench.inbox(agent).await.last().map(String::as_str), Some("new"), "{agent}");
+    }
     bench.store.close().await;
 }
