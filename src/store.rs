@@ -207,6 +207,8 @@ struct Inner {
     opened: Opened,
     /// Whether anything was found that only a damaged disk or another program leaves.
     damaged: AtomicBool,
+    #[cfg(debug_assertions)]
+    steps: Arc<std::sync::atomic::AtomicU64>,
 }
 
 /// Signs of life remembered between two runs of the reaper: a bound on what a client that invents
@@ -220,7 +222,7 @@ impl Store {
         migrations::apply(&connection)?;
         let clock = options.clock.clone();
         let epoch = migrations::seed(&connection, clock.now())?;
-        let readers = Readers::open(&options.path, options.readers.max(1))?;
+        let readers = Readers::open(&connection, &options.path, options.readers.max(1))?;
         let tokens = Arc::new(TokenCache::default());
         let of_commit = tokens.clone();
         let on_commit: OnCommit = Box::new(move |batch| {
@@ -230,6 +232,8 @@ impl Store {
             on_commit(batch);
         });
         let followed = reaper::resume(&connection, &clock)?;
+        #[cfg(debug_assertions)]
+        let steps = connection.steps();
         let numbers = Numbers::load(&connection)?;
         let committer =
             Committer { connection, numbers, epoch: epoch.clone(), on_commit, clock: clock.clone(), followed };
@@ -237,7 +241,26 @@ impl Store {
         let opened = Opened::at(&options.path)
             .map_err(|error| StoreError::Unusable(format!("{} is gone: {error}", options.path.display())))?;
         let (signs_of_life, damaged) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { inner: Arc::new(Inner { writer, readers, tokens, signs_of_life, clock, epoch, opened, damaged }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                writer,
+                readers,
+                tokens,
+                signs_of_life,
+                clock,
+                epoch,
+                opened,
+                damaged,
+                #[cfg(debug_assertions)]
+                steps,
+            }),
+        })
+    }
+
+    /// How many steps the engine took so far, so that a test can tell what an operation costs without a clock.
+    #[cfg(debug_assertions)]
+    pub fn steps_taken(&self) -> u64 {
+        self.inner.steps.load(Ordering::Relaxed)
     }
 
     /// The epoch of this database's event numbers.

@@ -269,13 +269,13 @@ pub struct ActivityFilter {
 
 impl ActivityFilter {
     /// The query of the page after this entry.
-    pub fn page_after(&self, last: &Activity) -> Query {
+    pub fn page_after(&self, last: ActivityId) -> Query {
         Query::default()
             .with("since", (self.since > 0).then_some(self.since))
             .with("kind", self.kind)
             .with("agent", self.agent.as_ref())
             .with("limit", Some(self.limit))
-            .with("before", Some(last.id))
+            .with("before", Some(last))
     }
 }
 

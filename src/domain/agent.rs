@@ -203,9 +203,31 @@ pub struct AgentFilter {
     pub limit: Limit,
 }
 
+/// Where an agent stands in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentPlace {
+    /// Whether it is offline: those come last where live ones come first.
+    pub is_offline: bool,
+    /// Its id.
+    pub id: AgentId,
+}
+
+impl From<&Agent> for AgentPlace {
+    fn from(agent: &Agent) -> Self {
+        Self { is_offline: agent.status == AgentStatus::Offline, id: agent.id.clone() }
+    }
+}
+
 impl AgentFilter {
-    /// The query of the page after this agent.
-    pub fn page_after(&self, last: &Agent) -> Query {
+    /// Whether nothing is asked of an agent.
+    pub fn takes_all(&self) -> bool {
+        let Self { status, tag, capability, label, machine, ready, text, .. } = self;
+        let words = [tag, capability, label, machine, text];
+        status.is_none() && ready.is_none() && words.into_iter().all(Option::is_none)
+    }
+
+    /// The query of the page after this place.
+    pub fn page_after(&self, last: &AgentPlace) -> Query {
         Query::default()
             .with("q", self.text.as_ref())
             .with("status", self.status)
@@ -216,7 +238,7 @@ impl AgentFilter {
             .with("ready", self.ready)
             .with("limit", Some(self.limit))
             .with("after", Some(&last.id))
-            .with("afterOffline", (self.live_first && last.status == AgentStatus::Offline).then_some(true))
+            .with("afterOffline", (self.live_first && last.is_offline).then_some(true))
     }
 }
 

@@ -68,6 +68,12 @@ impl EventTypes {
         Self(self.0 | 1 << name as u8)
     }
 
+    /// The wanted kinds; `None` when that is all.
+    pub fn names(self) -> Option<Vec<EventName>> {
+        let wanted = || EventName::ALL.into_iter().filter(|name| self.contains(*name));
+        (wanted().count() < EventName::ALL.len()).then(|| wanted().collect())
+    }
+
     /// Whether this kind is wanted.
     pub fn contains(self, name: EventName) -> bool {
         self.0 & (1 << name as u8) != 0

@@ -178,7 +178,7 @@ pub struct MessageFilter {
 
 impl MessageFilter {
     /// The query of the page after this message.
-    pub fn page_after(&self, last: &Message) -> Query {
+    pub fn page_after(&self, last: MessageId) -> Query {
         Query::default()
             .with("for", self.reaching.as_ref())
             .with("unread", self.unread.then_some(true))
@@ -188,7 +188,7 @@ impl MessageFilter {
             .with("thread", self.thread)
             .with("type", self.kind)
             .with("limit", Some(self.limit))
-            .with("since", Some(last.id))
+            .with("since", Some(last))
     }
 }
 

@@ -47,23 +47,21 @@ impl std::fmt::Display for Limit {
 }
 
 /// One page of a list.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page<T> {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T, P> {
     /// What was found, in the order of the list.
     pub entries: Vec<T>,
-    /// Whether there may be another page: this one is full.
-    pub more: bool,
+    /// The place after which the next page begins, if there may be one: that of the last entry, or of the last
+    /// row that was looked at where a request found less than it may look at. So a page may be short, and even
+    /// empty, and another follow.
+    pub next: Option<P>,
 }
 
-impl<T> Page<T> {
-    /// The page that these entries are under this limit.
-    pub fn new(entries: Vec<T>, limit: Limit) -> Self {
-        Self { more: entries.len() == limit.0, entries }
-    }
-
-    /// The entry after which the next page begins, if there may be one.
-    pub fn last_before_more(&self) -> Option<&T> {
-        self.entries.last().filter(|_| self.more)
+impl<T, P> Page<T, P> {
+    /// The page that these entries are under this limit, which lie at these places. A full one may have another
+    /// after it.
+    pub fn new(entries: Vec<T>, limit: Limit, place: impl FnOnce(&T) -> P) -> Self {
+        Self { next: entries.last().filter(|_| entries.len() == limit.0).map(place), entries }
     }
 }
 
@@ -104,7 +102,7 @@ mod tests {
     #[test]
     fn a_full_page_may_have_another_after_it() {
         let limit = Limit::parse(Some(2)).unwrap();
-        assert_eq!(Page::new(vec![1, 2], limit).last_before_more(), Some(&2));
-        assert_eq!(Page::new(vec![1], limit).last_before_more(), None);
+        assert_eq!(Page::new(vec![1, 2], limit, |last| last * 10).next, Some(20));
+        assert_eq!(Page::new(vec![1], limit, |last| last * 10).next, None);
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn list_activity(
         limit: Limit::parse(query.limit)?,
     };
     let page = relay.list_activity(&caller, filter.clone()).await?;
-    Ok(answer::page("/api/activity", &page, |last| filter.page_after(last)))
+    Ok(answer::page("/api/activity", &page, |last| filter.page_after(*last)))
 }
 
 /// Write an entry; a `clientId` that is there already changes nothing.

@@ -45,9 +45,9 @@ pub(super) fn accepted<T>(answer: Created<T>) -> Response {
 }
 
 /// A page, with the address of the next one while there may be one: that of `path` with the query that
-/// follows from this page's last entry.
-pub(super) fn page<T: Serialize>(path: &str, page: &Page<T>, next: impl FnOnce(&T) -> Query) -> Response {
-    let next = page.last_before_more().map(|last| {
+/// follows from the place where this one ends.
+pub(super) fn page<T: Serialize, P>(path: &str, page: &Page<T, P>, next: impl FnOnce(&P) -> Query) -> Response {
+    let next = page.next.as_ref().map(|last| {
         let mut link = Link::new(path);
         next(last).parameters().for_each(|(name, value)| link.add(name, Some(value)));
         link.finish()

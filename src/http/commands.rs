@@ -52,7 +52,7 @@ pub(super) async fn list_commands(
         limit: Limit::parse(query.limit)?,
     };
     let (page, filter) = relay.list_commands(&caller, filter).await?;
-    Ok(answer::page("/api/commands", &page, |last| filter.page_after(last)))
+    Ok(answer::page("/api/commands", &page, |last| filter.page_after(*last)))
 }
 
 /// One command.

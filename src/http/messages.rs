@@ -65,7 +65,8 @@ const WAIT_MAX: u64 = 60;
 
 /// List messages, oldest first.
 #[utoipa::path(get, path = "/api/messages", tag = "messages", params(ListMessages),
-    responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Message>)))]
+    responses((status = 200, description = "A page; the next one is in the Link header. One request looks at some \
+        thousand messages: where few of them match, the page is short and the next one goes on", body = Vec<Message>)))]
 pub(super) async fn list_messages(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -87,7 +88,7 @@ pub(super) async fn list_messages(
         reaching,
     };
     let page = relay.list_messages(&caller, filter.clone(), wait).await?;
-    Ok(answer::page("/api/messages", &page, |last| filter.page_after(last)))
+    Ok(answer::page("/api/messages", &page, |last| filter.page_after(*last)))
 }
 
 /// How long a request may wait, checked.

@@ -8,6 +8,7 @@ use super::{Error, Relay, scopes};
 use crate::domain::activity::{Activity, ActivityFilter, ActivityKind, NewActivity};
 use crate::domain::audit;
 use crate::domain::caller::{Caller, Scope};
+use crate::domain::id::ActivityId;
 use crate::domain::page::Page;
 use crate::domain::refusal::Refusal;
 use crate::store::{Created, Idempotency};
@@ -35,7 +36,11 @@ impl RefusedCredentials {
 
 impl Relay {
     /// A page of entries, newest first.
-    pub async fn list_activity(&self, caller: &Caller, filter: ActivityFilter) -> Result<Page<Activity>, Error> {
+    pub async fn list_activity(
+        &self,
+        caller: &Caller,
+        filter: ActivityFilter,
+    ) -> Result<Page<Activity, ActivityId>, Error> {
         caller.require(scopes::READ_ACTIVITY)?;
         Ok(self.store.activity(filter).await?)
     }

@@ -1,7 +1,7 @@
 //! Agents: registering, finding, changing.
 
 use super::{Error, Relay, scopes};
-use crate::domain::agent::{Agent, AgentFilter, AgentPatch, Registration, SessionGuard, refuse_reserved};
+use crate::domain::agent::{Agent, AgentFilter, AgentPatch, AgentPlace, Registration, SessionGuard, refuse_reserved};
 use crate::domain::caller::Caller;
 use crate::domain::id::AgentId;
 use crate::domain::page::Page;
@@ -22,7 +22,7 @@ impl Relay {
     }
 
     /// A page of agents, by id or live ones first.
-    pub async fn list_agents(&self, caller: &Caller, filter: AgentFilter) -> Result<Page<Agent>, Error> {
+    pub async fn list_agents(&self, caller: &Caller, filter: AgentFilter) -> Result<Page<Agent, AgentPlace>, Error> {
         caller.require(scopes::READ_AGENTS)?;
         Ok(self.store.agents(filter).await?)
     }

@@ -15,7 +15,7 @@ impl Relay {
         &self,
         caller: &Caller,
         mut filter: CommandFilter,
-    ) -> Result<(Page<Command>, CommandFilter), Error> {
+    ) -> Result<(Page<Command, CommandId>, CommandFilter), Error> {
         caller.require(scopes::READ_COMMANDS)?;
         if let Some(bound) = &caller.agent_id {
             caller.require_identity(filter.target.as_deref().unwrap_or(bound))?;

@@ -64,20 +64,22 @@ impl Relay {
             Listen::Agent(agent) => Some(self.store.routes(agent.clone()).await?),
         };
         let page = self.store.events_after(start.from.seq, routes, query.types, limit.get()).await?;
+        let mut next = page.more.then_some(page.scanned_to);
         let mut events: VecDeque<Arc<Event>> = page.events.into();
         if events.is_empty() && !wait.is_zero() && start.reset.is_none() {
             tokio::select! {
-                next = timeout(wait, feed.next()) => {
-                    if let Ok(next) = next {
-                        events = next?;
+                found = timeout(wait, feed.next()) => {
+                    if let Ok(found) = found {
+                        events = found?;
                         events.truncate(limit.get());
+                        next = next.and(events.back().map(|last| last.seq));
                     }
                 }
                 () = self.draining.cancelled() => {}
             }
         }
         let events: Vec<_> = events.into_iter().map(|event| (at(event.seq), event)).collect();
-        let next = events.last().filter(|_| page.more).map(|(last, _)| last.clone());
+        let next = next.map(at);
         Ok(EventLog { reset: start.reset, events, next })
     }
 

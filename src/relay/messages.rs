@@ -77,7 +77,7 @@ impl Relay {
         caller: &Caller,
         filter: MessageFilter,
         wait: Duration,
-    ) -> Result<Page<Message>, Error> {
+    ) -> Result<Page<Message, MessageId>, Error> {
         caller.require(scopes::READ_MESSAGES)?;
         if let Some(bound) = &caller.agent_id {
             let Some(agent) = &filter.reaching else {
@@ -95,8 +95,12 @@ impl Relay {
         self.poll_messages(filter, wait).await
     }
 
-    /// Reads, and while there is nothing waits for a message that may match and reads again.
-    async fn poll_messages(&self, filter: MessageFilter, wait: Duration) -> Result<Page<Message>, Error> {
+    /// Reads, and while there is nothing waits for a message that may match and reads on.
+    async fn poll_messages(
+        &self,
+        mut filter: MessageFilter,
+        wait: Duration,
+    ) -> Result<Page<Message, MessageId>, Error> {
         let listen = filter.reaching.clone().map_or(Listen::All, Listen::Agent);
         // Subscribed before the first read, so that nothing falls between reading and waiting.
         let subscription = self.subscribe(listen.clone(), EventTypes::NONE.with(EventName::MessageNew))?;
@@ -107,8 +111,14 @@ impl Relay {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
             let messages = self.store.messages(filter.clone()).await?;
-            if !messages.entries.is_empty() {
+            let is_over = self.draining.is_cancelled() || tokio::time::Instant::now() >= deadline;
+            if !messages.entries.is_empty() || is_over {
                 return Ok(messages);
+            }
+            if let Some(next) = messages.next {
+                // There was more to look at than one read may; others had their turn meanwhile.
+                filter.since = next;
+                continue;
             }
             tokio::select! {
                 _ = subscription.take() => {}
@@ -148,7 +158,7 @@ impl Relay {
     ) -> Result<(Vec<Message>, Option<MessageId>), Error> {
         caller.require(scopes::READ_MESSAGES)?;
         let page = self.store.thread(id, since, limit).await?;
-        let next = page.last_before_more().map(|last| last.id);
+        let next = page.next;
         let mut thread = page.entries;
         if let Some(agent) = &caller.agent_id {
             let routes = self.store.routes(agent.clone()).await?;

@@ -280,10 +280,9 @@ impl Relay {
     /// long for the writer. Answers how many rows that were.
     pub async fn retain(&self, pause: Duration) -> Result<usize, Error> {
         let retention = self.settings.retention;
-        let surplus = self.store.surplus_messages(retention.messages_count).await?;
         let mut rows = 0;
         loop {
-            match self.store.retain_step(retention, surplus).await? {
+            match self.store.retain_step(retention, 500).await? {
                 0 => return Ok(rows),
                 step => rows += step,
             }

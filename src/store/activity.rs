@@ -1,7 +1,8 @@
 //! The activity log.
 
-use super::engine::{Conditions, Read, stored};
+use super::engine::stored;
 use super::tx::Tx;
+use super::tx::search::NewestFirst;
 use super::{Created, Idempotency, Json, Store, StoreError};
 use crate::domain::activity::{Activity, ActivityFilter, Entry};
 use crate::domain::event::{Audience, EventName};
@@ -32,16 +33,19 @@ impl Store {
     }
 
     /// Entries, newest first.
-    pub async fn activity(&self, filter: ActivityFilter) -> Result<Page<Activity>, StoreError> {
+    pub async fn activity(&self, filter: ActivityFilter) -> Result<Page<Activity, ActivityId>, StoreError> {
         self.read(move |snapshot| {
-            let mut query = Conditions::after(Activity::select());
-            query.add("id > ?", &[&filter.since]);
-            query.add_if("id < ?", &filter.before);
-            query.add_if("kind = ?", &filter.kind);
-            query.add_if("agent_id = ?", &filter.agent);
-            query.push(" ORDER BY id DESC LIMIT ?", &[&filter.limit]);
-            let (sql, values) = query.parts();
-            Ok(Page::new(snapshot.rows_of(sql, values)?, filter.limit))
+            let lists = [
+                ("agent_id", filter.agent.as_ref().map(|agent| agent as _)),
+                ("kind", filter.kind.as_ref().map(|kind| kind as _)),
+            ];
+            let rows = NewestFirst { table: "activity", lists: &lists, since: filter.since.get() };
+            let (ids, next) = rows.find(snapshot, filter.before.map(ActivityId::get), filter.limit.get())?;
+            let mut entries = Vec::with_capacity(ids.len());
+            for id in ids {
+                entries.extend(snapshot.row("WHERE id = $1", &[&id])?);
+            }
+            Ok(Page { entries, next: next.map(ActivityId::new) })
         })
         .await
     }

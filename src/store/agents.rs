@@ -5,7 +5,9 @@ use serde_json::json;
 use super::engine::{Conditions, Read, stored};
 use super::tx::{Snapshot, Tx};
 use super::{Created, Idempotency, Json, Store, StoreError, activity, tokens};
-use crate::domain::agent::{Agent, AgentFilter, AgentPatch, NewRegistration, Registered, Routes, SessionGuard};
+use crate::domain::agent::{
+    Agent, AgentFilter, AgentPatch, AgentPlace, NewRegistration, Registered, Routes, SessionGuard,
+};
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::AgentId;
@@ -56,12 +58,12 @@ impl Store {
     }
 
     /// Agents, by id or live ones first.
-    pub async fn agents(&self, filter: AgentFilter) -> Result<Page<Agent>, StoreError> {
+    pub async fn agents(&self, filter: AgentFilter) -> Result<Page<Agent, AgentPlace>, StoreError> {
         let store = self.clone();
         self.read(move |snapshot| {
-            let mut agents = find(snapshot, &filter)?;
-            agents.iter_mut().for_each(|agent| store.freshen(agent));
-            Ok(Page::new(agents, filter.limit))
+            let mut page = find(snapshot, &filter)?;
+            page.entries.iter_mut().for_each(|agent| store.freshen(agent));
+            Ok(page)
         })
         .await
     }
@@ -120,33 +122,90 @@ pub(super) fn routes(snapshot: &Snapshot<'_>, id: &AgentId) -> Result<Routes, St
 /// Whether it is offline, as a number: what `live_first` orders by.
 const IS_OFFLINE: &str = "CASE WHEN status = 'offline' THEN 1 ELSE 0 END";
 
-fn find(snapshot: &Snapshot<'_>, filter: &AgentFilter) -> Result<Vec<Agent>, StoreError> {
-    let tag = filter.tag.as_ref().map(|tag| format!("tag:{tag}"));
-    let capability = filter.capability.as_ref().map(|capability| format!("cap:{capability}"));
-    let text = filter.text.as_deref().map(containing);
-    let (after, is_offline) = (filter.after.as_deref().unwrap_or_default(), i64::from(filter.after_offline));
-    let mut query = Conditions::after(Agent::select());
-    query.add_if("status = ?", &filter.status);
-    for target in [&tag, &capability] {
-        query.add_if("EXISTS (SELECT 1 FROM agent_targets WHERE target = ? AND agent_id = agents.id)", target);
+/// How many cards one request looks at.
+const LOOKS_MAX: i64 = 5_000;
+
+stored! { read AgentPlace in agents { is_offline = "CASE WHEN status = 'offline' THEN 1 ELSE 0 END", id } }
+
+fn find(snapshot: &Snapshot<'_>, filter: &AgentFilter) -> Result<Page<Agent, AgentPlace>, StoreError> {
+    let mut page = Page { entries: Vec::new(), next: None };
+    // By id, or the live ones by id and then the others.
+    let mut after = filter.after.as_deref().unwrap_or_default();
+    let parts: &[Option<bool>] = match (filter.live_first, filter.after_offline) {
+        (false, _) => &[None],
+        (true, false) => &[Some(false), Some(true)],
+        (true, true) => &[Some(true)],
+    };
+    for part in parts {
+        let list = List { filter, is_offline: part.map(i64::from), after };
+        list.extend(snapshot, &mut page)?;
+        if page.next.is_some() {
+            break;
+        }
+        after = "";
     }
-    query.add_if("label = ?", &filter.label);
-    query.add_if("machine = ?", &filter.machine);
-    query.add_if("ready = ?", &filter.ready);
-    if let Some(text) = &text {
-        let any =
-            ["id", "name", "label", "tags", "capabilities"].map(|column| format!("lower({column}) LIKE ? ESCAPE '\\'"));
-        query.add(&format!("({})", any.join(" OR ")), &[text; 5].map(|text| text as _));
+    Ok(page)
+}
+
+/// Agents in the order of their ids.
+struct List<'f> {
+    filter: &'f AgentFilter,
+    /// Only those that are offline, or that are not.
+    is_offline: Option<i64>,
+    after: &'f str,
+}
+
+impl List<'_> {
+    fn narrow<'q>(&'q self, query: &mut Conditions<'q>) {
+        query.add_if(&format!("{IS_OFFLINE} = ?"), &self.is_offline);
+        query.add("id > ?", &[&self.after]);
     }
-    if filter.live_first {
-        query.add(&format!("({IS_OFFLINE}, id) > (?, ?)"), &[&is_offline, &after]);
-        query.push(&format!(" ORDER BY {IS_OFFLINE}, id LIMIT ?"), &[&filter.limit]);
-    } else {
-        query.add("id > ?", &[&after]);
-        query.push(" ORDER BY id LIMIT ?", &[&filter.limit]);
+
+    /// Up to where so many cards may be looked at; `None` when there are fewer, or when each that is looked at is
+    /// found.
+    fn furthest(&self, snapshot: &Snapshot<'_>) -> Result<Option<AgentPlace>, StoreError> {
+        if self.filter.takes_all() {
+            return Ok(None);
+        }
+        let mut query = Conditions::after(AgentPlace::select());
+        self.narrow(&mut query);
+        query.push(" ORDER BY id LIMIT 1 OFFSET ?", &[&(LOOKS_MAX - 1)]);
+        let (sql, values) = query.parts();
+        Ok(snapshot.rows_of(sql, values)?.pop())
     }
-    let (sql, values) = query.parts();
-    snapshot.rows_of(sql, values)
+
+    /// Adds what matches to a page, and where it ends if there may be more.
+    fn extend(&self, snapshot: &Snapshot<'_>, page: &mut Page<Agent, AgentPlace>) -> Result<(), StoreError> {
+        let filter = self.filter;
+        let furthest = self.furthest(snapshot)?;
+        let limit = filter.limit.as_i64() - i64::try_from(page.entries.len()).unwrap_or(i64::MAX);
+        let tag = filter.tag.as_ref().map(|tag| format!("tag:{tag}"));
+        let capability = filter.capability.as_ref().map(|capability| format!("cap:{capability}"));
+        let text = filter.text.as_deref().map(containing);
+        let mut query = Conditions::after(Agent::select());
+        self.narrow(&mut query);
+        if let Some(place) = &furthest {
+            query.add("id <= ?", &[&place.id]);
+        }
+        query.add_if("status = ?", &filter.status);
+        for target in [&tag, &capability] {
+            query.add_if("EXISTS (SELECT 1 FROM agent_targets WHERE target = ? AND agent_id = agents.id)", target);
+        }
+        query.add_if("label = ?", &filter.label);
+        query.add_if("machine = ?", &filter.machine);
+        query.add_if("ready = ?", &filter.ready);
+        if let Some(text) = &text {
+            let any = ["id", "name", "label", "tags", "capabilities"]
+                .map(|column| format!("lower({column}) LIKE ? ESCAPE '\\'"));
+            query.add(&format!("({})", any.join(" OR ")), &[text; 5].map(|text| text as _));
+        }
+        query.push(" ORDER BY id LIMIT ?", &[&limit]);
+        let (sql, values) = query.parts();
+        page.entries.extend(snapshot.rows_of::<Agent>(sql, values)?);
+        let last = page.entries.last().filter(|_| page.entries.len() == filter.limit.get());
+        page.next = last.map(AgentPlace::from).or(furthest);
+        Ok(())
+    }
 }
 
 /// The pattern of texts that contain this one, whatever the case of ASCII letters.

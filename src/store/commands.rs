@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use serde_json::Value;
 
 use super::engine::{AsJson, Conditions, Read, stored};
+use super::tx::search::NewestFirst;
 use super::tx::{self, Snapshot, Tx};
 use super::{Created, Idempotency, Json, Store, StoreError, activity, messages};
 use crate::domain::audit;
@@ -183,16 +184,20 @@ impl Store {
     }
 
     /// Commands, newest first.
-    pub async fn commands(&self, filter: CommandFilter) -> Result<Page<Command>, StoreError> {
+    pub async fn commands(&self, filter: CommandFilter) -> Result<Page<Command, CommandId>, StoreError> {
         self.read(move |snapshot| {
-            let mut query = Conditions::after(Command::select());
-            query.add_if("target = ?", &filter.target);
-            query.add_if("status = ?", &filter.status);
-            query.add_if("kind = ?", &filter.kind);
-            query.add_if("id < ?", &filter.before);
-            query.push(" ORDER BY id DESC LIMIT ?", &[&filter.limit]);
-            let (sql, values) = query.parts();
-            Ok(Page::new(snapshot.rows_of(sql, values)?, filter.limit))
+            let lists = [
+                ("target", filter.target.as_ref().map(|target| target as _)),
+                ("status", filter.status.as_ref().map(|status| status as _)),
+                ("kind", filter.kind.as_ref().map(|kind| kind as _)),
+            ];
+            let rows = NewestFirst { table: "commands", lists: &lists, since: 0 };
+            let (ids, next) = rows.find(snapshot, filter.before.map(CommandId::get), filter.limit.get())?;
+            let mut entries = Vec::with_capacity(ids.len());
+            for id in ids {
+                entries.extend(load(snapshot, CommandId::new(id))?);
+            }
+            Ok(Page { entries, next: next.map(CommandId::new) })
         })
         .await
     }

@@ -1,16 +1,18 @@
 //! Events: what a stream replays. A message is its own event, numbered by its id; every other event
 //! has a row here.
 
-use std::ops::ControlFlow;
+mod search;
+
 use std::sync::Arc;
 
+use self::search::{Found, find};
 use super::engine::stored;
 use super::tx::{Snapshot, Tx};
 use super::{Fault, Json, Store, StoreError, activity, messages};
 use crate::domain::activity::Entry;
 use crate::domain::agent::Routes;
 use crate::domain::event::{Audience, Event, EventName, EventTypes};
-use crate::domain::id::{EventSeq, MessageId};
+use crate::domain::id::EventSeq;
 use crate::domain::message::Message;
 use crate::domain::time::Timestamp;
 
@@ -21,7 +23,7 @@ pub struct EventPage {
     pub events: Vec<Arc<Event>>,
     /// Everything up to here was looked at; the next page begins after it.
     pub scanned_to: EventSeq,
-    /// Whether there may be more by now.
+    /// Whether there may be more. A page that looked at as much as it may and found little is short, or empty.
     pub more: bool,
 }
 
@@ -51,11 +53,12 @@ impl Store {
         self.read(move |snapshot| {
             let range = range(snapshot)?;
             let after = after.max(range.floor);
-            let found = match &routes {
-                Some(routes) => concerning(snapshot, now, after, routes, types, limit + 1)?,
-                None => all(snapshot, now, after, types, limit + 1)?,
+            let (found, looked_to) = find(snapshot, now, after, routes.as_ref(), types, limit + 1)?;
+            let mut page = EventPage {
+                events: Vec::new(),
+                scanned_to: looked_to.unwrap_or(range.latest.max(after)),
+                more: looked_to.is_some(),
             };
-            let mut page = EventPage { events: Vec::new(), scanned_to: range.latest.max(after), more: false };
             let mut bytes = 0;
             for Found { seq, name } in found {
                 if page.events.len() == limit || bytes > PAGE_BYTES_MAX {
@@ -105,9 +108,18 @@ pub(super) fn range(snapshot: &Snapshot<'_>) -> Result<EventRange, StoreError> {
     Ok(EventRange { floor, latest: floor.max(event.unwrap_or_default()).max(message.unwrap_or_default()) })
 }
 
-/// Moves the floor up and deletes what is below it. Messages outlive their events, if they may.
-pub(super) fn raise_floor(tx: &Tx<'_>, floor: EventSeq) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM events WHERE seq <= $1", &[&floor])?;
+/// Moves the floor up, if it is lower, and deletes the events up to it. The messages up to it are told no more; so
+/// few may lie between the floors that they can be counted.
+pub(super) fn raise_floor(tx: &mut Tx<'_>, floor: EventSeq) -> Result<(), StoreError> {
+    let old = range(tx)?.floor;
+    if floor <= old {
+        return Ok(());
+    }
+    let told = tx.count("SELECT count(*) FROM messages WHERE id > $1 AND id <= $2", &[&old, &floor])?;
+    let events = tx.execute("DELETE FROM events WHERE seq <= $1", &[&floor])?;
+    let counts = tx.counts();
+    counts.told -= told;
+    counts.events -= i64::try_from(events).unwrap_or(i64::MAX);
     tx.execute(
         "INSERT INTO meta (key, value) VALUES ('event_floor', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         &[&floor.to_string()],
@@ -151,98 +163,4 @@ fn load(snapshot: &Snapshot<'_>, epoch: &str, seq: EventSeq, name: EventName) ->
 /// Looks at the first event beside messages that is not before this place.
 pub(super) fn load_near(snapshot: &Snapshot<'_>, place: EventSeq) -> Result<(), StoreError> {
     snapshot.row::<Kept>("WHERE seq >= $1 ORDER BY seq LIMIT 1", &[&place]).map(drop)
-}
-
-/// The number and the name of an event that was found.
-struct Found {
-    seq: EventSeq,
-    name: EventName,
-}
-
-stored! { read Found in events { seq, name } }
-
-/// The id of a message that was found, which is the number of its event.
-struct FoundMessage {
-    id: MessageId,
-}
-
-stored! { read FoundMessage in messages { id } }
-
-fn all(
-    snapshot: &Snapshot<'_>,
-    now: Timestamp,
-    after: EventSeq,
-    types: EventTypes,
-    limit: usize,
-) -> Result<Vec<Found>, StoreError> {
-    let mut found = Vec::new();
-    let mut wanted = 0;
-    snapshot
-        .each("WHERE seq > $1 ORDER BY seq", &[&after], |event| take(event, types, limit, &mut wanted, &mut found))?;
-    if types.contains(EventName::MessageNew) {
-        let mut wanted = 0;
-        snapshot.each(
-            "WHERE id > $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY id",
-            &[&after, &now],
-            |message| take(of_found(message), types, limit, &mut wanted, &mut found),
-        )?;
-    }
-    Ok(first(found, limit))
-}
-
-/// A union over the agent's targets, each an index range, merged in commit order.
-fn concerning(
-    snapshot: &Snapshot<'_>,
-    now: Timestamp,
-    after: EventSeq,
-    routes: &Routes,
-    types: EventTypes,
-    limit: usize,
-) -> Result<Vec<Found>, StoreError> {
-    let mut found = Vec::new();
-    let agent = routes.agent.as_str();
-    let mut wanted = 0;
-    snapshot.each("WHERE also = $1 AND seq > $2 ORDER BY seq", &[&agent, &after], |event| {
-        take(event, types, limit, &mut wanted, &mut found)
-    })?;
-    for target in std::iter::once(agent).chain(routes.groups.iter().map(String::as_str)) {
-        let (after, sender) = if target == agent { (after, "") } else { (after.max(routes.after), agent) };
-        let mut wanted = 0;
-        snapshot.each(
-            "WHERE target = $1 AND seq > $2 AND (sender IS NULL OR sender <> $3) ORDER BY seq",
-            &[&target, &after, &sender],
-            |event| take(event, types, limit, &mut wanted, &mut found),
-        )?;
-        if types.contains(EventName::MessageNew) {
-            let mut wanted = 0;
-            snapshot.each(
-                "WHERE target = $1 AND id > $2 AND sender <> $3
-                   AND (expires_at IS NULL OR expires_at > $4) ORDER BY id",
-                &[&target, &after, &sender, &now],
-                |message| take(of_found(message), types, limit, &mut wanted, &mut found),
-            )?;
-        }
-    }
-    Ok(first(found, limit))
-}
-
-fn of_found(message: FoundMessage) -> Found {
-    Found { seq: message.id.into(), name: EventName::MessageNew }
-}
-
-/// Takes the wanted ones of ordered rows, until there are `limit`.
-fn take(event: Found, types: EventTypes, limit: usize, wanted: &mut usize, found: &mut Vec<Found>) -> ControlFlow<()> {
-    if types.contains(event.name) {
-        found.push(event);
-        *wanted += 1;
-    }
-    if *wanted < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-}
-
-/// Merges ordered findings into one order, each event once.
-fn first(mut found: Vec<Found>, limit: usize) -> Vec<Found> {
-    found.sort_unstable_by_key(|event| event.seq);
-    found.dedup_by_key(|event| event.seq);
-    found.truncate(limit);
-    found
 }

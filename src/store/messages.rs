@@ -1,14 +1,17 @@
 //! Messages: storing, finding, reading.
 
+mod reads;
+mod search;
+
 use serde_json::json;
 
-use super::engine::{Conditions, stored};
+use super::engine::stored;
 use super::tx::{Snapshot, Tx};
-use super::{Created, Idempotency, Json, Store, StoreError, agents};
+use super::{Created, Idempotency, Json, Store, StoreError, agents, events};
 use crate::domain::agent::{Routes, SessionGuard};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, MessageId};
-use crate::domain::message::{Message, MessageFilter, NewMessage, is_group};
+use crate::domain::message::{Message, MessageFilter, NewMessage};
 use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -62,35 +65,30 @@ impl Store {
     }
 
     /// Messages, oldest first.
-    pub async fn messages(&self, filter: MessageFilter) -> Result<Page<Message>, StoreError> {
+    pub async fn messages(&self, filter: MessageFilter) -> Result<Page<Message, MessageId>, StoreError> {
         let now = self.now();
-        self.read(move |snapshot| {
-            let ids = match &filter.reaching {
-                Some(agent) => reaching_ids(snapshot, agent, &filter, now)?,
-                None => matching_ids(snapshot, &filter)?,
-            };
-            let messages = ids.into_iter().map(|id| load(snapshot, id)).collect::<Result<_, _>>()?;
-            Ok(Page::new(messages, filter.limit))
-        })
-        .await
+        self.read(move |snapshot| page(snapshot, &filter, now)).await
     }
 
     /// A page of a thread, oldest first, from any of its messages: those with a greater id than `since`.
-    pub async fn thread(&self, id: MessageId, since: MessageId, limit: Limit) -> Result<Page<Message>, StoreError> {
+    pub async fn thread(
+        &self,
+        id: MessageId,
+        since: MessageId,
+        limit: Limit,
+    ) -> Result<Page<Message, MessageId>, StoreError> {
+        let now = self.now();
         self.read(move |snapshot| {
             let thread = load_as_stored(snapshot, id)?.thread_id;
             let filter = MessageFilter { thread: Some(thread), since, limit, ..MessageFilter::default() };
-            let ids = matching_ids(snapshot, &filter)?;
-            let messages = ids.into_iter().map(|id| load(snapshot, id)).collect::<Result<_, _>>()?;
-            Ok(Page::new(messages, limit))
+            page(snapshot, &filter, now)
         })
         .await
     }
 
     /// The greatest message id, or 0.
     pub async fn latest_message_id(&self) -> Result<MessageId, StoreError> {
-        self.read(|snapshot| Ok(snapshot.value("SELECT coalesce(max(id), 0) FROM messages", &[])?.unwrap_or_default()))
-            .await
+        self.read(latest).await
     }
 
     /// Marks a message read by an agent. Doing it again changes nothing.
@@ -103,6 +101,7 @@ impl Store {
                 &[&id, &agent, &tx.now],
             )?;
             if added > 0 {
+                reads::cover(tx, &agent, &message)?;
                 let audience = Audience { also: Some((&agent).into()), ..Audience::only(&message.from) };
                 tx.emit(EventName::MessageRead, audience, &json!({"id": id, "agentId": agent}))?;
             }
@@ -116,7 +115,11 @@ impl Store {
     pub async fn delete_message(&self, id: MessageId) -> Result<(), StoreError> {
         self.write(move |tx| {
             let message = load_as_stored(tx, id)?;
+            let is_told = id.get() > events::range(tx)?.floor.get();
             tx.execute("DELETE FROM messages WHERE id = $1", &[&id])?;
+            let counts = tx.counts();
+            (counts.messages, counts.told) = (counts.messages - 1, counts.told - i64::from(is_told));
+            tx.keep_counts()?;
             tx.emit(EventName::MessageDeleted, message.audience_with_sender(), &json!({"id": id}))
         })
         .await
@@ -135,9 +138,26 @@ pub(super) fn insert(tx: &mut Tx<'_>, new: NewMessage) -> Result<(Message, Json<
     let id = tx.next_seq().into();
     let message = new.stored(id, thread, tx.now);
     tx.insert(&message)?;
+    let counts = tx.counts();
+    (counts.messages, counts.told) = (counts.messages + 1, counts.told + 1);
     let json = Json::of(&message);
     tx.announce(&message, &json);
     Ok((message, json))
+}
+
+fn page(
+    snapshot: &Snapshot<'_>,
+    filter: &MessageFilter,
+    now: Timestamp,
+) -> Result<Page<Message, MessageId>, StoreError> {
+    let (ids, next) = search::find(snapshot, filter, now)?;
+    let entries = ids.into_iter().map(|id| load(snapshot, id)).collect::<Result<_, _>>()?;
+    Ok(Page { entries, next })
+}
+
+/// The greatest message id, or 0.
+pub(super) fn latest(snapshot: &Snapshot<'_>) -> Result<MessageId, StoreError> {
+    Ok(snapshot.value("SELECT coalesce(max(id), 0) FROM messages", &[])?.unwrap_or_default())
 }
 
 /// One message or a refusal.
@@ -189,68 +209,4 @@ pub(super) fn require_reach(
     } else {
         Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into())
     }
-}
-
-/// Where every search for messages begins.
-const IDS: &str = "SELECT id FROM messages";
-
-/// The inbox: a union over the agent's targets, each an index range, merged by id.
-fn reaching_ids(
-    snapshot: &Snapshot<'_>,
-    agent: &AgentId,
-    filter: &MessageFilter,
-    now: Timestamp,
-) -> Result<Vec<MessageId>, StoreError> {
-    let routes = agents::routes(snapshot, agent)?;
-    let mut ids = Vec::new();
-    let targets = std::iter::once(agent.as_str()).chain(routes.groups.iter().map(String::as_str));
-    for target in targets.filter(|target| filter.to.as_deref().is_none_or(|to| to == *target)) {
-        let mut query = Conditions::after(IDS);
-        query.add("id > ?", &[&filter.since]);
-        query.add("target = ?", &[&target]);
-        query.add("(expires_at IS NULL OR expires_at > ?)", &[&now]);
-        if *agent != *target && is_group(target) {
-            query.add("id > ?", &[&routes.after]);
-            query.add("sender <> ?", &[agent]);
-        }
-        if filter.unread {
-            query.add("NOT EXISTS (SELECT 1 FROM reads WHERE message_id = messages.id AND agent_id = ?)", &[agent]);
-        }
-        query.add_if("thread_id = ?", &filter.thread);
-        ids.extend(find(snapshot, query, filter)?);
-    }
-    ids.sort_unstable();
-    ids.truncate(filter.limit.get());
-    Ok(ids)
-}
-
-fn matching_ids(snapshot: &Snapshot<'_>, filter: &MessageFilter) -> Result<Vec<MessageId>, StoreError> {
-    let mut query = Conditions::after(IDS);
-    query.add("id > ?", &[&filter.since]);
-    query.add_if("target = ?", &filter.to);
-    let Some(thread) = &filter.thread else { return find(snapshot, query, filter) };
-    // The first message is found by its id, the replies by their index.
-    query.add("id = ?", &[thread]);
-    let mut replies = Conditions::after(IDS);
-    replies.add("id > ?", &[&filter.since]);
-    replies.add("reply_to IS NOT NULL AND thread_id = ?", &[thread]);
-    let mut ids = find(snapshot, query, filter)?;
-    ids.extend(find(snapshot, replies, filter)?);
-    ids.sort_unstable();
-    ids.dedup();
-    ids.truncate(filter.limit.get());
-    Ok(ids)
-}
-
-fn find<'v>(
-    snapshot: &Snapshot<'_>,
-    mut query: Conditions<'v>,
-    filter: &'v MessageFilter,
-) -> Result<Vec<MessageId>, StoreError> {
-    query.add_if("sender = ?", &filter.from);
-    query.add_if("channel = ?", &filter.channel);
-    query.add_if("type = ?", &filter.kind);
-    query.push(" ORDER BY id LIMIT ?", &[&filter.limit]);
-    let (sql, values) = query.parts();
-    snapshot.values(sql, values)
 }

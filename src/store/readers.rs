@@ -15,8 +15,8 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path, count: usize) -> Result<Self, StoreError> {
-        let idle = (0..count).map(|_| Connection::open_readable(path)).collect::<Result<_, _>>()?;
+    pub(super) fn open(writable: &Connection, path: &Path, count: usize) -> Result<Self, StoreError> {
+        let idle = (0..count).map(|_| writable.open_readable(path)).collect::<Result<_, _>>()?;
         Ok(Self { idle: Mutex::new(idle), permits: Arc::new(Semaphore::new(count)) })
     }
 

@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 
 use super::engine::stored;
-use super::reaper::STEP_ROWS;
 use super::tx::Tx;
 use super::{Store, StoreError, events};
 use crate::domain::id::{EventSeq, MessageId};
@@ -14,32 +13,12 @@ use crate::domain::time::Timestamp;
 const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl Store {
-    /// The id up to which messages are more than `count`; 0 when there are not so many.
-    pub async fn surplus_messages(&self, count: i64) -> Result<MessageId, StoreError> {
-        self.read(move |snapshot| {
-            // There are no more of them than numbers between the first and the last, which is quickly found.
-            let span = snapshot.count(
-                "SELECT coalesce((SELECT max(id) FROM messages) - (SELECT min(id) FROM messages) + 1, 0)",
-                &[],
-            )?;
-            if span <= count {
-                return Ok(MessageId::default());
-            }
-            let surplus = snapshot.count("SELECT count(*) FROM messages", &[])? - count.max(1);
-            if surplus <= 0 {
-                return Ok(MessageId::default());
-            }
-            let last = snapshot.value("SELECT id FROM messages ORDER BY id LIMIT 1 OFFSET $1", &[&(surplus - 1)])?;
-            Ok(last.unwrap_or_default())
-        })
-        .await
-    }
-
-    /// Deletes one small step of what is too old or too much, and answers how many rows that were.
-    /// Zero means there is nothing left to do. `surplus` is what [`Self::surplus_messages`] answered.
-    pub async fn retain_step(&self, retention: Retention, surplus: MessageId) -> Result<usize, StoreError> {
+    /// Deletes one small step of what is too old or too much, at most about so many rows of a kind, and answers
+    /// how many rows that were. Zero means there is nothing left to do.
+    pub async fn retain_step(&self, retention: Retention, rows: usize) -> Result<usize, StoreError> {
+        let limit = i64::try_from(rows).unwrap_or(i64::MAX).max(1);
         self.write(move |tx| {
-            let mut rows = retain_events(tx, retention, surplus)?;
+            let mut rows = retain_messages(tx, retention, limit)? + retain_events(tx, retention, limit)?;
             let old = tx.proven - retention.records_ms;
             // Numbers grow with time, so the oldest rows come first: none of this walks a whole table.
             for (sql, before) in [
@@ -47,16 +26,16 @@ impl Store {
                       AND id IN (SELECT id FROM activity ORDER BY id LIMIT $2)", old),
                 ("DELETE FROM commands WHERE id IN (SELECT id FROM commands
                       WHERE updated_at < $1
-                      AND status NOT IN ('pending', 'accepted', 'running') ORDER BY id LIMIT $2)", old),
+                      AND status NOT IN ('pending', 'accepted', 'running') ORDER BY updated_at LIMIT $2)", old),
                 ("DELETE FROM sessions WHERE agent_id IN (SELECT agent_id FROM sessions WHERE ended_at < $1 LIMIT $2)", old),
                 ("DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency
                       WHERE created_at < $1 LIMIT $2)", tx.proven - IDEMPOTENCY_MS),
             ] {
-                rows += tx.execute(sql, &[&before, &STEP_ROWS])?;
+                rows += tx.execute(sql, &[&before, &limit])?;
             }
             let expired = tx.execute(
                 "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at < $1 LIMIT $2)",
-                &[&tx.proven, &STEP_ROWS],
+                &[&tx.proven, &limit],
             )?;
             if expired > 0 {
                 tx.tokens_changed();
@@ -67,6 +46,61 @@ impl Store {
     }
 }
 
+/// When a message was stored.
+struct Stored {
+    id: MessageId,
+    created_at: Timestamp,
+}
+
+stored! { read Stored in messages { id, created_at } }
+
+/// Deletes the oldest messages where they are too old or too many by [`Tx::proven`], so that a clock that was set
+/// ahead deletes nothing: for good, and with them their events. At most
+/// `limit` rows, who read them included.
+fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<usize, StoreError> {
+    let mut surplus = tx.counts().messages - retention.messages_count.max(1);
+    let (mut looked_at, mut count_of_doomed) = (Vec::new(), 0);
+    let old = tx.proven - retention.messages_ms;
+    tx.each("ORDER BY id LIMIT $1", &[&limit], |Stored { id, created_at }| {
+        let is_doomed = surplus > 0 || created_at < old;
+        if !is_doomed && created_at <= tx.now {
+            return ControlFlow::Break(());
+        }
+        // A row from the future was dated by a clock that was wrong: it is as old as those around it.
+        surplus -= 1;
+        looked_at.push(id);
+        if is_doomed {
+            count_of_doomed = looked_at.len();
+        }
+        ControlFlow::Continue(())
+    })?;
+    let mut doomed = looked_at;
+    doomed.truncate(count_of_doomed);
+    let Some(last) = doomed.last() else { return Ok(0) };
+    // One message may have as many readers as there are agents.
+    let next: Option<MessageId> = tx.value(
+        "SELECT message_id FROM reads WHERE message_id <= $1 ORDER BY message_id LIMIT 1 OFFSET $2",
+        &[last, &limit],
+    )?;
+    if let Some(next) = next {
+        doomed.retain(|id| *id < next);
+        if doomed.is_empty() {
+            return tx.execute(
+                "DELETE FROM reads WHERE message_id = $1
+                     AND agent_id IN (SELECT agent_id FROM reads WHERE message_id = $1 LIMIT $2)",
+                &[&next, &limit],
+            );
+        }
+    }
+    let Some(last) = doomed.last() else { return Ok(0) };
+    events::raise_floor(tx, (*last).into())?;
+    let rows = tx.execute("DELETE FROM messages WHERE id <= $1", &[last])?;
+    tx.execute("DELETE FROM read_ranges WHERE to_id <= $1", &[last])?;
+    tx.counts().messages -= count(rows);
+    tx.keep_counts()?;
+    Ok(rows)
+}
+
 /// The age of an event.
 struct Aged {
     seq: EventSeq,
@@ -75,35 +109,15 @@ struct Aged {
 
 stored! { read Aged in events { seq, at } }
 
-/// By [`Tx::proven`]: a clock that was set ahead deletes nothing. Messages that are too old or too many go for good, and with them their events; other events only
-/// fall below the floor. Everything below the floor is gone for streams, so that no gap goes unseen.
-fn retain_events(tx: &Tx<'_>, retention: Retention, surplus: MessageId) -> Result<usize, StoreError> {
+/// Events that are too old or too many fall below the floor; messages outlive theirs, if they may. Everything
+/// below the floor is gone for streams, so that no gap goes unseen.
+fn retain_events(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<usize, StoreError> {
     let range = events::range(tx)?;
-    let mut last_doomed = None;
-    let old = tx.proven - retention.messages_ms;
-    // A row from the future was dated by a clock that was wrong: it is as old as those around it.
-    tx.each_of(
-        "SELECT id, created_at FROM messages WHERE created_at <= $1 OR id <= $2 ORDER BY id LIMIT $3",
-        &[&tx.now, &surplus, &STEP_ROWS],
-        |Aged { seq, at }| {
-            if at >= old && seq > EventSeq::from(surplus) {
-                return ControlFlow::Break(());
-            }
-            last_doomed = Some(seq);
-            ControlFlow::Continue(())
-        },
-    )?;
-    let mut rows = 0;
-    let mut floor = range.floor;
-    if let Some(last) = last_doomed {
-        rows += tx.execute("DELETE FROM messages WHERE id <= $1", &[&last])?;
-        floor = floor.max(last);
-    }
-    let begin = floor;
+    let (mut floor, mut rows) = (range.floor, 0);
     tx.each_of(
         "SELECT seq, at FROM events WHERE seq > $1
          UNION ALL SELECT id, created_at FROM messages WHERE id > $1 ORDER BY 1 LIMIT $2",
-        &[&begin, &STEP_ROWS],
+        &[&range.floor, &limit],
         |Aged { seq, at }| {
             let few_enough = seq.get() > range.latest.get() - retention.events_count.max(1);
             if at >= tx.proven - retention.events_ms && few_enough {
@@ -117,6 +131,11 @@ fn retain_events(tx: &Tx<'_>, retention: Retention, surplus: MessageId) -> Resul
     )?;
     if floor > range.floor {
         events::raise_floor(tx, floor)?;
+        tx.keep_counts()?;
     }
     Ok(rows)
+}
+
+fn count(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }

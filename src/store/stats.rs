@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Store, StoreError, events};
+use super::{Store, StoreError, messages};
 use crate::domain::id::MessageId;
 
 /// How much there is of everything.
@@ -36,26 +36,25 @@ pub struct Stats {
 }
 
 impl Store {
-    /// Counts everything.
+    /// How much there is of everything. What there may be very many of is not counted for it.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
-        self.read(|snapshot| {
+        let store = self.clone();
+        self.read(move |snapshot| {
             let count = |sql: &str| snapshot.count(sql, &[]);
-            let floor = events::range(snapshot)?.floor;
-            let latest = snapshot.value("SELECT coalesce(max(id), 0) FROM messages", &[])?;
+            let counts = store.inner.writer.counts();
             Ok(Stats {
                 agents: count("SELECT count(*) FROM agents")?,
                 agents_online: count("SELECT count(*) FROM agents WHERE status <> 'offline'")?,
                 orchestrators: count("SELECT count(*) FROM orchestrators")?,
                 orchestrators_online: count("SELECT count(*) FROM orchestrators WHERE status = 'online'")?,
-                messages: count("SELECT count(*) FROM messages")?,
-                latest_message_id: latest.unwrap_or_default(),
+                messages: counts.messages,
+                latest_message_id: messages::latest(snapshot)?,
                 claims: count("SELECT count(*) FROM messages WHERE claim_expires_at IS NOT NULL")?,
                 commands_open: count(
                     "SELECT count(*) FROM commands WHERE status IN ('pending', 'accepted', 'running')",
                 )?,
                 sessions: count("SELECT count(*) FROM sessions WHERE ended_at IS NULL")?,
-                events: count("SELECT count(*) FROM events")?
-                    + snapshot.count("SELECT count(*) FROM messages WHERE id > $1", &[&floor])?,
+                events: counts.events + counts.told,
                 database_bytes: snapshot.size_bytes()?,
             })
         })

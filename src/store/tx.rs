@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub(super) use self::numbers::{Counts, Numbers};
+mod numbers;
+pub(super) mod search;
+
 use super::engine::{Connection, FromSql, Read, Stored, ToSql, stored};
 use super::{Batch, Created, Idempotency, Json, StoreError, events};
 use crate::domain::agent::Agent;
@@ -101,18 +105,6 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// The last number given to an event. Only the writer counts, so it lives here, and a number that was
-/// ever given is never given again.
-pub(super) struct Numbers {
-    last: EventSeq,
-}
-
-impl Numbers {
-    pub(super) fn load(connection: &Connection) -> Result<Self, StoreError> {
-        Ok(Self { last: events::range(&Snapshot::new(connection))?.latest })
-    }
-}
-
 /// One transaction that may write.
 pub(super) struct Tx<'a> {
     snapshot: Snapshot<'a>,
@@ -176,6 +168,17 @@ impl<'a> Tx<'a> {
         self.numbers.last
     }
 
+    /// The counts, to be changed together with the rows.
+    pub(super) fn counts(&mut self) -> &mut Counts {
+        &mut self.numbers.counts
+    }
+
+    /// Writes the counts down with this transaction. Whoever deletes rows does: those are not found by counting
+    /// what is new.
+    pub(super) fn keep_counts(&mut self) -> Result<(), StoreError> {
+        Ok(self.numbers.keep(self.connection)?)
+    }
+
     /// Writes an event and has it handed on after the commit.
     pub(super) fn emit(
         &mut self,
@@ -189,6 +192,7 @@ impl<'a> Tx<'a> {
             "INSERT INTO events (seq, at, name, target, also, sender, data) VALUES ($1, $2, $3, $4, $5, $6, $7)",
             &[&seq, &self.now, &name, &audience.to, &audience.also, &audience.from, &data],
         )?;
+        self.numbers.counts.events += 1;
         self.batch.events.push(Arc::new(Event::new(self.epoch, seq, self.now, name, audience, &data)));
         Ok(())
     }

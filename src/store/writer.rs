@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::engine::{Connection, EngineError};
 use super::reaper;
-use super::tx::{Numbers, Tx};
+use super::tx::{Counts, Numbers, Tx};
 use super::{Batch, OnCommit, StoreError};
 use crate::domain::time::{Clock, Moment};
 use crate::telemetry::metric;
@@ -55,6 +55,8 @@ struct Shared {
     /// Held while committing.
     connection: Mutex<Committer>,
     open: AtomicBool,
+    /// How much there is, as of the last commit.
+    counts: Mutex<Counts>,
     /// Whether the latest commit found no room on the disk.
     without_room: AtomicBool,
     /// How many jobs the next commit can have if everybody comes back: those that were answered and
@@ -86,11 +88,13 @@ pub(super) struct Committer {
 
 impl Writer {
     pub(super) fn start(committer: Committer) -> Result<Self, StoreError> {
+        let counts = Mutex::new(committer.numbers.counts);
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
             connection: Mutex::new(committer),
             open: AtomicBool::new(true),
+            counts,
             without_room: AtomicBool::new(false),
             expected: AtomicUsize::new(0),
             last_commit_us: AtomicU64::new(0),
@@ -109,6 +113,10 @@ impl Writer {
 
     pub(super) fn is_without_room(&self) -> bool {
         self.shared.without_room.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn queue_len(&self) -> usize {
@@ -155,7 +163,10 @@ impl Writer {
         {
             tracing::error!("the writer thread panicked");
         }
-        let committer = self.shared.committer();
+        let committer = &mut *self.shared.committer();
+        if let Err(error) = committer.numbers.keep(&committer.connection) {
+            tracing::warn!(%error, "the counts were not written down; the next start counts what is new");
+        }
         if let Err(error) = committer.connection.tidy() {
             tracing::warn!(%error, "checkpoint at close failed; the next start recovers from the log");
         }
@@ -237,6 +248,7 @@ impl Shared {
         metrics::histogram!(metric::COMMIT_WRITES).record(jobs.len() as f64);
         let started = Instant::now();
         let committed = committer.commit(&mut jobs);
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = committer.numbers.counts;
         let took = started.elapsed();
         metrics::histogram!(metric::COMMIT_SECONDS).record(took.as_secs_f64());
         self.last_commit_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -278,7 +290,11 @@ impl Committer {
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
         let mut batch = Batch::default();
         let moment = self.clock.look();
+        let counts = self.numbers.counts;
         let result = self.transaction(jobs, &mut batch, moment);
+        if result.is_err() {
+            self.numbers.counts = counts;
+        }
         // Left open only when the failure came from a statement of ours.
         if result.is_err()
             && self.connection.is_in_transaction()
@@ -308,6 +324,7 @@ impl Committer {
                 self.connection.begin_part()?;
             }
             let (events, routes) = (batch.events.len(), batch.routes.len());
+            let counts = self.numbers.counts;
             let mut tx = Tx::new(&self.connection, &mut self.numbers, &self.epoch, batch, moment);
             let done = job.run(&mut tx);
             if !self.connection.is_in_transaction() {
@@ -318,12 +335,16 @@ impl Committer {
             if !done {
                 batch.events.truncate(events);
                 batch.routes.truncate(routes);
+                self.numbers.counts = counts;
             }
             if several {
                 self.connection.end_part(done)?;
             }
         }
         if any_done {
+            if self.numbers.are_due() {
+                self.numbers.keep(&self.connection)?;
+            }
             self.connection.commit()?;
         } else {
             self.connection.roll_back()?;

@@ -140,13 +140,13 @@ pub struct CommandFilter {
 
 impl CommandFilter {
     /// The query of the page after this command.
-    pub fn page_after(&self, last: &Command) -> Query {
+    pub fn page_after(&self, last: CommandId) -> Query {
         Query::default()
             .with("target", self.target.as_ref())
             .with("status", self.status)
             .with("kind", self.kind)
             .with("limit", Some(self.limit))
-            .with("before", Some(last.id))
+            .with("before", Some(last))
     }
 }
 

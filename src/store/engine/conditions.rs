@@ -1,4 +1,4 @@
-//! Conditions: a `WHERE` of as many parts as a filter has.
+//! Conditions: a `WHERE`, or a `WHEN`, of as many parts as a filter has.
 
 use super::ToSql;
 
@@ -6,6 +6,8 @@ use super::ToSql;
 /// outside.
 pub(in crate::store) struct Conditions<'v> {
     sql: String,
+    /// What the next condition comes after.
+    word: &'static str,
     values: Vec<&'v dyn ToSql>,
 }
 
@@ -14,12 +16,17 @@ impl<'v> Conditions<'v> {
     pub(in crate::store) fn after(start: &str) -> Self {
         let mut sql = String::with_capacity(start.len() + 200);
         sql.push_str(start);
-        Self { sql, values: Vec::with_capacity(8) }
+        Self { sql, word: " WHERE ", values: Vec::with_capacity(8) }
+    }
+
+    /// Has the next condition be the first after this word.
+    pub(in crate::store) fn begin(&mut self, word: &'static str) {
+        self.word = word;
     }
 
     /// Adds a condition. Each `?` in it stands for the next of these values.
     pub(in crate::store) fn add(&mut self, condition: &str, values: &[&'v dyn ToSql]) {
-        self.sql.push_str(if self.values.is_empty() { " WHERE " } else { " AND " });
+        self.sql.push_str(std::mem::replace(&mut self.word, " AND "));
         self.push(condition, values);
     }
 

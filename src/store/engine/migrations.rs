@@ -7,14 +7,18 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_messages_are_events.sql"),
     include_str!("migrations/0003_questions.sql"),
     include_str!("migrations/0004_agent_targets.sql"),
     include_str!("migrations/0005_answers.sql"),
     include_str!("migrations/0006_joined_after.sql"),
+    include_str!("migrations/0007_searches.sql"),
 ];
+
+/// With more bytes than this, whoever starts the relay is told what it is doing.
+const TAKES_A_WHILE: i64 = 64 << 20;
 
 /// Applies what is missing, each file in its own transaction.
 pub(in crate::store) fn apply(connection: &Connection) -> Result<(), StoreError> {
@@ -24,6 +28,11 @@ pub(in crate::store) fn apply(connection: &Connection) -> Result<(), StoreError>
             "the database has schema version {version} and this program knows {}: start the newer program that wrote it",
             MIGRATIONS.len()
         )));
+    }
+    let bytes = connection.size_bytes()?;
+    if version < MIGRATIONS.len() && bytes > TAKES_A_WHILE {
+        let mebibytes = bytes >> 20;
+        tracing::warn!(mebibytes, "bringing the schema up to date, which may take minutes with so large a database");
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let number = index + 1;

@@ -5,9 +5,11 @@ use std::fs::{OpenOptions, Permissions};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, ErrorCode, OpenFlags};
+use rusqlite::{CachedStatement, ErrorCode, OpenFlags, StatementStatus};
 
 use super::EngineError;
 use super::row::{Columns, Read, Stored, Values, columns_of};
@@ -29,7 +31,12 @@ pub fn prepared_statements() -> Vec<String> {
 }
 
 /// A connection to the database.
-pub(in crate::store) struct Connection(rusqlite::Connection);
+pub(in crate::store) struct Connection {
+    inner: rusqlite::Connection,
+    /// How many steps the statements of all connections of this store took, so that a test can tell what an
+    /// operation costs without a clock. Counted in debug builds alone.
+    steps: Arc<AtomicU64>,
+}
 
 impl Connection {
     /// The one that writes. Makes the file when it is not there; nobody but its owner may read it.
@@ -54,23 +61,25 @@ impl Connection {
             )
             .map_err(|error| StoreError::Unusable(format!("{} is not a usable database: {error}", path.display())))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        Ok(Self(connection))
+        Ok(Self { inner: connection, steps: Arc::default() })
     }
 
-    /// One that only reads.
-    pub(in crate::store) fn open_readable(path: &Path) -> Result<Self, EngineError> {
+    /// One that only reads, beside this one that writes.
+    pub(in crate::store) fn open_readable(&self, path: &Path) -> Result<Self, EngineError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = rusqlite::Connection::open_with_flags(path, flags)?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024;")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        Ok(Self(connection))
+        Ok(Self { inner: connection, steps: self.steps.clone() })
     }
 
     /// Runs a statement and answers how many rows it changed.
     pub(in crate::store) fn execute(&self, sql: &str, values: &[&dyn ToSql]) -> Result<usize, EngineError> {
         let mut statement = self.prepare(sql)?;
         bind(&mut statement, values)?;
-        Ok(statement.raw_execute()?)
+        let changed = statement.raw_execute()?;
+        self.count(&statement);
+        Ok(changed)
     }
 
     /// Writes a row by a statement of its type.
@@ -78,6 +87,7 @@ impl Connection {
         let mut statement = self.prepare(sql)?;
         bind_row(&mut statement, row, 0)?;
         statement.raw_execute()?;
+        self.count(&statement);
         Ok(())
     }
 
@@ -107,6 +117,8 @@ impl Connection {
                 break;
             }
         }
+        drop(rows);
+        self.count(&statement);
         Ok(())
     }
 
@@ -123,6 +135,8 @@ impl Connection {
         while let Some(row) = rows.next().map_err(EngineError::from)? {
             take(Columns { row, table: "(result)", next: 0 }.next("1")?);
         }
+        drop(rows);
+        self.count(&statement);
         Ok(())
     }
 
@@ -167,19 +181,19 @@ impl Connection {
     /// Whether a transaction is open. It is not after SQLite rolled one back by itself, on a full disk or
     /// an I/O error.
     pub(in crate::store) fn is_in_transaction(&self) -> bool {
-        !self.0.is_autocommit()
+        !self.inner.is_autocommit()
     }
 
     /// How many migrations were applied to this database.
     pub(in crate::store) fn schema_version(&self) -> Result<usize, EngineError> {
-        let version: u32 = self.0.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let version: u32 = self.inner.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         Ok(usize::try_from(version).unwrap_or(usize::MAX))
     }
 
     /// Applies the migration with this number, counted from 1, whole or not at all.
     pub(in crate::store) fn migrate(&self, number: usize, migration: &str) -> Result<(), EngineError> {
         let batch = format!("BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;");
-        let applied = self.0.execute_batch(&batch);
+        let applied = self.inner.execute_batch(&batch);
         if applied.is_err() && self.is_in_transaction() {
             self.roll_back()?;
         }
@@ -188,23 +202,38 @@ impl Connection {
 
     /// The size of the database, in bytes.
     pub(in crate::store) fn size_bytes(&self) -> Result<i64, EngineError> {
-        let pages: i64 = self.0.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-        let page: i64 = self.0.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let pages: i64 = self.inner.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        let page: i64 = self.inner.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         Ok(pages * page)
     }
 
-    /// Folds the log into the database, before the last connection closes.
+    /// Folds the log into the database, before the last connection closes. The planner gets no statistics: without
+    /// them it takes the list that is named in full, and its plans are the same for every database.
     pub(in crate::store) fn tidy(&self) -> Result<(), EngineError> {
-        Ok(self.0.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);")?)
+        Ok(self.inner.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?)
+    }
+
+    /// How many steps the statements of this store took so far.
+    #[cfg(debug_assertions)]
+    pub(in crate::store) fn steps(&self) -> Arc<AtomicU64> {
+        self.steps.clone()
+    }
+
+    /// Counts the steps that a statement took.
+    fn count(&self, statement: &CachedStatement<'_>) {
+        if cfg!(debug_assertions) {
+            let steps = statement.reset_status(StatementStatus::VmStep);
+            self.steps.fetch_add(u64::try_from(steps).unwrap_or(0), Ordering::Relaxed);
+        }
     }
 
     fn run(&self, sql: &str) -> Result<(), EngineError> {
-        self.0.prepare_cached(sql)?.raw_execute()?;
+        self.inner.prepare_cached(sql)?.raw_execute()?;
         Ok(())
     }
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, EngineError> {
-        let statement = self.0.prepare_cached(sql)?;
+        let statement = self.inner.prepare_cached(sql)?;
         #[cfg(debug_assertions)]
         {
             // PostgreSQL goes by the number, SQLite by the order in which parameters first appear.

@@ -2,7 +2,7 @@
 
 use agent_relay::domain::agent::SessionGuard;
 use agent_relay::domain::event::EventTypes;
-use agent_relay::domain::id::{EventSeq, MessageId};
+use agent_relay::domain::id::EventSeq;
 use agent_relay::domain::message::NewMessage;
 use agent_relay::domain::retention::Retention;
 use agent_relay::store::{Idempotency, Options, Store};
@@ -28,7 +28,7 @@ fn open(folder: &TempDir, clock: &TestClock) -> Store {
 }
 
 async fn retain(store: &Store) {
-    while store.retain_step(THIRTY_DAYS, MessageId::default()).await.expect("a step") > 0 {}
+    while store.retain_step(THIRTY_DAYS, 500).await.expect("a step") > 0 {}
 }
 
 fn key() -> Idempotency {

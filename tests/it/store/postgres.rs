@@ -32,7 +32,11 @@ fn schema() -> String {
     let targets = include_str!("../../../src/store/engine/migrations/0004_agent_targets.sql");
     let targets = targets.split("INSERT").next().expect("the table comes first");
     let answers = include_str!("../../../src/store/engine/migrations/0005_answers.sql");
-    [tables, question, targets, answers]
+    let joined = include_str!("../../../src/store/engine/migrations/0006_joined_after.sql");
+    let joined = joined.split("WITH").next().expect("the column comes first");
+    let searches = include_str!("../../../src/store/engine/migrations/0007_searches.sql");
+    let searches = searches.split("INSERT").next().expect("the tables and indexes come first");
+    [tables, question, targets, answers, joined, searches]
         .concat()
         .replace(" STRICT, WITHOUT ROWID", "")
         .replace(" STRICT", "")
@@ -70,8 +74,8 @@ async fn postgresql_takes_every_statement() {
     println!("PostgreSQL takes {} statements", statements.len());
 }
 
-/// Calls each verb so that it comes to each of its statements.
-async fn call_every_verb() {
+/// Calls each verb so that it comes to each of its statements, and answers the store, which is closed.
+pub(super) async fn call_every_verb() -> Bench {
     let bench = Bench::new(&ENGINES[0]);
     let store = &bench.store;
     let open = SessionGuard::default;
@@ -199,9 +203,9 @@ async fn call_every_verb() {
     store.touch("orchestrator-o");
     store.reap(vec!["a".into()], -1, -1, true).await.expect("reaped");
     let all = Retention { events_count: 1, events_ms: -1, messages_count: 1, messages_ms: -1, records_ms: -1 };
-    let surplus = store.surplus_messages(1).await.expect("a number");
-    store.retain_step(all, surplus).await.expect("a step");
+    store.retain_step(all, 500).await.expect("a step");
     let last = bench.send("a", "b", "last").await;
     store.delete_message(last.id).await.expect("deleted");
     bench.store.close().await;
+    bench
 }
