@@ -115,10 +115,11 @@ impl Launcher {
         Ok(off_the_reactor(move || sessions.reserve(&provider, &label)).await?)
     }
 
-    /// The plan that the provider makes, checked. Nothing is started.
+    /// The plan that the provider makes for a caller, checked. Nothing is started.
     pub async fn plan(
         &self,
         plugins: &PluginSet,
+        caller: &str,
         spec: &SpawnSpec,
         reservation: &Reservation,
     ) -> Result<CheckedPlan, LaunchError> {
@@ -134,7 +135,7 @@ impl Launcher {
             host_variables: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
             root: rustix::process::geteuid().is_root(),
         };
-        plugins.plan(&spec.provider, &spec.request(), &site).await.map_err(|error| {
+        plugins.plan(caller, &spec.provider, &spec.request(), &site).await.map_err(|error| {
             let reason = error.to_string();
             match error {
                 PluginError::Refused { .. } => LaunchError::Refused(reason),
@@ -143,10 +144,11 @@ impl Launcher {
         })
     }
 
-    /// Plans and starts an approved spawn. Returns once the program runs; [`Follow::run`] does the rest.
+    /// Plans and starts an approved spawn of a caller. Returns once the program runs; [`Follow::run`] does the rest.
     pub async fn launch(
         &self,
         plugins: &PluginSet,
+        caller: &str,
         spec: &SpawnSpec,
         reservation: Reservation,
         reports: &impl Reports,
@@ -154,7 +156,7 @@ impl Launcher {
         if !self.is_still(&spec.cwd).await {
             return Err(LaunchError::Moved { cwd: spec.cwd.clone() });
         }
-        let plan = self.plan(plugins, spec, &reservation).await?;
+        let plan = self.plan(plugins, caller, spec, &reservation).await?;
         let name = reservation.name().clone();
         let mut result = json!({"plan": record(&plan), "agentId": spec.agent_id, "session": name.as_str()});
         if self.host().dry_run {

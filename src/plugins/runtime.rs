@@ -3,9 +3,10 @@
 //! - `engine` is the one WebAssembly engine and all of its configuration; `ticker` lets time pass for running
 //!   guests; `threads` are for what may hold a thread up; `cache` keeps compiled components.
 //! - `bindings` are the interfaces that every world shares; `host` is what a guest may ask of the relay,
-//!   `guest_log` what it writes to the log, `memory` the limit on what it may use.
-//! - `sandbox` makes one call of one plugin: [`Sandbox::call`] is the only way to run a guest. `call_error` is
-//!   how a call can fail, `gate` refuses calls of a plugin in quarantine, `statistics` counts them.
+//!   `wasi` what it finds of WASI, `guest_log` what it writes to the log, `memory` the limit on what it may use.
+//! - `sandbox` makes one call of one plugin: [`Sandbox::call`] is the only way to run a guest, and `inquiry` what a
+//!   call is about. `call_error` is how a call can fail, `failed_questions` what follows from failures, `gate` refuses
+//!   calls of a plugin in quarantine, `statistics` counts them.
 //!
 //! Knows nothing of policies and providers. No other room names wasmtime's engine or its stores' limits.
 
@@ -13,14 +14,17 @@ pub(crate) mod bindings;
 mod cache;
 mod call_error;
 mod engine;
+mod failed_questions;
 mod gate;
 mod guest_log;
 mod host;
+mod inquiry;
 mod memory;
 mod sandbox;
 mod statistics;
 mod threads;
 mod ticker;
+mod wasi;
 
 pub use call_error::CallError;
 pub use gate::Pauses;
@@ -29,4 +33,5 @@ pub(crate) use cache::Cache;
 pub(crate) use engine::{Compiled, Engine};
 pub(crate) use guest_log::clean;
 pub(crate) use host::Host;
-pub(crate) use sandbox::{FailureReport, Sandbox, Supervision, size_of};
+pub(crate) use inquiry::{Inquiry, Measured};
+pub(crate) use sandbox::{FailureReport, Sandbox, Supervision};

@@ -57,7 +57,7 @@ impl Relay {
         let spec = SpawnSpec::approved(fresh_agent_id(&ask.provider)?, &spawn);
         let refused = |error| super::control::spawn::refusal(error, &spec.provider, None);
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await.map_err(refused)?;
-        Ok(self.launcher.plan(&plugins, &spec, &reservation).await.map_err(refused)?)
+        Ok(self.launcher.plan(&plugins, caller.principal(), &spec, &reservation).await.map_err(refused)?)
     }
 
     /// Refuses a provider that is not active: as one that is being loaded, or with `missing`.

@@ -139,16 +139,18 @@ impl Reports for StoreReports {
 }
 
 impl Relay {
-    /// Starts an approved spawn on this host, and sees to its session in the background.
+    /// Starts an approved spawn of a caller on this host, and sees to its session in the background.
     pub(super) async fn launch(
         &self,
         plugins: &PluginSet,
+        caller: &str,
         spec: &SpawnSpec,
         reservation: Reservation,
         reports: StoreReports,
     ) -> Result<(), LaunchError> {
         let span = session_span(&reports);
-        let launched = self.launcher.launch(plugins, spec, reservation, &reports).instrument(span.clone()).await?;
+        let launched = self.launcher.launch(plugins, caller, spec, reservation, &reports);
+        let launched = launched.instrument(span.clone()).await?;
         match launched {
             Launched::Planned(result) => {
                 let answer = reports.answer.map(|order| *order);
@@ -270,7 +272,7 @@ impl Relay {
     async fn start_again(&self, command: &Command, spec: &SpawnSpec, plugins: &PluginSet) -> Result<(), LaunchError> {
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await?;
         let reports = StoreReports::new(self, command.id, spec, reservation.name());
-        self.launch(plugins, spec, reservation, reports).await
+        self.launch(plugins, &command.requested_by, spec, reservation, reports).await
     }
 }
 

@@ -15,6 +15,7 @@ mod limits;
 mod plans;
 mod shipped;
 mod signatures;
+mod wasi;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,6 +30,9 @@ use tokio::sync::broadcast;
 
 /// Far longer than anything here takes, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Two who ask, where a plugin must fail for more than one to be put back.
+const CALLERS: [&str; 2] = ["ada", "bob"];
 
 /// A plugin directory and a cache of its own.
 struct Home {
@@ -162,10 +166,21 @@ async fn decide(plugins: &Plugins, label: &str) -> Decision {
     plugins.current().decide(spawn(label), &context()).await
 }
 
-/// Has the policy under test fail as often as is too often.
+/// As [`decide`], for this caller and in this directory below the base.
+async fn decide_for(plugins: &Plugins, caller: &str, place: &str, label: &str) -> Decision {
+    let mut context = context();
+    context.caller.name = caller.to_owned();
+    let mut control = spawn(label);
+    if let Control::Spawn(spawn) = &mut control {
+        spawn.cwd = facts(&format!("/base/{place}"));
+    }
+    plugins.current().decide(control, &context).await
+}
+
+/// Has the policy under test fail on as many different questions of different callers as is too many.
 async fn fail_too_often(plugins: &Plugins) {
-    for _ in 0..5 {
-        failure(&decide(plugins, "trap").await);
+    for number in 0..5 {
+        failure(&decide_for(plugins, CALLERS[number % 2], &number.to_string(), "trap").await);
     }
 }
 

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::control::{Context, Control, Verdict};
 
 use super::super::package::{Grants, Terms};
-use super::super::runtime::{CallError, Sandbox};
+use super::super::runtime::{CallError, Inquiry, Measured, Sandbox};
 use super::kind::{Described, Guide, Introduction, Kind, Linked};
 use super::plugin::{Asked, Boxed, Guest, Plugin};
 use super::question::{Function, Question};
@@ -66,7 +66,12 @@ impl Kind for Policies {
             check_description(&description.id, &description.version, terms)?;
             let settings = &terms.settings;
             let checked = sandbox
-                .call("check-settings", settings.len(), async |store| track.check_settings(store, settings).await, Ok)
+                .call(
+                    "check-settings",
+                    &Inquiry::of(Measured::of(settings)),
+                    async |store| track.check_settings(store, settings).await,
+                    Ok,
+                )
                 .await;
             settings_taken(checked)?;
             let guest = Arc::new(Policy { track, kinds: description.kinds });
@@ -118,7 +123,9 @@ impl Guest for Policy {
             let context = samples::context();
             for control in samples::controls(&self.kinds) {
                 let question = track::Question::new(control, &context);
-                let _verdict = decide::ask(&plugin.sandbox, self, &question).await.map_err(in_stage(Stage::Probe))?;
+                let inquiry = question.inquiry();
+                let asked = decide::ask(&plugin.sandbox, self, &question, &inquiry).await;
+                let _verdict = asked.map_err(in_stage(Stage::Probe))?;
             }
             Ok(())
         })
@@ -153,7 +160,8 @@ impl Policy {
     /// What it answers, as an author is shown it.
     async fn answer(&self, sandbox: &Sandbox, control: &Control, context: &Context) -> Value {
         let question = track::Question::new(control.clone(), context);
-        match decide::ask(sandbox, self, &question).await {
+        let inquiry = question.inquiry();
+        match decide::ask(sandbox, self, &question, &inquiry).await {
             Ok(Ok(Verdict::Allow)) => json!("allow"),
             Ok(Ok(Verdict::Deny { code, reason })) => json!({"deny": {"code": code, "reason": reason}}),
             Ok(Ok(Verdict::Amend { cwd, approval_mode, reason })) => {
@@ -166,7 +174,7 @@ impl Policy {
                 }
                 match narrow(&control, amendment).await {
                     Ok(_) => json!({"amend": {"cwd": cwd, "approvalMode": approval_mode, "reason": reason}}),
-                    Err(problem) => sandbox.reject_answer("decide", &problem).to_answer(),
+                    Err(problem) => sandbox.reject_answer("decide", &inquiry, &problem).to_answer(),
                 }
             }
             Ok(Err(reason)) => json!({"error": format!("cannot tell: {reason}"), "code": "cannot_tell"}),
@@ -176,10 +184,11 @@ impl Policy {
 }
 
 async fn instantiate(track: &PolicyTrack, sandbox: &Sandbox) -> Result<(), CallError> {
-    sandbox.call("instantiate", 0, async |store| track.instantiate(store).await, Ok).await
+    sandbox.call("instantiate", &Inquiry::of_nothing(), async |store| track.instantiate(store).await, Ok).await
 }
 
 async fn describe(track: &PolicyTrack, sandbox: &Sandbox) -> Result<Description, Rejection> {
-    let described = sandbox.call("describe", 0, async |store| track.describe(store).await, Ok).await;
+    let described =
+        sandbox.call("describe", &Inquiry::of_nothing(), async |store| track.describe(store).await, Ok).await;
     described.map_err(in_stage(Stage::Describe))
 }

@@ -20,7 +20,7 @@ use wasmtime::Store;
 use crate::domain::control::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
 
 use super::super::package::{Grants, Terms};
-use super::super::runtime::{CallError, Host, Sandbox};
+use super::super::runtime::{CallError, Host, Inquiry, Measured, Sandbox};
 use super::kind::{Described, Guide, Introduction, Kind, Linked};
 use super::overlay::over;
 use super::plugin::{Asked, Boxed, Guest, Plugin};
@@ -88,7 +88,9 @@ impl Kind for Providers {
                 let guest = pre.instantiate_async(&mut *store).await?;
                 guest.agent_relay_plugin_provider().call_check_settings(store, settings).await
             };
-            settings_taken(sandbox.call("check-settings", settings.len(), check_settings, Ok).await)?;
+            settings_taken(
+                sandbox.call("check-settings", &Inquiry::of(Measured::of(settings)), check_settings, Ok).await,
+            )?;
             let guest = Arc::new(Provider {
                 pre,
                 executables: description.executables,
@@ -154,7 +156,7 @@ impl Guest for Provider {
             let site = samples::site(&plugin.terms.grants);
             for &mode in &self.approval_modes {
                 let request = samples::request(mode, self.takes_prompt);
-                let answer = plan(plugin, self, &request, &site).await.map_err(&in_probe)?;
+                let answer = plan(plugin, self, None, &request, &site).await.map_err(&in_probe)?;
                 answer.map_err(|refusal| {
                     Rejection::new(
                         Stage::Probe,
@@ -162,7 +164,7 @@ impl Guest for Provider {
                     )
                 })?;
             }
-            present(plugin, self, &samples::message()).await.map_err(&in_probe)?;
+            present(plugin, self, None, &samples::message()).await.map_err(&in_probe)?;
             stop(plugin, self, StopReason::Shutdown).await.map_err(&in_probe)?;
             Ok(())
         })
@@ -182,13 +184,13 @@ impl Guest for Provider {
                 return Asked { answer: json!({"error": "a provider decides nothing"}), asked: false };
             };
             let answer = match ask {
-                Ask::Plan { request, site } => match plan(plugin, self, request, site).await {
+                Ask::Plan { request, site } => match plan(plugin, self, None, request, site).await {
                     Ok(Ok(plan)) => Ok(json!({"plan": plan.plan()})),
                     Ok(Err(refusal)) => Ok(json!({"error": refusal.to_string()})),
                     Err(error) => Err(error),
                 },
                 Ask::Present(message) => {
-                    let presentation = present(plugin, self, message).await;
+                    let presentation = present(plugin, self, None, message).await;
                     presentation.map(|presentation| json!({"presentation": presentation}))
                 }
                 Ask::Stop(reason) => stop(plugin, self, *reason).await.map(|plan| json!({"stopPlan": plan})),
@@ -208,7 +210,7 @@ impl Guest for Provider {
 
 async fn instantiate(pre: &ProviderPluginPre<Host>, sandbox: &Sandbox) -> Result<(), CallError> {
     let instantiate = async |store: &mut Store<Host>| pre.instantiate_async(store).await;
-    sandbox.call("instantiate", 0, instantiate, |_| Ok(())).await
+    sandbox.call("instantiate", &Inquiry::of_nothing(), instantiate, |_| Ok(())).await
 }
 
 async fn describe(pre: &ProviderPluginPre<Host>, sandbox: &Sandbox) -> Result<provider_wit::Description, Rejection> {
@@ -216,7 +218,7 @@ async fn describe(pre: &ProviderPluginPre<Host>, sandbox: &Sandbox) -> Result<pr
         let guest = pre.instantiate_async(&mut *store).await?;
         guest.agent_relay_plugin_provider().call_describe(store).await
     };
-    sandbox.call("describe", 0, describe, Ok).await.map_err(in_stage(Stage::Describe))
+    sandbox.call("describe", &Inquiry::of_nothing(), describe, Ok).await.map_err(in_stage(Stage::Describe))
 }
 
 fn reason(given: Option<Value>) -> Result<StopReason, String> {

@@ -26,21 +26,17 @@ impl Registry {
         };
         let failing = self.state().slots(id).find_map(is_it);
         if let Some((origin, failing, previous)) = failing
-            && !(origin == Origin::Directory && self.go_back_from(&failing, previous, report).await)
+            && let Some(why) = why_put_back(&failing, report).await
+            && !(origin == Origin::Directory && self.go_back_from(&failing, previous, &why).await)
         {
-            self.quarantine(&failing, &format!("failed five times within a minute, at last: {}", report.latest), None);
+            self.quarantine(&failing, &why, None);
         }
         self.next_probe()
     }
 
     /// Whether there was anything to go back to.
-    async fn go_back_from(
-        self: &Arc<Self>,
-        failing: &Arc<Plugin>,
-        previous: Option<Arc<Plugin>>,
-        report: &FailureReport,
-    ) -> bool {
-        let id = &*report.plugin;
+    async fn go_back_from(self: &Arc<Self>, failing: &Arc<Plugin>, previous: Option<Arc<Plugin>>, why: &str) -> bool {
+        let id = &failing.terms.id;
         let to = match previous {
             Some(previous) => Some(previous),
             None => {
@@ -56,10 +52,7 @@ impl Registry {
         let because = RolledBack {
             aside: Some(Content::of(&failing.fingerprint)),
             to: to.as_ref().map(|to| Content::of(&to.fingerprint)),
-            because: Some(format!(
-                "failed five times within a minute, at last: {}; what was before it is active again",
-                report.latest
-            )),
+            because: Some(format!("{why}; what was before it is active again")),
         };
         let rejection = because.aside_rejection(id);
         self.happens((Origin::Directory, id), Event::PutBack { to, because, rejection }, None, None).await;
@@ -93,7 +86,7 @@ impl Registry {
         }
         match plugin.probe().await {
             Ok(()) => {
-                plugin.sandbox.gate.open();
+                plugin.sandbox.let_back();
                 let step = Step { by: by.map(str::to_owned), ..Step::of(plugin, PluginState::Active) };
                 self.history.note(&plugin.terms.id, step);
                 let plugin = PluginStatus::of_plugin(plugin);
@@ -142,6 +135,26 @@ impl Registry {
     /// What is active of this id in the binary.
     pub(super) fn built_in_incumbent(&self, id: &str) -> Option<Arc<Plugin>> {
         self.state().slot(Origin::BuiltIn, id)?.incumbent().cloned()
+    }
+}
+
+/// Why this plugin is put back, if it has to be. One that failed on questions of one caller only is asked something
+/// harmless first.
+async fn why_put_back(failing: &Plugin, report: &FailureReport) -> Option<String> {
+    const OFTEN: &str = "failed five times within a minute";
+    if report.decisive {
+        return Some(format!("{OFTEN}, at last: {}", report.latest));
+    }
+    match failing.probe().await {
+        Err(rejection) => Some(format!("{OFTEN}, and when it was probed: {}", rejection.reason)),
+        Ok(()) => {
+            tracing::warn!(
+                plugin.id = &*report.plugin,
+                "plugin {OFTEN}, at last: {}; it answers the relay's own questions, so it stays active for other questions",
+                report.latest
+            );
+            None
+        }
     }
 }
 

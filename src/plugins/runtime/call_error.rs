@@ -27,8 +27,16 @@ pub enum CallError {
     /// There was no room for the call within a second. Not the plugin's fault.
     #[error("is busy with as many calls as it may have; try again")]
     Overloaded,
+    /// It failed on so many questions of this caller that only one of them is asked at a time.
+    #[error(
+        "is busy with another question of yours: it failed on five of them within a minute, so you may ask one at a \
+         time; try again when that one is answered"
+    )]
+    Limited,
     /// It failed too often in too short a time and is not asked for a while.
-    #[error("is quarantined because it failed five times within a minute; GET /api/plugins tells why and until when")]
+    #[error(
+        "is quarantined because it failed on too many questions within a minute; GET /api/plugins tells why and until when"
+    )]
     Quarantined,
 }
 
@@ -42,6 +50,7 @@ impl CallError {
             Self::Input { .. } => "input",
             Self::Output(_) => "output",
             Self::Overloaded => "overloaded",
+            Self::Limited => "limited",
             Self::Quarantined => "quarantined",
         }
     }

@@ -16,6 +16,7 @@ use super::host::Host;
 use super::memory::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use super::threads::Threads;
 use super::ticker::{Ticker, Ticking};
+use super::wasi;
 
 /// Calls of all plugins that may run at once. Each needs a stack and memory; more would only wait
 /// for a processor.
@@ -58,11 +59,11 @@ impl Engine {
         };
         let mut pure = Linker::new(&wasmtime);
         bindings::Shared::add_to_linker::<_, HasSelf<_>>(&mut pure, |host| host)?;
-        let mut wasi = pure.clone();
-        wasmtime_wasi::p2::add_to_linker_async(&mut wasi)?;
+        let mut with_wasi = pure.clone();
+        wasi::add_to_linker(&mut with_wasi)?;
         let ticker = Ticker::start(wasmtime.weak())?;
         let threads = Threads::start()?;
-        Ok(Self(Arc::new(Inner { wasmtime, pure, wasi, calls: Semaphore::new(CALLS_MAX), ticker, threads })))
+        Ok(Self(Arc::new(Inner { wasmtime, pure, wasi: with_wasi, calls: Semaphore::new(CALLS_MAX), ticker, threads })))
     }
 
     /// Compiles a component. Takes from milliseconds to seconds of one processor: call it off the

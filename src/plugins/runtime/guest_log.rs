@@ -94,8 +94,8 @@ impl LineWriter {
         }
     }
 
-    /// Sends what is left of an unfinished line.
-    pub(crate) fn flush(&self) {
+    /// Sends what is left of an unfinished line: there will be no more of it.
+    pub(crate) fn end(&self) {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         if !begun.is_empty() {
             self.log.line(self.level, &String::from_utf8_lossy(&begun));
@@ -125,8 +125,8 @@ mod tests {
         writer.write(b"one\ntwo\nthr");
         writer.write(b"ee");
         assert_eq!(log.lines.load(Ordering::Relaxed), 2);
-        writer.flush();
-        writer.flush();
+        writer.end();
+        writer.end();
         assert_eq!(log.lines.load(Ordering::Relaxed), 3);
     }
 

@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, Histogram};
-use serde::Serialize;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 use tracing::Instrument;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::super::package::Limits;
 use super::call_error::CallError;
 use super::engine::Engine;
+use super::failed_questions::{FailedQuestions, Follows};
 use super::gate::{Gate, Pauses};
 use super::guest_log::clean;
 use super::host::Host;
+use super::inquiry::Inquiry;
 use super::memory::HANDLES_MAX;
 use super::statistics::CallStatistics;
 use super::threads::MEMORY_MB_INLINE;
@@ -33,6 +34,9 @@ const SLACK: Duration = Duration::from_millis(50);
 pub(crate) struct FailureReport {
     pub(crate) plugin: Arc<str>,
     pub(crate) generation: u64,
+    /// Whether that is enough to put it back. Otherwise it may be only the questions of one caller that it fails on,
+    /// and a probe decides.
+    pub(crate) decisive: bool,
     /// How the latest of these calls failed.
     pub(crate) latest: String,
 }
@@ -57,6 +61,7 @@ pub(crate) struct Sandbox {
     wasi: bool,
     pub(crate) statistics: CallStatistics,
     pub(crate) gate: Gate,
+    failed_questions: FailedQuestions,
     gauges: Gauges,
     /// The most memory a call used since somebody last asked, in bytes.
     peak: AtomicUsize,
@@ -117,6 +122,7 @@ impl Sandbox {
             wasi,
             statistics: CallStatistics::new(),
             gate: Gate::new(supervision.pauses),
+            failed_questions: FailedQuestions::default(),
             peak: AtomicUsize::new(0),
             room: Semaphore::new(limits.calls as usize),
             failure_reports: supervision.failure_reports,
@@ -139,37 +145,38 @@ impl Sandbox {
     }
 
     /// Makes one call: `guest` makes an instance in the fresh store it is given and calls it, `check` judges
-    /// what it answered. `input_bytes` is the size of the question.
+    /// what it answered.
     ///
     /// # Errors
-    /// When the question is too large, there is no room for the call, the guest fails or exceeds a limit, or
-    /// `check` does not accept the answer. Each is counted.
+    /// When the question is too large or failed a moment ago, there is no room for the call, the guest fails or
+    /// exceeds a limit, or `check` does not accept the answer. Each is counted.
     pub(crate) async fn call<T, U>(
         &self,
         func: &'static str,
-        input_bytes: usize,
+        inquiry: &Inquiry,
         guest: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
         check: impl FnOnce(T) -> Result<U, CallError>,
     ) -> Result<U, CallError> {
         // At level debug: with the ordinary log this costs a call a comparison.
         let span = tracing::debug_span!("plugin.call", plugin.id = &*self.plugin, plugin.func = func);
         let call = async {
-            let call = self.enter(func, input_bytes).await?;
+            let call = self.enter(func, inquiry).await?;
             // Dropped before `call` when the caller goes away: first the memory, then the room for it.
-            let mut store = self.store(call.started);
+            let mut store = self.store(call.started, inquiry);
             let ended = tokio::time::timeout(self.budget() + SLACK, guest(&mut store)).await.ok();
             call.end(store, ended, check)
         };
         call.instrument(span).await
     }
 
-    /// Room for a call that is given this many bytes.
-    async fn enter(&self, func: &'static str, input_bytes: usize) -> Result<Call<'_>, CallError> {
-        if input_bytes > self.limits.input_kb as usize * 1024 {
+    /// Room for a call about this.
+    async fn enter<'a>(&'a self, func: &'static str, inquiry: &'a Inquiry) -> Result<Call<'a>, CallError> {
+        if inquiry.bytes() > self.limits.input_kb as usize * 1024 {
             let error = CallError::Input { limit_kb: self.limits.input_kb };
             self.count(func, error.code());
             return Err(error);
         }
+        let place = self.enter_as(func, inquiry)?;
         let room = async {
             let own = self.room.acquire().await.ok()?;
             Some((own, self.engine.calls().acquire().await.ok()?))
@@ -190,16 +197,32 @@ impl Sandbox {
         Ok(Call {
             sandbox: self,
             func,
+            inquiry,
             started: Instant::now(),
+            _place: place,
             _running: Running::new(&self.gauges.running),
             _ticking: self.engine.ticking(),
             _permits: permits,
         })
     }
 
-    fn store(&self, started: Instant) -> Store<Host> {
-        let mut store =
-            self.engine.store(Host::new(Arc::clone(&self.plugin), Arc::clone(&self.settings), self.limits, self.wasi));
+    /// Lets a caller in, unless the plugin failed on this question of theirs a moment ago.
+    fn enter_as(&self, func: &'static str, inquiry: &Inquiry) -> Result<Option<OwnedSemaphorePermit>, CallError> {
+        let Some(asker) = inquiry.asker() else {
+            return Ok(None);
+        };
+        let now = Instant::now();
+        if let Some((error, follows)) = self.failed_questions.again(now, asker) {
+            self.count(func, "remembered");
+            self.follow(func, follows, &error);
+            return Err(error);
+        }
+        self.failed_questions.enter(now, asker).inspect_err(|error| self.count(func, error.code()))
+    }
+
+    fn store(&self, started: Instant, inquiry: &Inquiry) -> Store<Host> {
+        let (plugin, settings) = (Arc::clone(&self.plugin), Arc::clone(&self.settings));
+        let mut store = self.engine.store(Host::new(plugin, settings, self.limits, self.wasi, inquiry));
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(self.limits.output_kb as usize * 1024);
         store.set_max_component_handles(HANDLES_MAX);
@@ -218,10 +241,16 @@ impl Sandbox {
     }
 
     /// Counts an answer that turned out unusable after its call had ended.
-    pub(crate) fn reject_answer(&self, func: &'static str, problem: &str) -> CallError {
+    pub(crate) fn reject_answer(&self, func: &'static str, inquiry: &Inquiry, problem: &str) -> CallError {
         let error = CallError::Output(clean(problem));
-        self.failed(func, &error);
+        self.failed(func, inquiry, &error);
         error
+    }
+
+    /// Lets calls through again, those that failed a moment ago included.
+    pub(crate) fn let_back(&self) {
+        self.failed_questions.clear();
+        self.gate.open();
     }
 
     /// The most memory a call used since this was last asked, in bytes.
@@ -229,14 +258,27 @@ impl Sandbox {
         self.peak.swap(0, Ordering::Relaxed)
     }
 
-    fn failed(&self, func: &'static str, error: &CallError) {
-        tracing::warn!(plugin.id = &*self.plugin, plugin.generation = self.generation, func, "plugin {error}");
-        if self.statistics.failed(Instant::now()) {
+    fn failed(&self, func: &'static str, inquiry: &Inquiry, error: &CallError) {
+        tracing::warn!(
+            plugin.id = &*self.plugin,
+            plugin.generation = self.generation,
+            func,
+            caller = inquiry.asker().map(|asker| asker.name.as_str()),
+            "plugin {error}"
+        );
+        self.statistics.failed();
+        let follows = self.failed_questions.failed(Instant::now(), inquiry.asker(), error);
+        self.follow(func, follows, error);
+    }
+
+    fn follow(&self, func: &'static str, follows: Follows, error: &CallError) {
+        if follows != Follows::Nothing {
             // When the queue is full, earlier reports are being dealt with; a plugin that goes on failing reports
             // again.
             let _ = self.failure_reports.try_send(FailureReport {
                 plugin: Arc::clone(&self.plugin),
                 generation: self.generation,
+                decisive: follows == Follows::PutBack,
                 latest: format!("{func} {error}"),
             });
         }
@@ -252,28 +294,14 @@ impl Sandbox {
     }
 }
 
-/// How large a question is: the bytes of its JSON, which nobody keeps.
-pub(crate) fn size_of(question: &impl Serialize) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // What cannot be written as JSON is asked nobody.
-    serde_json::to_writer(&mut count, question).map_or(usize::MAX, |()| count.0)
-}
-
 /// A call that is running.
 struct Call<'a> {
     sandbox: &'a Sandbox,
     func: &'static str,
+    inquiry: &'a Inquiry,
     started: Instant,
+    /// The one place of a caller who has no more.
+    _place: Option<OwnedSemaphorePermit>,
     _running: Running,
     _ticking: Ticking<'a>,
     _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
@@ -290,6 +318,7 @@ impl Call<'_> {
     ) -> Result<U, CallError> {
         let took = self.started.elapsed();
         let sandbox = self.sandbox;
+        store.data().end_lines();
         let result = match ended {
             Some(Ok(answer)) => check(answer),
             Some(Err(error)) => Err(self.failure(&store, &error)),
@@ -311,7 +340,7 @@ impl Call<'_> {
         sandbox.count(self.func, result.as_ref().map_or_else(CallError::code, |_| "ok"));
         match &result {
             Ok(_) => sandbox.gate.succeeded(),
-            Err(error) => sandbox.failed(self.func, error),
+            Err(error) => sandbox.failed(self.func, self.inquiry, error),
         }
         result
     }

@@ -1,26 +1,16 @@
-//! How a plugin's calls went: the numbers an operator sees, and the count of failures that puts a
-//! plugin back.
+//! How a plugin's calls went: the numbers an operator sees.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Calls the percentiles look back on: enough for a 99th percentile, small enough to sort at will.
 const SAMPLES: usize = 512;
-/// This many failures within [`FAILURES_WITHIN`] are too many: the plugin is put back to its previous
-/// generation, or into quarantine.
-const FAILURES_MAX: usize = 5;
-/// See [`FAILURES_MAX`].
-const FAILURES_WITHIN: Duration = Duration::from_secs(60);
-
 /// The statistics of one loaded plugin.
 pub(crate) struct CallStatistics {
     calls: AtomicU64,
     failures: AtomicU64,
     /// Microseconds of the latest calls, as a ring.
     samples: Box<[AtomicU32; SAMPLES]>,
-    recent_failures: Mutex<VecDeque<Instant>>,
 }
 
 impl CallStatistics {
@@ -29,7 +19,6 @@ impl CallStatistics {
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             samples: Box::new([const { AtomicU32::new(0) }; SAMPLES]),
-            recent_failures: Mutex::default(),
         }
     }
 
@@ -40,17 +29,9 @@ impl CallStatistics {
         self.samples[usize::try_from(call).unwrap_or(0) % SAMPLES].store(micros, Ordering::Relaxed);
     }
 
-    /// Counts a failure. True when it is one too many for `now`; the count then starts anew.
-    pub(crate) fn failed(&self, now: Instant) -> bool {
+    /// Counts a call that gave no usable answer.
+    pub(crate) fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let mut recent = self.recent_failures.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|&at| now.duration_since(at) < FAILURES_WITHIN);
-        recent.push_back(now);
-        let too_many = recent.len() >= FAILURES_MAX;
-        if too_many {
-            recent.clear();
-        }
-        too_many
     }
 
     pub(crate) fn calls(&self) -> u64 {
@@ -92,18 +73,5 @@ mod tests {
         }
         assert_eq!(statistics.percentiles(), (7, 7));
         assert_eq!(statistics.calls(), 100 + SAMPLES as u64);
-    }
-
-    #[test]
-    fn only_failures_close_together_are_too_many() {
-        let statistics = CallStatistics::new();
-        let start = Instant::now();
-        for slow in 0..20 {
-            assert!(!statistics.failed(start + Duration::from_secs(16 * slow)));
-        }
-        let later = start + Duration::from_secs(1_000);
-        let verdicts: Vec<bool> = (0..6).map(|_| statistics.failed(later)).collect();
-        assert_eq!(verdicts, [false, false, false, false, true, false]);
-        assert_eq!(statistics.failures(), 26);
     }
 }

@@ -123,7 +123,8 @@ impl Relay {
         // A repeat that came in at the same moment is answered by the one that was first.
         let Recorded::First { command, .. } = recorded else { return Ok(reply(recorded)) };
         let reports = StoreReports::new(self, command.id, &spec, reservation.name()).with_answer(order);
-        match self.launch(&request.plugins, &spec, reservation, reports).await {
+        let caller = request.caller.principal();
+        match self.launch(&request.plugins, caller, &spec, reservation, reports).await {
             // The first answer is what the command keeps from now on, and answers under the same key.
             Ok(()) => Ok(self.store.answer_of(command.id).await?),
             Err(error) => {

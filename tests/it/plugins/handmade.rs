@@ -14,7 +14,16 @@ pub(super) fn policy(decide: &str) -> Vec<u8> {
 
 /// The same with anything about its text changed.
 pub(super) fn edited(edit: impl Fn(&str) -> String) -> Vec<u8> {
-    let (resolve, world) = dummies::world("policy-plugin", str::to_owned, &[]);
+    edited_in(str::to_owned, &[], edit)
+}
+
+/// The same in a changed world, with further packages beside ours.
+pub(super) fn edited_in(
+    edit_world: impl Fn(&str) -> String,
+    packages: &[&str],
+    edit: impl Fn(&str) -> String,
+) -> Vec<u8> {
+    let (resolve, world) = dummies::world("policy-plugin", edit_world, packages);
     let text = edit(TEXT).replace("DECIDE", "").replace("NOW", &offset_of_now(&resolve).to_string());
     dummies::encode(wat::parse_str(text).expect("good text"), &resolve, world)
 }
@@ -49,6 +58,24 @@ const TEXT: &str = r#"
       (i32.sub (i32.const 0) (local.get $align))))
     (global.set $top (i32.add (local.get $at) (local.get $wanted)))
     (local.get $at))
+  (data (i32.const 320) "0123456789abcdeftold")
+  (func $deny (param $from i32) (param $bytes i32) (result i32)
+    (local $at i32) (local $byte i32)
+    (loop $next
+      (local.set $byte (i32.load8_u (i32.add (local.get $from) (local.get $at))))
+      (i32.store8 (i32.add (i32.const 2048) (i32.shl (local.get $at) (i32.const 1)))
+        (i32.load8_u offset=320 (i32.shr_u (local.get $byte) (i32.const 4))))
+      (i32.store8 (i32.add (i32.const 2049) (i32.shl (local.get $at) (i32.const 1)))
+        (i32.load8_u offset=320 (i32.and (local.get $byte) (i32.const 15))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $at) (local.get $bytes))))
+    ;; Verdict 2 is a denial; its code is "told".
+    (i32.store (i32.const 260) (i32.const 2))
+    (i32.store (i32.const 264) (i32.const 336))
+    (i32.store (i32.const 268) (i32.const 4))
+    (i32.store (i32.const 272) (i32.const 2048))
+    (i32.store (i32.const 276) (i32.shl (local.get $bytes) (i32.const 1)))
+    (i32.const 256))
   (func (export "agent-relay:plugin/policy@0.1.0#describe") (result i32) (i32.const 64))
   ;; Zeros say that the settings are taken, and that a control is allowed.
   (func (export "agent-relay:plugin/policy@0.1.0#check-settings") (param i32 i32) (result i32) (i32.const 128))

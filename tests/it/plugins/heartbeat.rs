@@ -186,7 +186,7 @@ impl Hostile {
         } else {
             assert_eq!((active.generation, plugins.list().len()), (Some(2), 1), "{}", self.what);
         }
-        let decision = ask("", 1).await;
+        let decision = ask("another", 1).await;
         assert!(matches!(decision.outcome, Outcome::Allowed(_)), "{}: {decision:?}", self.what);
         late
     }

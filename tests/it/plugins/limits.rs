@@ -1,11 +1,9 @@
 //! What a guest does to itself stays with that one call.
 
-use std::sync::Arc;
-
 use agent_relay::domain::control::{Outcome, VerdictKind};
 use agent_relay::plugins::{ChangeKind, PluginState};
 
-use super::{Home, decide, failure, guest, policy, spawn, status};
+use super::{CALLERS, Home, decide, decide_for, failure, guest, policy, status};
 
 #[tokio::test]
 async fn whatever_a_guest_does_is_a_refusal_with_its_reason() {
@@ -60,11 +58,11 @@ async fn calls_beyond_the_room_are_told_to_try_again() {
     home.put("misbehave", &manifest, &guest("misbehave"));
     let plugins = home.open().await;
     let mut changes = plugins.changes();
-    let set = plugins.current();
     let calls: Vec<_> = (0..40)
-        .map(|_| {
-            let set = Arc::clone(&set);
-            tokio::spawn(async move { set.decide(spawn("loop"), &super::context()).await })
+        .map(|number: usize| {
+            let plugins = plugins.clone();
+            let ask = async move { decide_for(&plugins, CALLERS[number % 2], &number.to_string(), "loop").await };
+            tokio::spawn(ask)
         })
         .collect();
     let mut codes = Vec::new();

@@ -45,12 +45,12 @@ async fn a_good_plan_carries_who_made_it_and_its_hash() {
     let (_home, plugins) = opened().await;
     let set = plugins.current();
     assert_eq!(set.provider_ids(), ["misplan"]);
-    let plan = set.plan("misplan", &request(""), &site()).await.expect("a good plan");
+    let plan = set.plan("tester", "misplan", &request(""), &site()).await.expect("a good plan");
     assert_eq!((plan.provider(), plan.version(), plan.generation()), ("misplan", "1.0.0", 1));
     assert_eq!(Some(plan.digest()), status(&plugins, "misplan", PluginState::Active).digest.as_deref());
     assert_eq!(plan.plan().program, "sleeper");
     assert_eq!(plan.plan().args, ["sleep", "--last"]);
-    let again = set.plan("misplan", &request(""), &site()).await.expect("a good plan");
+    let again = set.plan("tester", "misplan", &request(""), &site()).await.expect("a good plan");
     assert_eq!(plan.sha256(), again.sha256());
 }
 
@@ -71,7 +71,7 @@ async fn a_plan_beyond_the_grants_is_a_failure_that_names_the_field() {
     for (wish, field) in cases {
         // Opened anew, because five failures are all that is suffered.
         let plugins = home.open().await;
-        let error = plugins.current().plan("misplan", &request(wish), &site()).await.expect_err(wish);
+        let error = plugins.current().plan("tester", "misplan", &request(wish), &site()).await.expect_err(wish);
         let PluginError::Failed { error: CallError::Output(problem), .. } = &error else { panic!("{wish}: {error:?}") };
         assert!(problem.starts_with(field), "{wish}: {problem}");
     }
@@ -81,16 +81,16 @@ async fn a_plan_beyond_the_grants_is_a_failure_that_names_the_field() {
 async fn a_refusal_is_not_a_failure() {
     let (_home, plugins) = opened().await;
     let set = plugins.current();
-    let error = set.plan("misplan", &request("refuse"), &site()).await.expect_err("refused");
+    let error = set.plan("tester", "misplan", &request("refuse"), &site()).await.expect_err("refused");
     assert_eq!(error.to_string(), "provider misplan refuses: nottoday");
     let open = SpawnRequest { approval_mode: ApprovalMode::Open, ..request("") };
-    let error = set.plan("misplan", &open, &site()).await.expect_err("refused");
+    let error = set.plan("tester", "misplan", &open, &site()).await.expect_err("refused");
     assert!(matches!(
         error,
         PluginError::Refused { refusal: PlanRefusal::UnsupportedApprovalMode(ApprovalMode::Open), .. }
     ));
     assert_eq!(status(&plugins, "misplan", PluginState::Active).traps, 0);
-    let error = set.plan("nobody", &request(""), &site()).await.expect_err("not loaded");
+    let error = set.plan("tester", "nobody", &request(""), &site()).await.expect_err("not loaded");
     assert_eq!(error.to_string(), "no provider \"nobody\" is loaded; loaded are: misplan");
 }
 

@@ -68,7 +68,7 @@ async fn plans_of_every_mode_stay_within_the_manifest() {
     for provider in ["claude", "codex"] {
         for mode in [ApprovalMode::Open, ApprovalMode::Guarded, ApprovalMode::ReadOnly] {
             for root in [false, true] {
-                let plan = set.plan(provider, &request(mode), &site(root)).await.expect("a good plan");
+                let plan = set.plan("tester", provider, &request(mode), &site(root)).await.expect("a good plan");
                 let plan = plan.plan();
                 assert_eq!(plan.program, provider);
                 assert_eq!(plan.args[plan.args.len() - 2..], ["--", "-v --help"]);

@@ -6,7 +6,7 @@ use crate::domain::control::{
     Context, Control, Decision, Narrowing, Outcome, PolicyMode, Verdict, VerdictKind, VerdictRecord,
 };
 
-use super::super::super::runtime::{CallError, Sandbox, clean};
+use super::super::super::runtime::{CallError, Inquiry, Sandbox, clean};
 use super::super::plugin::Plugin;
 use super::guest::Policy;
 use super::narrow::{Amendment, narrow};
@@ -74,14 +74,15 @@ async fn rule(plugin: &Plugin, policy: &Policy, question: &Question<'_>) -> Ruli
     if let Err(error) = plugin.sandbox.admit("decide") {
         return failed(error);
     }
-    match ask(&plugin.sandbox, policy, question).await {
+    let inquiry = question.inquiry_of_caller();
+    match ask(&plugin.sandbox, policy, question, &inquiry).await {
         Ok(Ok(Verdict::Allow)) => Ruling::Allowed,
         Ok(Ok(Verdict::Deny { code, reason })) => Ruling::Denied { code, reason },
         Ok(Ok(Verdict::Amend { cwd, approval_mode, reason })) => {
             let amendment = Amendment { cwd, approval_mode };
             match narrow(question.control(), amendment).await {
                 Ok(control) => Ruling::Narrowed { control: Box::new(control), reason },
-                Err(problem) => failed(plugin.sandbox.reject_answer("decide", &problem)),
+                Err(problem) => failed(plugin.sandbox.reject_answer("decide", &inquiry, &problem)),
             }
         }
         Ok(Err(reason)) => Ruling::Failed { code: "cannot_tell", reason: format!("cannot tell: {reason}") },
@@ -90,12 +91,17 @@ async fn rule(plugin: &Plugin, policy: &Policy, question: &Question<'_>) -> Ruli
 }
 
 /// One call of `decide`, with the texts of the answer made safe to show.
-pub(crate) async fn ask(sandbox: &Sandbox, policy: &Policy, question: &Question<'_>) -> Result<Answer, CallError> {
+pub(crate) async fn ask(
+    sandbox: &Sandbox,
+    policy: &Policy,
+    question: &Question<'_>,
+    inquiry: &Inquiry,
+) -> Result<Answer, CallError> {
     let check = |answer: Answer| match answer {
         Err(reason) => Ok(Err(clean(&reason))),
         Ok(verdict) => accept(verdict).map(Ok).map_err(CallError::Output),
     };
-    sandbox.call("decide", question.bytes(), async |store| policy.track.decide(store, question).await, check).await
+    sandbox.call("decide", inquiry, async |store| policy.track.decide(store, question).await, check).await
 }
 
 fn accept(verdict: Verdict) -> Result<Verdict, String> {

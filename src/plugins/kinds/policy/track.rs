@@ -7,7 +7,7 @@
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-use super::super::super::runtime::{Host, size_of};
+use super::super::super::runtime::{Host, Inquiry, Measured};
 #[cfg(test)]
 use super::bindings::next;
 use super::bindings::{PolicyPluginPre, policy_wit};
@@ -32,12 +32,10 @@ pub(crate) struct Description {
 /// What policies are asked, made once for all of them.
 pub(crate) struct Question<'a> {
     control: Control,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the published track has its own form of it below"))]
     context: &'a Context,
-    /// Bytes of the context.
-    context_bytes: usize,
-    /// Bytes of all of it.
-    bytes: usize,
+    measured_context: Measured,
+    measured_caller: Measured,
+    measured_control: Measured,
     published: policy_wit::Control,
     published_context: policy_wit::Context,
 }
@@ -45,14 +43,21 @@ pub(crate) struct Question<'a> {
 impl<'a> Question<'a> {
     pub(crate) fn new(control: Control, context: &'a Context) -> Self {
         let (published, published_context) = ((&control).into(), context.into());
-        let context_bytes = size_of(context);
-        let bytes = context_bytes.saturating_add(size_of(&control));
-        Self { control, context, context_bytes, bytes, published, published_context }
+        let [measured_context, measured_caller] = [Measured::of(context), Measured::of(&context.caller)];
+        let measured_control = Measured::of(&control);
+        Self { control, context, measured_context, measured_caller, measured_control, published, published_context }
     }
 
-    /// How large it is, as JSON.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    /// What a call is about that asks this, for nobody in particular.
+    pub(crate) fn inquiry(&self) -> Inquiry {
+        Inquiry::of(self.measured_control.and(self.measured_context)).at_ms(self.context.now)
+    }
+
+    /// The same for its caller, who does not choose the time, nor what is running.
+    pub(crate) fn inquiry_of_caller(&self) -> Inquiry {
+        let caller = &self.context.caller;
+        let about = self.measured_control.and(self.measured_caller).digest;
+        self.inquiry().by(caller.agent_id.as_deref().unwrap_or(&caller.name), about)
     }
 
     /// What is asked for now.
@@ -63,7 +68,7 @@ impl<'a> Question<'a> {
     /// Asks for less from here on.
     pub(crate) fn narrow(&mut self, control: Control) {
         self.published = (&control).into();
-        self.bytes = self.context_bytes.saturating_add(size_of(&control));
+        self.measured_control = Measured::of(&control);
         self.control = control;
     }
 

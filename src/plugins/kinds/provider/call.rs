@@ -6,7 +6,7 @@ use crate::domain::control::plan::{
     IncomingMessage, LaunchSite, Plan, Presentation, SpawnRequest, StopPlan, StopReason,
 };
 
-use super::super::super::runtime::{CallError, Host, clean, size_of};
+use super::super::super::runtime::{CallError, Host, Inquiry, Measured, clean};
 use super::super::plugin::Plugin;
 use super::bindings::provider_wit;
 use super::error::PlanRefusal;
@@ -22,14 +22,21 @@ const TEXT_BYTES_MAX: usize = 320 * 1024;
 /// Milliseconds a program may take to end.
 const GRACE_MS_MAX: u32 = 60_000;
 
-/// What exactly would be run, if the provider makes a plan and the plan is acceptable.
+/// What exactly would be run, if the provider makes a plan and the plan is acceptable. Nobody's question is one of
+/// the relay's own, or of the plugin's author.
 pub(crate) async fn plan(
     plugin: &Plugin,
     provider: &Provider,
+    caller: Option<&str>,
     request: &SpawnRequest,
     site: &LaunchSite,
 ) -> Result<Result<CheckedPlan, PlanRefusal>, CallError> {
-    let input_bytes = size_of(&(request, site));
+    let mut inquiry = Inquiry::of(Measured::of(&(request, site)));
+    if let Some(caller) = caller {
+        // The agent's id and the session's folder are made up for each.
+        let chosen = (request.approval_mode, &request.label, &request.prompt, &site.cwd);
+        inquiry = inquiry.by(caller, Measured::of(&("plan", chosen)).digest);
+    }
     // Of the host's variables it learns only those it may pass on.
     let mut site = site.clone();
     site.host_variables.retain(|name| plugin.terms.grants.env.contains(name));
@@ -52,13 +59,14 @@ pub(crate) async fn plan(
             .map_err(|problem| CallError::Output(format!("plan: {}", clean(&problem)))),
         Err(refusal) => Ok(Err(refusal.into())),
     };
-    plugin.sandbox.call("plan", input_bytes, guest, check).await
+    plugin.sandbox.call("plan", &inquiry, guest, check).await
 }
 
-/// How a message is typed into a running session.
+/// How a message is typed into a running session. It is a question of its sender's, where there is a `sender`.
 pub(crate) async fn present(
     plugin: &Plugin,
     provider: &Provider,
+    sender: Option<&str>,
     message: &IncomingMessage,
 ) -> Result<Presentation, CallError> {
     let guest = async |store: &mut Store<Host>| {
@@ -66,8 +74,13 @@ pub(crate) async fn present(
         let guest = provider.instance(store).await?;
         guest.agent_relay_plugin_provider().call_present(store, &message).await
     };
+    let mut inquiry = Inquiry::of(Measured::of(message));
+    if let Some(sender) = sender {
+        let chosen = (&message.subject, &message.body, message.interrupt);
+        inquiry = inquiry.by(sender, Measured::of(&("present", chosen)).digest);
+    }
     let check = |answer: provider_wit::Presentation| accept_presentation(answer.into()).map_err(CallError::Output);
-    plugin.sandbox.call("present", size_of(message), guest, check).await
+    plugin.sandbox.call("present", &inquiry, guest, check).await
 }
 
 /// How a running session is asked to end.
@@ -77,7 +90,7 @@ pub(crate) async fn stop(plugin: &Plugin, provider: &Provider, reason: StopReaso
         guest.agent_relay_plugin_provider().call_stop(store, reason.into()).await
     };
     let check = |answer: provider_wit::StopPlan| accept_stop_plan(answer.into()).map_err(CallError::Output);
-    plugin.sandbox.call("stop", 0, guest, check).await
+    plugin.sandbox.call("stop", &Inquiry::of_nothing(), guest, check).await
 }
 
 fn accept_presentation(mut presentation: Presentation) -> Result<Presentation, String> {

@@ -160,16 +160,17 @@ impl PluginSet {
         &self.warnings
     }
 
-    /// What exactly would be run for this request, checked.
+    /// What exactly would be run for this request of a caller, checked.
     pub async fn plan(
         &self,
+        caller: &str,
         provider: &str,
         request: &SpawnRequest,
         site: &LaunchSite,
     ) -> Result<CheckedPlan, PluginError> {
         let (plugin, guest) = self.provider(provider, "plan")?;
-        let (of, request, site) = (Arc::clone(&plugin), request.clone(), site.clone());
-        let plan = run(&plugin, async move { provider::plan(&of, &guest, &request, &site).await });
+        let (of, caller, request, site) = (Arc::clone(&plugin), caller.to_owned(), request.clone(), site.clone());
+        let plan = run(&plugin, async move { provider::plan(&of, &guest, Some(&caller), &request, &site).await });
         match plan.await.map_err(|error| failed(provider, error))? {
             Ok(plan) => Ok(plan),
             Err(refusal) => Err(PluginError::Refused { provider: provider.to_owned(), refusal }),
@@ -180,7 +181,8 @@ impl PluginSet {
     pub async fn present(&self, provider: &str, message: &IncomingMessage) -> Result<Presentation, PluginError> {
         let (plugin, guest) = self.provider(provider, "present")?;
         let (of, message) = (Arc::clone(&plugin), message.clone());
-        let present = run(&plugin, async move { provider::present(&of, &guest, &message).await });
+        let present =
+            run(&plugin, async move { provider::present(&of, &guest, Some(&message.sender), &message).await });
         present.await.map_err(|error| failed(provider, error))
     }
 

@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
-use agent_relay::domain::control::Outcome;
+use agent_relay::config::Config;
+use agent_relay::domain::control::plan::LaunchSite;
+use agent_relay::domain::control::{Context, Outcome};
+use agent_relay::domain::time::Timestamp;
 use agent_relay::plugins::{
     CallError, ChangeKind, Embedded, Options, Pauses, PluginChange, PluginError, PluginState, Plugins,
 };
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::fickle;
 use crate::plugins::plans::{request, site};
 use crate::plugins::{
-    Home, change, decide, denial, fail_too_often, failure, guest, open, policy, provider, put, status, variant,
+    CALLERS, Home, change, context, decide, denial, fail_too_often, failure, guest, open, policy, provider, put, spawn,
+    status, variant,
 };
-use crate::server::{Client, Server, eventually};
+use crate::server::{Client, Server, database, eventually, until};
 
-const REFUSED: &str = "policy guard is quarantined because it failed five times within a minute";
+const REFUSED: &str = "policy guard is quarantined because it failed on too many questions within a minute";
 
 /// Makes `guard` fail until it is quarantined.
 async fn wear_out(plugins: &Plugins) {
@@ -87,8 +92,8 @@ async fn fickle(home: &Home, pauses: Pauses) -> Plugins {
 /// Makes it fail until it is quarantined, whatever the time is.
 async fn wear_out_fickle(plugins: &Plugins) {
     let mut changes = plugins.changes();
-    for _ in 0..5 {
-        failure(&fickle::decide(plugins, false).await);
+    for number in 0..5 {
+        failure(&fickle::decide(plugins, false, number).await);
     }
     change(&mut changes, ChangeKind::Quarantined, "guard").await;
 }
@@ -99,7 +104,7 @@ fn why_quarantined(plugins: &Plugins) -> String {
 
 /// It is asked again, and answers.
 async fn is_well(plugins: &Plugins) {
-    let decision = fickle::decide(plugins, true).await;
+    let decision = fickle::decide(plugins, true, 9).await;
     assert!(matches!(decision.outcome, Outcome::Allowed(_)), "{decision:?}");
     let active = status(plugins, "guard", PluginState::Active);
     assert_eq!((active.generation, active.error, plugins.list().len()), (Some(1), None, 1));
@@ -109,7 +114,7 @@ async fn is_well(plugins: &Plugins) {
 async fn is_refused(plugins: &Plugins) {
     let before = status(plugins, "guard", PluginState::Quarantined);
     for _ in 0..20 {
-        let decision = fickle::decide(plugins, true).await;
+        let decision = fickle::decide(plugins, true, 9).await;
         assert!(failure(&decision).starts_with(REFUSED), "{decision:?}");
         assert_eq!(decision.verdicts[0].code.as_deref(), Some("quarantined"));
     }
@@ -217,15 +222,16 @@ async fn a_provider_is_refused_as_well_and_the_others_are_not() {
     let plugins = home.open().await;
     let mut changes = plugins.changes();
     let set = plugins.current();
-    for _ in 0..5 {
-        set.plan("misplan", &request("trap"), &site()).await.expect_err("it traps");
+    for number in 0..5 {
+        let site = LaunchSite { cwd: format!("/base/{number}"), ..site() };
+        set.plan(CALLERS[number % 2], "misplan", &request("trap"), &site).await.expect_err("it traps");
     }
     change(&mut changes, ChangeKind::Quarantined, "misplan").await;
-    let error = set.plan("misplan", &request(""), &site()).await.expect_err("refused");
+    let error = set.plan("tester", "misplan", &request(""), &site()).await.expect_err("refused");
     assert_eq!(error, PluginError::Failed { provider: "misplan".into(), error: CallError::Quarantined });
     let stop = set.stop("misplan", agent_relay::domain::control::plan::StopReason::Shutdown).await;
     assert!(matches!(stop, Err(PluginError::Failed { error: CallError::Quarantined, .. })), "{stop:?}");
-    set.plan("other", &request(""), &site()).await.expect("a plan of the other");
+    set.plan("tester", "other", &request(""), &site()).await.expect("a plan of the other");
 }
 
 /// What was active before is found on disk when the relay has been started again since.
@@ -248,13 +254,30 @@ async fn what_was_active_before_the_start_is_gone_back_to() {
     assert!(failure(&decide(&plugins, "").await).starts_with(REFUSED), "there is nothing before the old one");
 }
 
+/// A relay, and a client that is another caller than the administrator.
+async fn with_second_caller(change: impl FnOnce(&mut Config)) -> (Server, Client) {
+    let home = Server::start().await.stop();
+    let connection = rusqlite::Connection::open(database(&home)).expect("the database");
+    let hash = Sha256::digest("second");
+    connection
+        .execute(
+            "INSERT INTO tokens (name, hash, scopes, created_at) VALUES ('second', ?1, 'control', 0)",
+            rusqlite::params![&hash[..]],
+        )
+        .expect("a token");
+    drop(connection);
+    let server = Server::start_in(home, change).await;
+    let other = server.client.with_token(Some("second"));
+    (server, other)
+}
+
 async fn state_of(client: &Client, id: &str) -> Value {
     client.get(&format!("/api/plugins/{id}")).await.expect::<Value>(200)["state"].clone()
 }
 
 #[tokio::test]
 async fn callers_are_told_and_everything_else_goes_on() {
-    let server = Server::start_with(|config| {
+    let (server, other) = with_second_caller(|config| {
         let directory = config.plugins.directory.clone().expect("a directory of plugins");
         put(&directory.join("guard"), &policy("guard", "marker = 'no'"), &guest("misbehave"));
         put(&directory.join("misplan"), &provider("misplan", ""), &guest("misplan"));
@@ -264,9 +287,12 @@ async fn callers_are_told_and_everything_else_goes_on() {
     client.register_all(&["ada"]).await;
     let mut stream = client.follow("types=plugin.updated").await;
     let spawn = |label: &str| json!({"provider": "claude", "label": label});
-    for _ in 0..5 {
-        client.post("/api/agents/spawn", spawn("trap")).await.problem(503, "policy_failed");
-        client.post("/api/plugins/misplan/plan", json!({"label": "trap"})).await.problem(502, "provider_failed");
+    for number in 0..5 {
+        let client = [client, &other][number % 2];
+        let ask = json!({"provider": "claude", "label": "trap", "prompt": number.to_string()});
+        client.post("/api/agents/spawn", ask).await.problem(503, "policy_failed");
+        let ask = json!({"label": "trap", "prompt": number.to_string()});
+        client.post("/api/plugins/misplan/plan", ask).await.problem(502, "provider_failed");
     }
     for _ in 0..2 {
         let told = stream.next_event("plugin.updated").await;
@@ -313,4 +339,64 @@ async fn callers_are_told_and_everything_else_goes_on() {
         (of("Plugin quarantined") && of("Plugin activated")).then_some(())
     })
     .await;
+}
+
+/// Whoever asks decides what is asked: that must not take a plugin away from others, nor from themselves.
+#[tokio::test]
+async fn one_caller_takes_a_plugin_away_from_nobody() {
+    let (server, other) = with_second_caller(|config| {
+        let directory = config.plugins.directory.clone().expect("a directory of plugins");
+        put(&directory.join("guard"), &policy("guard", "marker = 'no'"), &guest("misbehave"));
+        put(&directory.join("misplan"), &provider("misplan", ""), &guest("misplan"));
+    })
+    .await;
+    let client = &server.client;
+    let spawn = |label: &str, prompt: &str| json!({"provider": "claude", "label": label, "prompt": prompt});
+    let plan = |label: &str, prompt: &str| json!({"label": label, "prompt": prompt});
+    // The same again and again, then anything different; many more than are too many of different callers.
+    for number in 0..12 {
+        let prompt = if number < 6 { "the same".to_owned() } else { number.to_string() };
+        client.post("/api/agents/spawn", spawn("trap", &prompt)).await.problem(503, "policy_failed");
+        client.post("/api/plugins/misplan/plan", plan("trap", &prompt)).await.problem(502, "provider_failed");
+    }
+    for client in [client, &other] {
+        client.post("/api/agents/spawn", spawn("deny", "")).await.problem(403, "policy_denied");
+        client.post("/api/plugins/misplan/plan", plan("", "hello")).await.expect::<Value>(200);
+    }
+    for id in ["guard", "misplan"] {
+        let plugin: Value = client.get(&format!("/api/plugins/{id}")).await.expect(200);
+        assert_eq!(plugin["state"], "active", "{plugin}");
+        assert_eq!(plugin["traps"], 7, "the same question is asked once: {plugin}");
+    }
+}
+
+/// One that fails whatever it is asked is quarantined, though nobody but one caller uses the relay.
+#[tokio::test]
+async fn a_plugin_that_fails_at_everything_is_quarantined_for_one_caller() {
+    let home = Home::new();
+    // It is well until a time that comes soon after it was loaded.
+    let mut soon = 500;
+    let (plugins, ends) = loop {
+        soon *= 2;
+        let ends = Timestamp::now().as_ms() + soon;
+        home.put("guard", &policy("guard", ""), &fickle::well_until(ends));
+        let plugins = home.open().await;
+        if plugins.list()[0].state == PluginState::Active {
+            break (plugins, ends);
+        }
+    };
+    until(Timestamp::from_ms(ends)).await;
+    let mut changes = plugins.changes();
+    let decide = async || {
+        let context = Context { now: ends, ..context() };
+        plugins.current().decide(spawn(""), &context).await
+    };
+    // The same question each time: the relay asks one of its own, and that decides.
+    for _ in 0..5 {
+        failure(&decide().await);
+    }
+    change(&mut changes, ChangeKind::Quarantined, "guard").await;
+    let reason = why_quarantined(&plugins);
+    assert!(reason.starts_with("failed five times within a minute, and when it was probed: "), "{reason}");
+    assert!(failure(&decide().await).starts_with(REFUSED));
 }
