@@ -4,9 +4,11 @@
 //!   `Guest`, its name in [`PluginKind`], and its line in [`of`]; the compiler asks for the last two.
 //! - `policy` asks whether a control may happen, `provider` what exactly would be run.
 //! - `kind` and `plugin` are what every kind does: before and after it is loaded. `question` is what an author
-//!   asks, `overlay` completes it from samples. `stages` and `rejection` are why a plugin is not loaded.
+//!   asks, `overlay` completes it from samples. `stages` and `rejection` are why a plugin is not loaded,
+//!   `fit` says where a component does not fit.
 //!   `shared` converts the values that all kinds share.
 
+mod fit;
 mod kind;
 mod overlay;
 mod plugin;
@@ -23,6 +25,7 @@ pub use kind::Guide;
 pub use question::Question;
 pub use rejection::{Rejection, Stage};
 
+pub(crate) use fit::{contract_problem, not_a_component, surface_problem};
 pub(crate) use kind::{Introduction, Kind, Linked};
 pub(crate) use overlay::only;
 pub(crate) use plugin::{Asked, Plugin};

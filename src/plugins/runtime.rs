@@ -5,7 +5,7 @@
 //! - `bindings` are the interfaces that every world shares; `host` is what a guest may ask of the relay,
 //!   `wasi` what it finds of WASI, `guest_log` what it writes to the log, `memory` the limit on what it may use.
 //! - `sandbox` makes one call of one plugin: [`Sandbox::call`] is the only way to run a guest, and `inquiry` what a
-//!   call is about. `call_error` is how a call can fail, `failed_questions` what follows from failures, `gate` refuses
+//!   call is about. `call_error` is how a call can fail, `ending` says it in words, `failed_questions` what follows from failures, `gate` refuses
 //!   calls of a plugin in quarantine, `statistics` counts them.
 //!
 //! Knows nothing of policies and providers. No other room names wasmtime's engine or its stores' limits.
@@ -13,6 +13,7 @@
 pub(crate) mod bindings;
 mod cache;
 mod call_error;
+mod ending;
 mod engine;
 mod failed_questions;
 mod gate;

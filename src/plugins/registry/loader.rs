@@ -15,8 +15,9 @@ use super::super::kinds::{self, Introduction, Linked, Plugin, Rejection, Stage, 
 use super::super::package::{
     Fingerprint, Limits, Manifest, Origin, PluginConfig, PluginKind, RequestedGrants, Source, Terms, verify,
 };
-use super::super::runtime::bindings::{PACKAGE, TRACK};
+use super::super::runtime::bindings::PACKAGE;
 use super::super::runtime::{Cache, Compiled, Engine, Sandbox, Supervision};
+use super::blocking::blocking;
 use super::lifecycle::{PluginState, Progress};
 use super::slot::Ticket;
 
@@ -123,10 +124,14 @@ impl Loader {
         }
         let interface = self.interface(&compiled, terms.kind)?;
         let called = || self.called(source.origin, terms, fingerprint, &compiled, &interface, &requested);
-        let plugin = match called().await {
+        let called = match called().await {
             // A machine that is busy starting everything at once is no fault of the plugin's.
-            Err(rejection) if rejection.passing => called().await?,
-            called => called?,
+            Err(rejection) if rejection.passing => called().await,
+            called => called,
+        };
+        let plugin = match called {
+            Err(rejection) => return Err(self.explained(rejection, terms.kind, &compiled, &source.wasm).await),
+            Ok(plugin) => plugin,
         };
         progress.reach(PluginState::Probed);
         Ok(plugin)
@@ -203,6 +208,9 @@ impl Loader {
     }
 
     pub(crate) async fn compile(&self, wasm: Bytes, digest: &str) -> Result<Compiled, Rejection> {
+        if let Some(problem) = kinds::not_a_component(&wasm) {
+            return Err(Rejection::new(Stage::Compile, problem));
+        }
         let (engine, cache, digest) = (self.engine.clone(), Arc::clone(&self.cache), digest.to_owned());
         // Kept to the end of the compilation, which goes on when its candidate is abandoned.
         let slot = Arc::clone(&self.compilers).acquire_owned().await.ok();
@@ -216,7 +224,9 @@ impl Loader {
             .await
             .map_err(|error| Rejection::new(Stage::Compile, format!("the compiler failed: {error}")))?
             .map_err(|error| {
-                Rejection::new(Stage::Compile, format!("not a component this relay can compile: {}", chain(&error)))
+                let problem = "not a component this relay can compile: it is damaged or cut short, or needs a part of \
+                               WebAssembly that this relay does not have";
+                Rejection::new(Stage::Compile, format!("{problem} ({})", chain(&error)))
             })
     }
 
@@ -230,8 +240,8 @@ impl Loader {
             compiled.wasi,
             self.supervision.clone(),
         );
-        let pre = self.engine.link(compiled).map_err(|error| not_linked(&error))?;
         let interface = self.interface(compiled, kind)?;
+        let pre = self.engine.link(compiled).map_err(|error| not_linked(&error))?;
         kinds::of(kind).introduce(Linked { pre, interface: &interface }, &sandbox).await
     }
 
@@ -239,12 +249,26 @@ impl Loader {
     fn interface(&self, compiled: &Compiled, kind: PluginKind) -> Result<String, Rejection> {
         let exported = self.engine.interfaces(compiled);
         let wanted = format!("{}{}@", PACKAGE, kind.as_str());
-        match exported.iter().find(|name| name.starts_with(&wanted)) {
-            Some(name) => Ok(name.clone()),
-            None => Err(Rejection::new(
-                Stage::World,
-                format!("a {} must export {wanted}{TRACK}; it exports {}", kind.as_str(), listed(&exported)),
-            )),
+        exported.iter().find(|name| name.starts_with(&wanted)).cloned().ok_or_else(|| {
+            let (imports, exports) = self.engine.surface(compiled);
+            let problem = kinds::surface_problem(kind, &imports, &exports);
+            Rejection::new(Stage::World, problem.unwrap_or_else(|| format!("exports no {wanted}")))
+        })
+    }
+
+    /// The same rejection. Of a component that does not fit, it names where.
+    async fn explained(&self, rejection: Rejection, kind: PluginKind, compiled: &Compiled, wasm: &Bytes) -> Rejection {
+        if rejection.stage != Stage::World || rejection.passing {
+            return rejection;
+        }
+        let (imports, exports) = self.engine.surface(compiled);
+        let wasm = wasm.clone();
+        let problem = blocking(move || {
+            kinds::surface_problem(kind, &imports, &exports).or_else(|| kinds::contract_problem(&wasm))
+        });
+        match problem.await {
+            Some(reason) => Rejection { reason, ..rejection },
+            None => rejection,
         }
     }
 }
@@ -252,8 +276,4 @@ impl Loader {
 /// Says in the span of the load which stage it is in.
 fn enter(stage: Stage) {
     tracing::Span::current().record("plugin.stage", stage.as_str());
-}
-
-fn listed(names: &[String]) -> String {
-    if names.is_empty() { "none of this package".to_owned() } else { names.join(", ") }
 }

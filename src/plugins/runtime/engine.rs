@@ -22,6 +22,12 @@ use super::wasi;
 /// for a processor.
 pub(crate) const CALLS_MAX: usize = package::CALLS_MAX as usize;
 
+/// KiB of the host's stack that the calls of a guest within each other may take. What a guest keeps of its own in its
+/// memory is the guest's: compilers give that from 64 KiB to a mebibyte.
+pub(crate) const STACK_KB: usize = 1024;
+/// KiB of the stack that a call runs on: the guest's, and what the host's own functions need.
+const CALL_STACK_KB: usize = STACK_KB + 512;
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Engine(Arc<Inner>);
@@ -155,7 +161,8 @@ fn on_demand() -> Config {
         .epoch_interruption(true)
         // One processor is enough: a compilation must not take all of them from the relay.
         .parallel_compilation(false)
-        .max_wasm_stack(512 * 1024)
+        .max_wasm_stack(STACK_KB * 1024)
+        .async_stack_size(CALL_STACK_KB * 1024)
         // The default reserves 4 GiB for each memory, which `ulimit -v` may not allow.
         .memory_reservation(64 << 20)
         .memory_reservation_for_growth(64 << 20);
@@ -190,7 +197,8 @@ fn pooling() -> Config {
     config
         .epoch_interruption(true)
         .parallel_compilation(false)
-        .max_wasm_stack(512 * 1024)
+        .max_wasm_stack(STACK_KB * 1024)
+        .async_stack_size(CALL_STACK_KB * 1024)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }

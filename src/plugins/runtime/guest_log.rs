@@ -1,5 +1,6 @@
 //! What guests write to the relay's log: bounded for each call, and unable to forge a line.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -17,26 +18,59 @@ pub(crate) enum Level {
     Error,
 }
 
+/// Bytes and lines that are remembered of what a guest warned of, to explain how it ended.
+const LAST_WORDS_BYTES_MAX: usize = 1024;
+const LAST_WORDS_MAX: usize = 8;
+
 /// The log of one call. Cheap to clone: clones share the call's allowance.
 #[derive(Clone)]
 pub(crate) struct GuestLog {
     plugin: Arc<str>,
     lines: Arc<AtomicU32>,
+    /// The latest warnings and errors. A language prints there why it gives up.
+    last_words: Arc<Mutex<VecDeque<String>>>,
     /// Lines the call may write.
     lines_max: u32,
 }
 
 impl GuestLog {
     pub(crate) fn new(plugin: Arc<str>, lines_max: u32) -> Self {
-        Self { plugin, lines: Arc::new(AtomicU32::new(0)), lines_max }
+        Self { plugin, lines: Arc::new(AtomicU32::new(0)), last_words: Arc::default(), lines_max }
+    }
+
+    /// What the guest warned of last, on one line.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        (!words.is_empty()).then(|| words.iter().map(String::as_str).collect::<Vec<_>>().join(" / "))
+    }
+
+    fn remember(&self, text: &str) {
+        // Rust's advice, which nobody can follow here.
+        if text.trim().is_empty() || text.starts_with("note: run with `RUST_BACKTRACE=1`") {
+            return;
+        }
+        let mut words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = text.floor_char_boundary(LAST_WORDS_BYTES_MAX);
+        words.push_back(text[..end].trim_end().to_owned());
+        while words.len() > LAST_WORDS_MAX || words.iter().map(String::len).sum::<usize>() > LAST_WORDS_BYTES_MAX {
+            words.pop_front();
+        }
     }
 
     /// Writes one line, or drops it when the call has used up its allowance.
     pub(crate) fn line(&self, level: Level, text: &str) {
-        if self.lines.fetch_add(1, Ordering::Relaxed) >= self.lines_max {
+        let is_beyond = self.lines.fetch_add(1, Ordering::Relaxed) >= self.lines_max;
+        let is_warning = matches!(level, Level::Warn | Level::Error);
+        if is_beyond && !is_warning {
             return;
         }
         let (plugin, text) = (&*self.plugin, clean(text));
+        if is_warning {
+            self.remember(&text);
+        }
+        if is_beyond {
+            return;
+        }
         match level {
             Level::Trace => tracing::trace!(target: "plugin", { plugin.id = plugin }, "{text}"),
             Level::Debug => tracing::debug!(target: "plugin", { plugin.id = plugin }, "{text}"),
@@ -116,6 +150,25 @@ mod tests {
             log.line(Level::Trace, "hello");
         }
         assert_eq!(log.dropped(), 5);
+    }
+
+    #[test]
+    fn what_it_warned_of_last_is_remembered_whatever_its_allowance() {
+        let log = GuestLog::new("panicking".into(), 1);
+        assert_eq!(log.last_words(), None);
+        log.line(Level::Info, "all is well");
+        assert_eq!(log.last_words(), None);
+        for text in ["thread '<unnamed>' panicked at src/lib.rs:1:2:", "no\x1b[31m budget", "  "] {
+            log.line(Level::Warn, text);
+        }
+        log.line(Level::Error, "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace");
+        let said = "thread '<unnamed>' panicked at src/lib.rs:1:2: / no[31m budget";
+        assert_eq!(log.last_words().as_deref(), Some(said));
+        for number in 0..100 {
+            log.line(Level::Warn, &format!("{number} {}", "é".repeat(300)));
+        }
+        let words = log.last_words().expect("words");
+        assert!(words.starts_with("99 ") && words.len() <= LAST_WORDS_BYTES_MAX, "{words}");
     }
 
     #[test]

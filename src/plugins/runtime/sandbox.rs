@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use metrics::{Gauge, Histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 use tracing::Instrument;
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::super::package::Limits;
 use super::call_error::CallError;
+use super::ending;
 use super::engine::Engine;
 use super::failed_questions::{FailedQuestions, Follows};
 use super::gate::{Gate, Pauses};
@@ -346,25 +347,12 @@ impl Call<'_> {
     }
 
     fn failure(&self, store: &Store<Host>, error: &wasmtime::Error) -> CallError {
-        let limits = self.sandbox.limits;
         tracing::debug!(
             plugin.id = &*self.sandbox.plugin,
             func = self.func,
             memory.peak = store.data().memory.peak,
             "{error:?}"
         );
-        if let Some(Trap::Interrupt) = error.downcast_ref() {
-            return CallError::Deadline(limits.deadline_ms);
-        }
-        if store.data().memory.denied {
-            return CallError::Memory { limit_mb: limits.memory_mb };
-        }
-        if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-            return CallError::Trap(format!("exited with status {}", exit.0));
-        }
-        match error.downcast_ref::<Trap>() {
-            Some(trap) => CallError::Trap(trap.to_string()),
-            None => CallError::Output(clean(&error.root_cause().to_string())),
-        }
+        ending::explain(error, store.data(), self.sandbox.limits)
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use wasmparser::{KnownCustom, Parser, Payload};
 
-use super::super::kinds::{Rejection, Stage};
+use super::super::kinds::Rejection;
 use super::super::package::PluginKind;
 use super::super::runtime::bindings::{PACKAGE, TRACK};
 use super::super::runtime::clean;
@@ -62,15 +62,6 @@ impl Workbench {
     /// When it is no component, or not one that a relay can compile.
     pub async fn inspect(&self, project: &Project) -> Result<Inspection, Rejection> {
         let wasm = project.wasm();
-        if wasm.starts_with(b"\0asm\x01\0\0\0") {
-            return Err(Rejection::new(
-                Stage::Compile,
-                "a core module, not a component: make one of it with `agent-relay plugin build`, or with `wasm-tools component new`",
-            ));
-        }
-        if !wasm.starts_with(b"\0asm") {
-            return Err(Rejection::new(Stage::Compile, "not WebAssembly at all: its first bytes are not \\0asm"));
-        }
         let compiled = self.compile(project).await?;
         let (imports, exports) = self.engine.surface(&compiled);
         let exported = |kind: PluginKind| {

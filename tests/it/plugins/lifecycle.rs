@@ -70,7 +70,7 @@ async fn every_step_is_written_down() {
     assert_eq!(states(&told), [PluginState::Staged, PluginState::Inspected, PluginState::Rejected]);
     let last = told.last().expect("a step");
     assert_eq!((last.stage, last.digest.as_deref().map(str::len)), (Some(Stage::Compile), Some(64)));
-    assert!(last.reason.as_deref().is_some_and(|reason| reason.starts_with("not a component")), "{last:?}");
+    assert!(last.reason.as_deref().is_some_and(|reason| reason.starts_with("not WebAssembly at all")), "{last:?}");
 
     plugins.act("guard", Action::Disable, Some("bob".to_owned())).await.expect("disabled");
     let told = change_of(&mut changes, ChangeKind::Disabled).await;

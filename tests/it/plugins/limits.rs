@@ -1,9 +1,9 @@
 //! What a guest does to itself stays with that one call.
 
-use agent_relay::domain::control::{Outcome, VerdictKind};
+use agent_relay::domain::control::{Context, Outcome, VerdictKind};
 use agent_relay::plugins::{ChangeKind, PluginState};
 
-use super::{CALLERS, Home, decide, decide_for, failure, guest, policy, status};
+use super::{CALLERS, Home, context, decide, decide_for, failure, guest, handmade, policy, spawn, status};
 
 #[tokio::test]
 async fn whatever_a_guest_does_is_a_refusal_with_its_reason() {
@@ -12,17 +12,21 @@ async fn whatever_a_guest_does_is_a_refusal_with_its_reason() {
     let cases = [
         ("trap", "trap", "policy misbehave trapped: wasm `unreachable` instruction executed"),
         ("hog", "memory", "policy misbehave wanted more than 64 MiB of memory"),
-        ("recurse", "trap", "policy misbehave trapped: "),
-        ("huge", "output", "policy misbehave gave an unusable answer: "),
+        ("recurse", "trap", "policy misbehave trapped: stack overflow, by its looks: its calls nest "),
+        (
+            "huge",
+            "output",
+            "policy misbehave gave an unusable answer: it hands over more than the 1024 KiB of limits.output_kb",
+        ),
         ("nul", "output", "policy misbehave gave an unusable answer: denial.code: "),
-        ("no-text", "output", "policy misbehave gave an unusable answer: invalid utf-8 sequence"),
+        ("no-text", "output", "policy misbehave gave an unusable answer: a text in it is not UTF-8"),
     ];
     for (wish, code, reason) in cases {
         let plugins = home.open().await;
         let decision = decide(&plugins, wish).await;
         let [record] = &decision.verdicts[..] else { panic!("{decision:?}") };
         assert_eq!((record.verdict, record.code.as_deref()), (VerdictKind::Error, Some(code)), "{wish}: {record:?}");
-        let said = failure(&decision).replace("wasm trap: wasm `", "wasm `");
+        let said = failure(&decision);
         assert!(said.starts_with(reason), "{wish}: {said}");
         // The next call has an instance of its own.
         let next = decide(&plugins, "").await;
@@ -137,4 +141,65 @@ async fn an_answer_beyond_the_limit_is_a_refusal() {
     let decision = decide(&plugins, "large").await;
     assert_eq!(decision.verdicts[0].code.as_deref(), Some("output"), "{decision:?}");
     assert!(failure(&decision).starts_with("policy misbehave gave an unusable answer: "), "{decision:?}");
+}
+
+/// A guest that gives up says why in the last lines of its log; the relay says it on.
+#[tokio::test]
+async fn a_trap_comes_with_the_last_words() {
+    const NOW: i64 = 7;
+    let at_now = |body: &str| {
+        format!("(if (i64.eq (i64.load offset=NOW (local.get $parameters)) (i64.const {NOW})) (then {body}))")
+    };
+    let log = |level: u32, from: u32, bytes: u32| {
+        format!("(call $log (i32.const {level}) (i32.const {from}) (i32.const {bytes}))")
+    };
+    let (info, warn, error) = (log(2, 1024, 14), log(3, 1040, 13), log(4, 1056, 17));
+    let unreachable = "wasm `unreachable` instruction executed";
+    let cases = [
+        (format!("{info} unreachable"), format!("trapped: {unreachable}")),
+        (
+            format!("{warn} {info} {error} unreachable"),
+            format!("trapped: {unreachable}; it said at last: panicked at a / no budget is left"),
+        ),
+        (
+            format!("{error} (call $deep)"),
+            "trapped: stack overflow: its calls nest deeper than the 1024 KiB that a call has for them; recurse less \
+             deeply; it said at last: no budget is left"
+                .to_owned(),
+        ),
+        ("(drop (i32.load (i32.const -4)))".to_owned(), "trapped: out of bounds memory access".to_owned()),
+        ("(drop (i32.div_u (i32.const 1) (i32.const 0)))".to_owned(), "trapped: integer divide by zero".to_owned()),
+        // An answer that is not one: where it should be, and what it should be.
+        (
+            "(return (i32.const -4))".to_owned(),
+            "gave an unusable answer: a text or a list in it lies outside of its memory".to_owned(),
+        ),
+        (
+            "(i32.store8 (i32.const 256) (i32.const 9)) (return (i32.const 256))".to_owned(),
+            "gave an unusable answer: a value in it is none of those that its type has".to_owned(),
+        ),
+        (
+            "(return (i32.const 257))".to_owned(),
+            "gave an unusable answer: a text or a list in it begins where none can begin".to_owned(),
+        ),
+    ];
+    for (body, said) in cases {
+        let component = handmade::edited(|text| {
+            let text = text.replace(
+                "(global $top",
+                "(data (i32.const 1024) \"all is well so \")
+                 (data (i32.const 1040) \"panicked at a\")
+                 (data (i32.const 1056) \"no budget is left\")
+                 (func $deep (call $deep) (i32.store (i32.const 0) (i32.const 0)))
+                 (global $top",
+            );
+            text.replace("DECIDE", &at_now(&body))
+        });
+        let home = Home::new();
+        home.put("guard", &policy("guard", ""), &component);
+        let plugins = home.open().await;
+        let context = Context { now: NOW, ..context() };
+        let decision = plugins.current().decide(spawn(""), &context).await;
+        assert_eq!(failure(&decision), format!("policy guard {said}"), "{body}");
+    }
 }

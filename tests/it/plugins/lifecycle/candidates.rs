@@ -63,10 +63,16 @@ fn manifest(settings: &str) -> String {
 async fn bytes_that_are_no_component() {
     let incumbent = Incumbent::new().await;
     let good = guest("misbehave");
-    incumbent.stands_against(&manifest(""), b"", "compile", "").await;
-    incumbent.stands_against(&manifest(""), b"not WebAssembly at all", "compile", "").await;
     let core_module = wat::parse_str("(module)").expect("good text");
-    incumbent.stands_against(&manifest(""), &core_module, "compile", "").await;
+    for (bytes, reason) in [
+        (&b""[..], "is empty"),
+        (b"some text", "not WebAssembly at all"),
+        (&core_module, "a core module, not a component: make one of it with `agent-relay plugin build`"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+        (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "a web page, not WebAssembly"),
+    ] {
+        incumbent.stands_against(&manifest(""), bytes, "compile", reason).await;
+    }
     for kept in [7, 8, 64, good.len() / 3, good.len() / 2, good.len() - 1] {
         incumbent.stands_against(&manifest(""), &good[..kept], if kept == 8 { "world" } else { "compile" }, "").await;
     }
@@ -83,20 +89,53 @@ async fn components_of_another_world() {
         .await;
 
     let newer = dummies::component("policy-plugin", |text| text.replace("plugin@0.1.0", "plugin@0.2.0"));
-    incumbent.stands_against(&manifest(""), &newer, "world", "agent-relay:plugin/").await;
+    let reason = "built for track 0.2.0 of the interface (agent-relay:plugin/host@0.2.0); this relay speaks 0.1.0";
+    incumbent.stands_against(&manifest(""), &newer, "world", reason).await;
 
-    // Nothing but an instance shows this: its imports and the names of its exports are right.
-    let wider = dummies::component("policy-plugin", |text| {
-        text.replace("record denial {", "record denial {\n        more: u32,")
-    });
-    incumbent.stands_against(&manifest(""), &wider, "world", "expected record of 2 fields, found 3 fields").await;
+    // Nothing but an instance shows these: the imports and the names of the exports are right.
+    for (from, to, reason) in [
+        (
+            "record denial {",
+            "record denial {\n        more: u32,",
+            "in its agent-relay:plugin/policy@0.1.0, record `denial` has fields 3 (more, code, reason), and the relay's \
+             has 2 (code, reason)",
+        ),
+        ("now-ms: u64,", "now-ms: u32,", "`now-ms` of record `context` is u32, and the relay's is u64"),
+        ("        allow,\n", "        allow,\n        perhaps,\n", "variant `verdict` has cases 4 (allow, perhaps, "),
+        (
+            "-> result<verdict, string>",
+            "-> verdict",
+            "the answer of function `decide` is a variant `verdict`, and the relay's is a result",
+        ),
+        ("    decide: func(", "    judge: func(", "the function `decide` is missing"),
+        ("settings: func() -> string;", "settings: func() -> list<u8>;", "in its agent-relay:plugin/host@0.1.0, "),
+        ("    /// The operator's `[settings]`", "    extra: func();\n    /// ", "a function `extra` that the relay"),
+        (
+            "        read-only,",
+            "        read-only,\n        none,",
+            "enum `approval-mode` has cases 4 (open, guarded, ",
+        ),
+    ] {
+        let changed = dummies::component("policy-plugin", |text| text.replace(from, to));
+        incumbent.stands_against(&manifest(""), &changed, "world", reason).await;
+    }
 
     let greedy = dummies::component_with(
         "policy-plugin",
         |text| text.replace("world policy-plugin {", "world policy-plugin {\n    import foreign:disk/disk@1.0.0;"),
         &["package foreign:disk@1.0.0;\ninterface disk { wipe: func(); }"],
     );
-    incumbent.stands_against(&manifest(""), &greedy, "world", "foreign:disk/disk@1.0.0").await;
+    let reason = "imports what no relay offers: foreign:disk/disk@1.0.0; a plugin may use `host` and nothing else";
+    incumbent.stands_against(&manifest(""), &greedy, "world", reason).await;
+
+    let talker = dummies::component_with(
+        "policy-plugin",
+        |text| text.replace("world policy-plugin {", "world policy-plugin {\n    import wasi:http/types@0.2.0;"),
+        &["package wasi:http@0.2.0;\ninterface types { get: func(); }"],
+    );
+    incumbent
+        .stands_against(&manifest(""), &talker, "world", "imports what no relay offers: wasi:http/types@0.2.0")
+        .await;
 }
 
 #[tokio::test]
@@ -121,7 +160,7 @@ async fn guests_that_fail_when_they_are_asked_who_they_are() {
     for (id, reason) in [
         (r"../up", r#"describes itself as "../up""#),
         (r"gu\00rd", r#"describes itself as "gurd""#),
-        (r"gu\ffrd", "gave an unusable answer: invalid utf-8 sequence"),
+        (r"gu\ffrd", "gave an unusable answer: a text in it is not UTF-8"),
     ] {
         let stranger = handmade::edited(|text| text.replace("\"guard\"", &format!("\"{id}\"")));
         incumbent.stands_against(&manifest(""), &stranger, "describe", reason).await;
@@ -175,7 +214,7 @@ async fn guests_that_fail_when_they_are_tried() {
     incumbent.stands_against(&manifest("decide = 'recurse'"), &wasm, "probe", "trapped").await;
     let hasty = manifest("decide = 'loop'").replace("5000", "200");
     incumbent.stands_against(&hasty, &wasm, "probe", "did not answer within 200 ms").await;
-    for (wish, reason) in [("huge", ""), ("no-text", "invalid utf-8 sequence"), ("nul", "denial.code: ")] {
+    for (wish, reason) in [("huge", ""), ("no-text", "a text in it is not UTF-8"), ("nul", "denial.code: ")] {
         let reason = format!("gave an unusable answer: {reason}");
         incumbent.stands_against(&manifest(&format!("decide = '{wish}'")), &wasm, "probe", &reason).await;
     }
