@@ -40,7 +40,7 @@ pub use package::{
 pub use registry::{Action, ActionError, ChangeKind, PluginChange, PluginSet, PluginState, PluginStatus, Step};
 pub use runtime::{CallError, Pauses};
 
-use registry::{Loader, Look, OperatorStates, Registry, keep_up_to_date};
+use registry::{Loader, Look, OperatorStates, Probe, Registry, keep_up_to_date};
 use runtime::{Cache, Engine, Supervision};
 
 /// Reports of plugins that fail too often which wait to be dealt with; who finds no room reports again.
@@ -105,6 +105,7 @@ impl Plugins {
             configs: options.plugins,
             supervision: Supervision { failure_reports, pauses: options.pauses },
             compilers: registry::compilers(),
+            probe: Probe::Asked,
         };
         let states = OperatorStates::open(options.state_directory.as_deref());
         let registry = Arc::new(Registry::new(loader, states, directory.clone(), options.required, options.embedded));

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agent_relay::config::Environment;
-use agent_relay::plugins::workbench::{Called, Difference, Loaded, Project, Workbench};
+use agent_relay::plugins::workbench::{Called, Difference, Loaded, Project, Workbench, next_step};
+use agent_relay::telemetry;
 use serde_json::{Map, Value};
 
 use super::connection::ClientArgs;
@@ -115,13 +116,22 @@ fn wait<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
 
 async fn load(workbench: &Workbench, project: &Project, settings: &Map<String, Value>) -> Result<Loaded, Failure> {
     workbench.load(project, settings).await.map_err(|rejection| {
+        let next = next_step(rejection.stage).map(|next| format!("; {next}")).unwrap_or_default();
         Failure::Other(format!(
-            "a relay would reject {} at stage {}: {}. See everything with `agent-relay plugin check`",
+            "a relay would reject {} at stage {}: {}{next}",
             project.folder().display(),
             rejection.stage.as_str(),
-            rejection.reason
+            plain(&rejection.reason)
         ))
     })
+}
+
+/// What plugins log from here on, at this level and above, goes to standard error; so does where in them a call failed.
+fn show_log(level: &str) {
+    let filter = format!("off,plugin={level},agent_relay::plugins::runtime::sandbox=debug");
+    if let Ok(filter) = telemetry::Filter::parse(&filter) {
+        telemetry::start_log(&telemetry::Options { filter, ..telemetry::Options::default() });
+    }
 }
 
 /// Settings given as a JSON object.

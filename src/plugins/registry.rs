@@ -32,6 +32,6 @@ pub use serving::PluginSet;
 pub(crate) use directory_watch::keep_up_to_date;
 pub(crate) use handle::Registry;
 pub(crate) use lifecycle::Progress;
-pub(crate) use loader::{Loader, compilers};
+pub(crate) use loader::{Loader, Probe, compilers};
 pub(crate) use look::Look;
 pub(crate) use remembered::OperatorStates;

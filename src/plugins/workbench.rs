@@ -1,12 +1,13 @@
 //! One plugin on its author's desk: looked at, checked and called without a relay, by the very code
 //! that a relay loads and calls it with.
 //!
-//! `project` reads a folder or a component, `bench` loads it, `inspection` says what a component is, `finding`
-//! collects everything that loading would complain about, `loaded` calls it, `case` is a question with the answer
+//! `project` reads a folder or a component, `bench` loads it, `inspection` says what a component is, `check` takes it
+//! through everything that a relay does with it, `finding` is what is wrong and what to do about it, `loaded` calls it, `case` is a question with the answer
 //! it should have, `replay` asks a policy what was asked of its predecessor.
 
 mod bench;
 mod case;
+mod check;
 mod finding;
 mod inspection;
 mod loaded;
@@ -19,7 +20,8 @@ use super::package::PluginKind;
 pub use super::kinds::{Guide, Question};
 pub use bench::Workbench;
 pub use case::{Case, Difference, differences};
-pub use finding::{Finding, Level, Report};
+pub use check::{Checked, Outcome, Report};
+pub use finding::{Finding, Level, next_step};
 pub use inspection::{Inspection, Tool};
 pub use loaded::{Called, Loaded};
 pub use project::{Project, check_id, identity};

@@ -4,10 +4,10 @@ mod cache;
 pub(crate) mod components;
 mod contract;
 mod decisions;
-mod dummies;
+pub(crate) mod dummies;
 mod examples;
 mod grants;
-mod handmade;
+pub(crate) mod handmade;
 mod heartbeat;
 mod hostile;
 mod lifecycle;
@@ -35,12 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CALLERS: [&str; 2] = ["ada", "bob"];
 
 /// A plugin directory and a cache of its own.
-struct Home {
+pub(crate) struct Home {
     directory: tempfile::TempDir,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         make_directory(&home.plugins());
         home
@@ -50,7 +50,7 @@ impl Home {
         self.directory.path().join("plugins")
     }
 
-    fn cache(&self) -> PathBuf {
+    pub(crate) fn cache(&self) -> PathBuf {
         self.directory.path().join("cache")
     }
 
@@ -58,16 +58,16 @@ impl Home {
         self.directory.path().join("state")
     }
 
-    fn folder(&self, id: &str) -> PathBuf {
+    pub(crate) fn folder(&self, id: &str) -> PathBuf {
         self.plugins().join(id)
     }
 
     /// Writes a plugin's folder, in whatever order files happen to be written.
-    fn put(&self, id: &str, manifest: &str, wasm: &[u8]) {
+    pub(crate) fn put(&self, id: &str, manifest: &str, wasm: &[u8]) {
         put(&self.folder(id), manifest, wasm);
     }
 
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options {
             directory: Some(self.plugins()),
             cache_directory: self.cache(),
@@ -81,7 +81,7 @@ impl Home {
         }
     }
 
-    async fn open(&self) -> Plugins {
+    pub(crate) async fn open(&self) -> Plugins {
         open(self.options()).await
     }
 }

@@ -3,6 +3,7 @@
 mod projects;
 mod replay;
 mod sessions;
+mod verdicts;
 
 use std::fs;
 use std::io::Write;
@@ -172,6 +173,36 @@ fn failures_are_those_of_the_real_host() {
     let unknown = ask("cannot-tell").exits(1).json();
     assert_eq!(unknown["answer"]["error"], "cannot tell: the stars are not right");
     assert_eq!(ask("narrow").exits(0).json()["answer"]["amend"]["approvalMode"], "read-only");
+}
+
+/// What a check found can be looked at: the two commands do not send anybody from one to the other.
+#[test]
+fn a_plugin_that_fails_at_the_probe_can_be_asked_all_the_same() {
+    let home = tempfile::tempdir().expect("a directory");
+    let folder = home.path().join("misbehave");
+    put(&folder, &crate::plugins::policy("misbehave", "decide = 'trap'"), &guest("misbehave"));
+    let folder = folder.to_str().expect("text");
+    let checked = plugin(home.path(), &["check", folder]);
+    assert!(checked.exits(1).out.contains("error: probe: trapped"), "{}", checked.out);
+    assert!(checked.out.contains("a relay would reject it"), "{}", checked.out);
+    let asked = plugin_with(home.path(), &["run", folder, "--json"], "{\"control\": {\"spawn\": {}}}");
+    assert_eq!(asked.exits(1).json()["answer"]["code"], "trap");
+
+    put(
+        home.path().join("misbehave").as_path(),
+        &crate::plugins::policy("misbehave", "describe = 'trap'"),
+        &guest("misbehave"),
+    );
+    let checked = plugin(home.path(), &["check", folder]);
+    assert!(checked.exits(1).out.contains("not tested: settings: it failed at describe"), "{}", checked.out);
+    let asked = plugin_with(home.path(), &["run", folder], "{\"control\": {\"spawn\": {}}}");
+    assert!(asked.exits(1).err.contains("at stage describe: trapped"), "{}", asked.err);
+    assert!(
+        !asked.err.contains("plugin check") && !checked.out.contains("plugin run"),
+        "{} {}",
+        asked.err,
+        checked.out
+    );
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use agent_relay::config::Environment;
-use agent_relay::plugins::workbench::{Finding, Inspection, Level, Report};
+use agent_relay::plugins::workbench::{Finding, Inspection, Level, Outcome, Report};
 
 use super::super::{Failure, print};
-use super::{BenchArgs, code, memory, plain, print_json, wait};
+use super::test::cases;
+use super::{BenchArgs, code, memory, plain, print_json, show_log, wait};
 
 /// Say what a component is: its world, its imports and exports, its size. It is not called.
 #[derive(Debug, clap::Args)]
@@ -18,8 +19,9 @@ pub(in crate::cli) struct Inspect {
 
 /// Check everything that a relay checks when it loads a plugin; 1 if it would be rejected.
 ///
-/// The manifest, the world, imports and exports, what the plugin says of itself, its settings, a
-/// harmless question, its size and what it is granted.
+/// The files, the manifest, the component, its world, what the plugin says of itself, its settings and harmless
+/// questions, by the relay's own code and in its order. What could not be tested is called that. What the plugin logs
+/// goes to standard error.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Check {
     #[command(flatten)]
@@ -42,11 +44,12 @@ pub(super) fn inspect(args: &Inspect, env: &Environment) -> Result<ExitCode, Fai
 pub(super) fn check(args: &Check, env: &Environment) -> Result<ExitCode, Failure> {
     let project = args.plugin.project()?;
     let workbench = args.plugin.workbench(env)?;
+    show_log("trace");
     let report = wait(workbench.check(&project))?;
     if args.plugin.json {
         print_json(&report)?;
     } else {
-        print(&told(&report))?;
+        print(&told(&report, cases(project.folder()).map_or(0, |cases| cases.len())))?;
     }
     Ok(code(report.loads))
 }
@@ -76,7 +79,7 @@ fn described(component: &Inspection) -> String {
     text
 }
 
-fn told(report: &Report) -> String {
+fn told(report: &Report, cases: usize) -> String {
     let mut text = String::new();
     for finding in &report.findings {
         text.push_str(&line(finding));
@@ -105,7 +108,23 @@ fn told(report: &Report) -> String {
             }
         }
     }
-    text.push_str(if report.loads { "a relay would load it" } else { "a relay would reject it" });
+    for checked in report.stages.iter().filter(|checked| checked.outcome == Outcome::NotTested) {
+        let reason = checked.reason.as_deref().unwrap_or("nothing before it passed");
+        let _ = writeln!(text, "not tested: {}: {}", checked.stage.as_str(), plain(reason));
+    }
+    if !report.calls.is_empty() {
+        let _ = writeln!(text, "it was asked: {}", plain(&report.calls.join(", ")));
+        let rest = match cases {
+            0 => "write cases into tests/, which `agent-relay plugin test` runs".to_owned(),
+            _ => format!("`agent-relay plugin test` runs the {cases} of tests/"),
+        };
+        let _ = writeln!(text, "code that these calls do not reach was not tested: {rest}");
+    }
+    text.push_str(match report {
+        Report { loads: true, .. } => "a relay would load it",
+        Report { disabled: true, .. } => "a relay would leave it alone: `enabled = false` in plugin.toml",
+        _ => "a relay would reject it",
+    });
     text
 }
 

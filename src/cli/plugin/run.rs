@@ -6,11 +6,10 @@ use std::process::ExitCode;
 
 use agent_relay::config::Environment;
 use agent_relay::plugins::workbench::{Case, differences};
-use agent_relay::telemetry;
 use serde_json::json;
 
 use super::super::{Failure, print};
-use super::{BenchArgs, CASE_BYTES_MAX, code, cost, diff, load, print_json, read_case, settings, wait};
+use super::{BenchArgs, CASE_BYTES_MAX, code, cost, diff, load, print_json, read_case, settings, show_log, wait};
 
 /// Call a plugin once, under the real limits; 1 if it fails, or answers otherwise than expected.
 ///
@@ -38,9 +37,7 @@ pub(super) fn run(args: &Run, env: &Environment) -> Result<ExitCode, Failure> {
     };
     let project = args.plugin.project()?;
     let workbench = args.plugin.workbench(env)?;
-    if let Ok(filter) = telemetry::Filter::parse("off,plugin=trace") {
-        telemetry::start_log(&telemetry::Options { filter, ..telemetry::Options::default() });
-    }
+    show_log("trace");
     wait(async {
         let loaded = load(&workbench, &project, &given).await?;
         let case = Case::parse(loaded.kind(), loaded.grants(), &text)

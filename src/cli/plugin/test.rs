@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::{Failure, print};
-use super::{BenchArgs, code, cost, diff, load, print_json, read_case, wait};
+use super::{BenchArgs, code, cost, diff, load, print_json, read_case, show_log, wait};
 
 /// Put every case in tests/*.json to the plugin, under the real limits; 1 if one comes out otherwise.
 ///
@@ -45,6 +45,7 @@ pub(super) fn run(args: &Test, env: &Environment) -> Result<ExitCode, Failure> {
     let project = args.plugin.project()?;
     let cases = cases(project.folder())?;
     let workbench = args.plugin.workbench(env)?;
+    show_log("warn");
     let tested = wait(ask_all(&workbench, &project, &cases))??;
     let failed = tested.iter().filter(|tested| !tested.passed).count();
     let passed = tested.len() - failed;

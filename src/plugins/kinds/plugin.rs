@@ -58,6 +58,9 @@ pub(crate) trait Guest: Any + Send + Sync {
     /// Asks something harmless, for [`Plugin::probe`].
     fn probe<'a>(&'a self, plugin: &'a Plugin) -> Boxed<'a, Result<(), Rejection>>;
 
+    /// What [`Guest::probe`] asks, in words.
+    fn probed(&self, plugin: &Plugin) -> Vec<String>;
+
     /// What it said of itself when it was loaded, beside its id and version.
     fn abilities(&self) -> Value;
 

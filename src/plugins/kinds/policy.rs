@@ -131,6 +131,10 @@ impl Guest for Policy {
         })
     }
 
+    fn probed(&self, _: &Plugin) -> Vec<String> {
+        self.kinds.iter().map(|kind| format!("decide about a {}", kind.as_str())).collect()
+    }
+
     fn abilities(&self) -> Value {
         json!({"kinds": self.kinds})
     }

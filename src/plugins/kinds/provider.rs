@@ -164,10 +164,28 @@ impl Guest for Provider {
                     )
                 })?;
             }
+            // On a host that has none of what it may pass on it may refuse, and must not fail.
+            let bare = LaunchSite { host_variables: Vec::new(), ..site };
+            if !plugin.terms.grants.env.is_empty()
+                && let Some(&mode) = self.approval_modes.first()
+            {
+                let request = samples::request(mode, self.takes_prompt);
+                let _plan_or_refusal = plan(plugin, self, None, &request, &bare).await.map_err(&in_probe)?;
+            }
             present(plugin, self, None, &samples::message()).await.map_err(&in_probe)?;
             stop(plugin, self, StopReason::Shutdown).await.map_err(&in_probe)?;
             Ok(())
         })
+    }
+
+    fn probed(&self, plugin: &Plugin) -> Vec<String> {
+        let modes = self.approval_modes.iter().map(|mode| mode.as_str());
+        let mut asked: Vec<String> = modes.map(|mode| format!("plan in mode {mode}")).collect();
+        if !plugin.terms.grants.env.is_empty() {
+            asked.push("plan on a host that has none of its variables".to_owned());
+        }
+        asked.extend(["present a message", "stop for a shutdown"].map(str::to_owned));
+        asked
     }
 
     fn abilities(&self) -> Value {

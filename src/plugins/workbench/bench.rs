@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use crate::domain::control::PolicyMode;
 
 use super::super::OpenError;
-use super::super::kinds::{Introduction, Rejection, Stage};
-use super::super::package::{Limits, Origin, PluginConfig, PluginKind, Source};
-use super::super::registry::{Loader, PluginState, PluginStatus, Progress, compilers};
+use super::super::kinds::{Introduction, Plugin, Rejection, Stage};
+use super::super::package::{Fingerprint, Limits, Origin, PluginConfig, PluginKind, Source, Terms};
+use super::super::registry::{Loader, PluginState, PluginStatus, Probe, Progress, compilers};
 use super::super::runtime::bindings::PACKAGE;
 use super::super::runtime::{Cache, Compiled, Engine, Pauses, Supervision};
 use super::loaded::Loaded;
@@ -34,7 +34,7 @@ impl Workbench {
         Ok(Self { cache: Arc::new(Cache::open(cache, &engine)), engine })
     }
 
-    /// Takes a plugin through every stage of loading, with settings laid over its manifest's key by
+    /// Takes a plugin through every stage of loading but the probe, with settings laid over its manifest's key by
     /// key as an operator's are.
     ///
     /// # Errors
@@ -48,27 +48,22 @@ impl Workbench {
         let settings = Value::Object(settings.clone());
         let settings = toml::Table::try_from(settings).map_err(|error| refused(format!("settings: {error}")))?;
         let id = project::id_in(&manifest).map_err(refused)?;
-        // Disabled and watched policies are called here all the same: that is what somebody came for.
+        // Disabled and watched policies are called here all the same: that is what somebody came for. So is one that
+        // fails at the probe, or nobody could find out why.
         let config =
             PluginConfig { settings, enabled: Some(true), mode: mode_for(&manifest), ..PluginConfig::default() };
-        let loader = self.loader([(id.clone(), config)].into());
+        let loader = self.loader([(id.clone(), config)].into(), Probe::Left);
         let source = Source { origin: Origin::Directory, name: id, manifest, wasm: project.wasm(), minisig: None };
         let fingerprint = source.fingerprint();
         let terms = loader.terms(&source, &fingerprint)?;
-        let candidate = PluginStatus::of(&terms, source.origin, PluginState::Staged);
-        let progress = Progress::new(candidate, None, None);
-        let mut plugin = loader.build(&source, &terms, &fingerprint, None, &progress).await?;
-        plugin.sandbox.generation = 1;
-        // What loading used is not what the next call uses.
-        plugin.sandbox.take_peak();
-        Ok(Loaded::new(plugin))
+        Ok(Loaded::new(build(&loader, &source, &fingerprint, &terms).await?))
     }
 
     pub(super) async fn compile(&self, project: &Project) -> Result<Compiled, Rejection> {
-        self.loader(BTreeMap::new()).compile(project.wasm(), project.digest()).await
+        self.loader(BTreeMap::new(), Probe::Left).compile(project.wasm(), project.digest()).await
     }
 
-    fn loader(&self, configs: BTreeMap<String, PluginConfig>) -> Loader {
+    pub(super) fn loader(&self, configs: BTreeMap<String, PluginConfig>, probe: Probe) -> Loader {
         // Nobody reads the reports: an author sees every failure as it happens.
         let (failure_reports, _) = mpsc::channel(1);
         Loader {
@@ -78,12 +73,13 @@ impl Workbench {
             configs,
             supervision: Supervision { failure_reports, pauses: Pauses::default() },
             compilers: compilers(),
+            probe,
         }
     }
 
     /// The least manifest for a component that has none: what it says of itself, and every program it
     /// names granted.
-    async fn manifest_for(&self, project: &Project) -> Result<String, Rejection> {
+    pub(super) async fn manifest_for(&self, project: &Project) -> Result<String, Rejection> {
         let compiled = self.compile(project).await?;
         let exported = self.engine.interfaces(&compiled);
         let exports =
@@ -98,11 +94,27 @@ impl Workbench {
                 ),
             )
         })?;
-        let loader = self.loader(BTreeMap::new());
-        let Introduction { id, executables } = loader.introduction(&compiled, kind).await?;
+        let loader = self.loader(BTreeMap::new(), Probe::Left);
+        let Introduction { id, executables } = loader.introduction(&compiled, kind, "{}").await?;
         Ok(format!("id = {id:?}\nkind = \"{}\"\n[grants]\nexecutables = {executables:?}\n", kind.as_str())
             .replace("[grants]\nexecutables = []\n", ""))
     }
+}
+
+/// Takes a plugin through the stages of a relay.
+pub(super) async fn build(
+    loader: &Loader,
+    source: &Source,
+    fingerprint: &Fingerprint,
+    terms: &Terms,
+) -> Result<Plugin, Rejection> {
+    let candidate = PluginStatus::of(terms, source.origin, PluginState::Staged);
+    let progress = Progress::new(candidate, None, None);
+    let mut plugin = loader.build(source, terms, fingerprint, None, &progress).await?;
+    plugin.sandbox.generation = 1;
+    // What loading used is not what the next call uses.
+    plugin.sandbox.take_peak();
+    Ok(plugin)
 }
 
 /// A policy that only watches, or is off, is held to its verdicts here.

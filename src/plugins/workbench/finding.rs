@@ -1,15 +1,13 @@
-//! Everything that loading would say about a plugin, at once, with what to do about it.
+//! One thing about a plugin that is not as it should be, with what to do about it.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::kinds::Stage;
-use super::super::package::{Manifest, PluginKind};
+use super::super::package::PluginKind;
 use super::super::registry::PluginStatus;
 use super::super::runtime::bindings::{PACKAGE, TRACK};
-use super::bench::Workbench;
 use super::inspection::Inspection;
-use super::project::Project;
 
 /// Bytes above which a component takes long to compile and to load.
 const BYTES_NOTABLE: usize = 4 << 20;
@@ -39,148 +37,42 @@ pub struct Finding {
     pub next: Option<String>,
 }
 
-/// What became of a check.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// Whether a relay would load it.
-    pub loads: bool,
-    /// What is not as it should be, errors first.
-    pub findings: Vec<Finding>,
-    /// What the component is, when it is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub component: Option<Inspection>,
-    /// What a relay would show of it, when it loads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<PluginStatus>,
-    /// What it says it can do, when it loads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub abilities: Option<Value>,
-    /// The median of instance and call, over the questions that loading asked, in microseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p50_micros: Option<u64>,
+/// What to do about a component that does not fit the world of its kind, as far as that shows from outside.
+pub(super) fn world_hint(component: &Inspection, kind: PluginKind) -> String {
+    if component.kind != Some(kind) {
+        return format!("build it for the world {}-plugin in wit/worlds.wit", kind.as_str());
+    }
+    if !component.spoken {
+        let track = component.track.as_deref().unwrap_or_default();
+        return format!(
+            "it is built for track {track} of the interface, and this relay speaks {TRACK}: build it against the wit/ \
+             that `agent-relay plugin new` writes"
+        );
+    }
+    let own = [format!("{PACKAGE}host@{TRACK}"), format!("{PACKAGE}types@{TRACK}")];
+    // Of WASI a relay has the first preview's successor, without HTTP and what else came beside it.
+    let wasi = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+    let offered = |name: &str| own.iter().any(|own| own == name) || wasi.iter().any(|wasi| name.starts_with(wasi));
+    let foreign: Vec<&str> = component.imports.iter().map(String::as_str).filter(|name| !offered(name)).collect();
+    if foreign.is_empty() {
+        return "build it against the wit/ that `agent-relay plugin new` writes, as it is: no field more, none less"
+            .to_owned();
+    }
+    format!(
+        "no relay offers {}: a plugin may use `host` and nothing else, so leave out the library that imports that",
+        foreign.join(", ")
+    )
 }
 
-impl Workbench {
-    /// Takes a plugin through everything that loading checks, and goes on after a failure as far as
-    /// that makes sense.
-    pub async fn check(&self, project: &Project) -> Report {
-        let mut findings = Vec::new();
-        if let Err(problem) = project.as_a_relay_would() {
-            findings.push(error(Stage::Read, problem, None));
-        }
-        let manifest = manifest(project, &mut findings);
-        let component = match self.inspect(project).await {
-            Ok(component) => Some(component),
-            Err(rejection) => {
-                findings.push(error(rejection.stage, rejection.reason, None));
-                None
-            }
-        };
-        if let Some(component) = &component {
-            shape(component, manifest.as_ref().map(|manifest| manifest.kind), &mut findings);
-        }
-        let mut report = Report { loads: false, findings, component, plugin: None, abilities: None, p50_micros: None };
-        // A component of the wrong shape was complained about already, in clearer words.
-        if report.component.is_some() && report.findings.iter().all(|finding| finding.stage != Stage::World) {
-            match self.load(project, &Map::new()).await {
-                Ok(loaded) => {
-                    let status = loaded.status();
-                    report.p50_micros = Some(status.p50_micros);
-                    abilities(&loaded.abilities(), &status, &mut report.findings);
-                    report.abilities = Some(loaded.abilities());
-                    report.plugin = Some(status);
-                }
-                Err(rejection) => {
-                    let told = report.findings.iter().any(|finding| finding.problem == rejection.reason);
-                    if !told {
-                        let next = next_step(rejection.stage);
-                        report.findings.push(error(rejection.stage, rejection.reason, next));
-                    }
-                }
-            }
-        }
-        report.findings.sort_by_key(|finding| finding.level == Level::Warning);
-        report.loads = report.findings.iter().all(|finding| finding.level == Level::Warning);
-        report
-    }
-}
-
-fn manifest(project: &Project, findings: &mut Vec<Finding>) -> Option<Manifest> {
-    let Some(text) = project.manifest() else {
-        let next = "write one beside plugin.wasm with at least `id` and `kind`, or begin with `agent-relay plugin new`";
-        findings.push(error(Stage::Manifest, "there is no plugin.toml".into(), Some(next)));
-        return None;
-    };
-    let manifest = match Manifest::parse(text) {
-        Ok(manifest) => manifest,
-        Err(problem) => {
-            findings.push(error(Stage::Manifest, format!("plugin.toml: {problem}"), None));
-            return None;
-        }
-    };
-    let name = project.name();
-    if manifest.id != name {
-        findings.push(error(
-            Stage::Manifest,
-            format!("plugin.toml: `id` is {:?} and the folder is {name:?}; they must be the same", manifest.id),
-            Some("rename the folder, or change `id` here and in the source"),
-        ));
-    }
-    if let Some(expected) = &manifest.sha256
-        && !expected.eq_ignore_ascii_case(project.digest())
-    {
-        findings.push(error(
-            Stage::Manifest,
-            format!("plugin.toml: `sha256` is {expected}, but that of plugin.wasm is {}", project.digest()),
-            Some("write the digest of the component that was built last"),
-        ));
-    }
-    Some(manifest)
-}
-
-/// What can be seen from outside: the world, the track, the imports and the size.
-fn shape(component: &Inspection, kind: Option<PluginKind>, findings: &mut Vec<Finding>) {
-    let wanted = kind.or(component.kind);
-    match (component.kind, wanted) {
-        (Some(found), Some(wanted)) if found == wanted => {
-            if !component.spoken {
-                let track = component.track.as_deref().unwrap_or_default();
-                findings.push(error(
-                    Stage::World,
-                    format!("built for track {track} of the interface; this relay speaks {TRACK}"),
-                    Some("build it against the wit/ that `agent-relay plugin new` writes"),
-                ));
-            }
-        }
-        (_, wanted) => {
-            let kind = wanted.map_or_else(|| PluginKind::named(" or "), |kind| kind.as_str().to_owned());
-            let exports = if component.exports.is_empty() { "nothing".into() } else { component.exports.join(", ") };
-            findings.push(error(
-                Stage::World,
-                format!("a {kind} must export {PACKAGE}{kind}@{TRACK}; it exports {exports}"),
-                Some("build it for the world of its kind in wit/worlds.wit"),
-            ));
-        }
-    }
-    let offered = |name: &&String| {
-        name.starts_with("wasi:")
-            || **name == format!("{PACKAGE}host@{TRACK}")
-            || **name == format!("{PACKAGE}types@{TRACK}")
-    };
-    let foreign: Vec<&str> = component.imports.iter().filter(|name| !offered(name)).map(String::as_str).collect();
-    if !foreign.is_empty() {
-        findings.push(error(
-            Stage::World,
-            format!("imports what no relay offers: {}", foreign.join(", ")),
-            Some("a plugin may use `host` and nothing else; leave out the library that imports these"),
-        ));
-    }
+/// What can be seen from outside and is worth knowing, though a relay loads it all the same.
+pub(super) fn notable(component: &Inspection) -> Vec<Finding> {
+    let mut findings = Vec::new();
     if component.wasi {
         findings.push(warning(
             Stage::World,
-            "imports WASI: it finds no files, network, environment or arguments there, and each call takes longer",
-            Some("build with WASI stubbed: --stub-wasi for JavaScript and Python, wasm32-unknown-unknown for Rust"),
+            "imports WASI: it finds no files, network, environment or arguments there, and each call takes longer; where \
+             the plugin before it imported none, an operator has to allow it",
+            Some("build with WASI stubbed: --stub-wasi for JavaScript and Python; `agent-relay plugin build` does it"),
         ));
     }
     if component.bytes > BYTES_NOTABLE {
@@ -190,10 +82,12 @@ fn shape(component: &Inspection, kind: Option<PluginKind>, findings: &mut Vec<Fi
             None,
         ));
     }
+    findings
 }
 
 /// What it says of itself against what it was granted.
-fn abilities(abilities: &Value, status: &PluginStatus, findings: &mut Vec<Finding>) {
+pub(super) fn over_against_grants(abilities: &Value, status: &PluginStatus) -> Vec<Finding> {
+    let mut findings = Vec::new();
     if abilities["kinds"].as_array().is_some_and(Vec::is_empty) {
         let next = "name the controls it wants to see in `kinds` of its description";
         findings.push(warning(Stage::Describe, "is asked about no kind of control", Some(next)));
@@ -217,18 +111,26 @@ fn abilities(abilities: &Value, status: &PluginStatus, findings: &mut Vec<Findin
             Some("raise `deadline_ms` below [limits], or do less"),
         ));
     }
+    findings
 }
 
-fn next_step(stage: Stage) -> Option<&'static str> {
+/// What the author does next about a plugin that a relay would reject at this stage.
+pub fn next_step(stage: Stage) -> Option<&'static str> {
     match stage {
-        Stage::Describe => Some("make `describe` answer what plugin.toml says"),
+        Stage::Describe => Some(
+            "make `describe` answer what plugin.toml says; what it logged before it failed stands on standard error",
+        ),
         Stage::Settings => Some("change [settings] in plugin.toml, or what `check-settings` takes"),
-        Stage::Probe => Some("see what it answers with `agent-relay plugin run`"),
+        Stage::Probe => Some(
+            "what it logged before it failed stands on standard error; `agent-relay plugin run` asks it the same and \
+             anything else",
+        ),
+        Stage::Compile | Stage::World => Some("`agent-relay plugin check` says what to change"),
         _ => None,
     }
 }
 
-fn error(stage: Stage, problem: String, next: Option<&str>) -> Finding {
+pub(super) fn error(stage: Stage, problem: String, next: Option<&str>) -> Finding {
     Finding { level: Level::Error, stage, problem, next: next.map(str::to_owned) }
 }
 

@@ -50,6 +50,13 @@ impl Loaded {
         self.plugin.guest.abilities()
     }
 
+    /// What it is asked before it goes live, in words.
+    pub fn asked_before_it_goes_live(&self) -> Vec<String> {
+        let mut asked = vec!["describe".to_owned(), format!("check-settings {}", self.plugin.terms.settings)];
+        asked.extend(self.plugin.guest.probed(&self.plugin));
+        asked
+    }
+
     /// What its plans may use.
     pub fn grants(&self) -> &Grants {
         &self.plugin.terms.grants

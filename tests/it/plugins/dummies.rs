@@ -8,12 +8,12 @@ use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_compon
 use wit_parser::{ManglingAndAbi, Resolve, WorldId};
 
 /// A component of a world of `wit/`, after `edit` has had its way with each of the files.
-pub(super) fn component(world: &str, edit: impl Fn(&str) -> String) -> Vec<u8> {
+pub(crate) fn component(world: &str, edit: impl Fn(&str) -> String) -> Vec<u8> {
     component_with(world, edit, &[])
 }
 
 /// The same with further packages beside ours.
-pub(super) fn component_with(world: &str, edit: impl Fn(&str) -> String, dependencies: &[&str]) -> Vec<u8> {
+pub(crate) fn component_with(world: &str, edit: impl Fn(&str) -> String, dependencies: &[&str]) -> Vec<u8> {
     let (resolve, world) = self::world(world, edit, dependencies);
     encode(dummy_module(&resolve, world, ManglingAndAbi::Standard32), &resolve, world)
 }

@@ -8,7 +8,7 @@ use super::dummies;
 /// A component that calls itself `guard` and takes any settings. `decide` is the body of its decision:
 /// `$parameters` is where its parameters are, `now-ms` of the context `offset=NOW` after that, at 128 is
 /// the answer that allows everything, and from 256 on there is room for another.
-pub(super) fn policy(decide: &str) -> Vec<u8> {
+pub(crate) fn policy(decide: &str) -> Vec<u8> {
     edited(|text| text.replace("DECIDE", decide))
 }
 
