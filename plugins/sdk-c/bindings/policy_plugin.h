@@ -82,7 +82,8 @@ typedef struct {
 
 // Who asks.
 typedef struct agent_relay_plugin_types_caller_t {
-  // The name recorded with the command: a token's name, or `dashboard`.
+  // The name recorded with the command: a token's name, an agent's id, or of the administrator `dashboard`, or `cli`
+  // where the program's own command line asked.
   policy_plugin_string_t   name;
   // The agent this caller is bound to, if its credential is an agent's.
   policy_plugin_option_string_t   agent_id;

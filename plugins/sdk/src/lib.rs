@@ -2,7 +2,8 @@
 //!
 //! A plugin is a pure function: it gets the question and its settings, and answers. It runs in a fresh
 //! instance for each call, with no file, no network and no clock, so there is nothing to set up and
-//! nothing to clean up, and its tests are ordinary tests on the machine they are written on.
+//! nothing to clean up, and its tests are ordinary tests on the machine they are written on. A panic ends the call;
+//! its message and place are in the relay's log.
 //!
 //! ```
 //! use agent_relay_plugin::policy::{Context, Control, Policy, Verdict, deny};
@@ -31,6 +32,7 @@
 //! - [`policy`]: may a spawn, restart or shutdown happen?
 //! - [`provider`]: what exactly would be run?
 //! - [`settings`]: what the operator wrote below `[settings]`, read and checked before the plugin goes live
+//! - `testing` (with the feature of that name): questions for the plugin's own tests, as values and as JSON
 //! - [`log`]: a line in the relay's log, or on standard error in a test
 //!
 //! The types are those of the WIT package `agent-relay:plugin@0.1.0`, with its names; what each field
@@ -44,6 +46,8 @@ pub mod bindings;
 pub mod policy;
 pub mod provider;
 pub mod settings;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use bindings::types::{ApprovalMode, Caller, Extension, PathFacts, Site};
 pub use settings::{NoSettings, Settings};
@@ -63,4 +67,11 @@ pub fn log(level: Level, message: &str) {
     bindings::host::log(level, message);
     #[cfg(not(target_arch = "wasm32"))]
     eprintln!("{level:?}: {message}");
+}
+
+/// What every export does first: a panic is to say in the relay's log where and why.
+#[doc(hidden)]
+pub fn begin() {
+    #[cfg(target_arch = "wasm32")]
+    std::panic::set_hook(Box::new(|panic| log(Level::Error, &panic.to_string().replacen('\n', " ", 1))));
 }

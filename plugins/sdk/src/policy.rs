@@ -35,6 +35,7 @@ macro_rules! export_policy {
 
         impl $crate::policy::Guest for ExportedPolicy {
             fn describe() -> $crate::policy::Description {
+                $crate::begin();
                 $crate::policy::Description {
                     id: env!("CARGO_PKG_NAME").to_owned(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -44,6 +45,7 @@ macro_rules! export_policy {
             }
 
             fn check_settings(settings: String) -> Result<(), String> {
+                $crate::begin();
                 <<$policy as $crate::policy::Policy>::Settings as $crate::Settings>::read(&settings).map(drop)
             }
 
@@ -51,6 +53,7 @@ macro_rules! export_policy {
                 control: $crate::policy::Control,
                 context: $crate::policy::Context,
             ) -> Result<$crate::policy::Verdict, String> {
+                $crate::begin();
                 let settings = $crate::bindings::host::settings();
                 let settings = <<$policy as $crate::policy::Policy>::Settings as $crate::Settings>::read(&settings)?;
                 <$policy as $crate::policy::Policy>::decide(&settings, &control, &context)

@@ -61,6 +61,7 @@ macro_rules! export_provider {
 
         impl $crate::provider::Guest for ExportedProvider {
             fn describe() -> $crate::provider::Description {
+                $crate::begin();
                 // Settings that cannot be read are the business of `check_settings`.
                 let settings = <ExportedSettings as $crate::Settings>::read(&$crate::bindings::host::settings());
                 let abilities = <$provider as $crate::provider::Provider>::abilities(&settings.unwrap_or_default());
@@ -75,6 +76,7 @@ macro_rules! export_provider {
             }
 
             fn check_settings(settings: String) -> Result<(), String> {
+                $crate::begin();
                 <ExportedSettings as $crate::Settings>::read(&settings).map(drop)
             }
 
@@ -82,17 +84,20 @@ macro_rules! export_provider {
                 request: $crate::provider::SpawnRequest,
                 site: $crate::provider::LaunchSite,
             ) -> Result<$crate::provider::LaunchPlan, $crate::provider::PlanError> {
+                $crate::begin();
                 let settings = <ExportedSettings as $crate::Settings>::read(&$crate::bindings::host::settings())
                     .map_err($crate::provider::PlanError::Invalid)?;
                 <$provider as $crate::provider::Provider>::plan(&settings, &request, &site)
             }
 
             fn present(message: $crate::provider::Message) -> $crate::provider::Presentation {
+                $crate::begin();
                 let settings = <ExportedSettings as $crate::Settings>::read(&$crate::bindings::host::settings());
                 <$provider as $crate::provider::Provider>::present(&settings.unwrap_or_default(), &message)
             }
 
             fn stop(reason: $crate::provider::StopReason) -> $crate::provider::StopPlan {
+                $crate::begin();
                 let settings = <ExportedSettings as $crate::Settings>::read(&$crate::bindings::host::settings());
                 <$provider as $crate::provider::Provider>::stop(&settings.unwrap_or_default(), reason)
             }

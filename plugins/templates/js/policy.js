@@ -3,8 +3,11 @@
 // What is thrown as a string is the error of the interface. To read the operator's [settings]:
 //
 //   import { settings } from "agent-relay:plugin/host@0.1.0";
+//
+// console.log writes to the relay's log; an exception is there too, with its place.
+import { logged } from "./relay.js";
 
-export const policy = {
+export const policy = logged({
   describe() {
     return { id: "PLUGIN_ID", version: "0.1.0", kinds: ["spawn"], extensions: [] };
   },
@@ -21,4 +24,4 @@ export const policy = {
     }
     return { tag: "allow" };
   },
-};
+});

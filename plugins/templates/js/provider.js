@@ -3,8 +3,11 @@
 // What is thrown is the error of the interface. To read the operator's [settings]:
 //
 //   import { settings } from "agent-relay:plugin/host@0.1.0";
+//
+// console.log writes to the relay's log; an exception is there too, with its place.
+import { logged } from "./relay.js";
 
-export const provider = {
+export const provider = logged({
   describe() {
     return {
       id: "PLUGIN_ID",
@@ -45,4 +48,4 @@ export const provider = {
   stop(reason) {
     return { keys: ["C-c"], graceMs: 5000 };
   },
-};
+});

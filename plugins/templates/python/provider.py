@@ -1,11 +1,13 @@
 """PLUGIN_ID: starts the program of that name.
 
-To read the operator's [settings]: `from wit_world.imports import host`, then `host.settings()`.
+To read the operator's [settings]: `from wit_world.imports import host`, then `host.settings()`. What is printed goes to
+the relay's log, and so does the traceback of an exception.
 """
 
 import json
 
 from componentize_py_types import Err
+from relay import logged
 from wit_world import exports
 from wit_world.exports.provider import (
     Description,
@@ -25,6 +27,7 @@ from wit_world.imports.types import ApprovalMode
 
 
 class Provider(exports.Provider):
+    @logged
     def describe(self) -> Description:
         return Description(
             id="PLUGIN_ID",
@@ -35,10 +38,12 @@ class Provider(exports.Provider):
             extensions=[],
         )
 
+    @logged
     def check_settings(self, settings: str) -> None:
         if json.loads(settings):
             raise Err("there are no settings: remove everything below [settings]")
 
+    @logged
     def plan(self, request: SpawnRequest, site: LaunchSite) -> LaunchPlan:
         if request.approval_mode != ApprovalMode.GUARDED:
             raise Err(PlanError_UnsupportedApprovalMode(request.approval_mode))
@@ -53,8 +58,10 @@ class Provider(exports.Provider):
             extensions=[],
         )
 
+    @logged
     def present(self, message: Message) -> Presentation:
         return Presentation(keys_before=[], text=message.body, submit=True)
 
+    @logged
     def stop(self, reason: StopReason) -> StopPlan:
         return StopPlan(keys=["C-c"], grace_ms=5000)

@@ -21,3 +21,17 @@ impl Policy for Plugin {
 }
 
 agent_relay_plugin::export_policy!(Plugin);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent_relay_plugin::policy::Spawn;
+    use agent_relay_plugin::testing;
+
+    #[test]
+    fn only_what_asks_for_nothing_is_denied() {
+        let ask = |mode| testing::decide::<Plugin>("{}", Spawn::sample().in_mode(mode), &Context::sample());
+        assert_eq!(ask(ApprovalMode::Guarded), Ok(Verdict::Allow));
+        assert!(matches!(ask(ApprovalMode::Open), Ok(Verdict::Deny(denial)) if denial.code == "open_mode"));
+    }
+}

@@ -39,3 +39,17 @@ impl Provider for Plugin {
 }
 
 agent_relay_plugin::export_provider!(Plugin);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent_relay_plugin::testing;
+
+    #[test]
+    fn a_plan_is_for_guarded_mode_and_types_its_prompt() {
+        let ask = |request| testing::plan::<Plugin>("{}", &request, &LaunchSite::sample());
+        let planned = ask(SpawnRequest::sample().told("Say hello."));
+        assert!(planned.is_ok_and(|plan| plan.prompt == PromptDelivery::Typed));
+        assert!(ask(SpawnRequest::sample().in_mode(ApprovalMode::Open)).is_err());
+    }
+}

@@ -20,19 +20,54 @@ use wit_parser::Resolve;
 
 use super::super::{Failure, print};
 use super::{memory, print_json};
+pub(super) use rust::Toolchain;
 
 /// Build a plugin with what this machine has, and write plugin.wasm beside plugin.toml.
 ///
 /// The language is recognised by the files: Cargo.toml is Rust, package.json JavaScript, *.py Python,
-/// *.c C. What is missing is named, with the command that installs it.
+/// *.c C. What is missing is named, with the command that installs it; a target of rustup's is fetched where it can be.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Build {
     /// The plugin's folder
     #[arg(value_name = "DIR", default_value = ".")]
     path: PathBuf,
+    /// Keep what tells where a call failed: names of functions in Rust and C, tracebacks in JavaScript and Python
+    ///
+    /// Not for a relay that others use: it is larger, and the interpreters import WASI.
+    #[arg(long)]
+    debug: bool,
+    /// For Rust: what compiles it [default: the first of these that is there]
+    #[arg(long, value_enum)]
+    toolchain: Option<Toolchain>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What a compiler left, and which it was.
+struct Built {
+    /// A component, or a core module.
+    wasm: Vec<u8>,
+    with: String,
+}
+
+/// A component that was written, and how it came about.
+pub(super) struct Component {
+    pub(super) target: PathBuf,
+    pub(super) id: String,
+    kind: PluginKind,
+    language: &'static str,
+    with: String,
+    bytes: usize,
+    millis: u128,
+}
+
+impl Component {
+    /// For people.
+    pub(super) fn told(&self) -> String {
+        let Self { target, bytes, language, with, millis, .. } = self;
+        format!("{}: {} from {language} in {millis} ms, with {with}", target.display(), memory(*bytes))
+    }
 }
 
 /// A plugin's source.
@@ -62,44 +97,52 @@ impl Source {
 }
 
 pub(super) fn run(args: &Build) -> Result<ExitCode, Failure> {
-    let folder = args.path.canonicalize().map_err(|error| {
-        Failure::Usage(format!("cannot find {}: {error}; name a plugin's folder", args.path.display()))
-    })?;
+    let component = build(&args.path, args.toolchain, args.debug)?;
+    if args.json {
+        let Component { target, id, kind, language, with, bytes, millis } = &component;
+        let millis = u64::try_from(*millis).unwrap_or(u64::MAX);
+        print_json(&json!({"id": id, "kind": kind, "language": language, "with": with, "file": target,
+            "bytes": bytes, "millis": millis}))?;
+    } else {
+        print(&component.told())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds what lies in a folder, and writes plugin.wasm beside plugin.toml.
+pub(super) fn build(path: &Path, toolchain: Option<Toolchain>, debug: bool) -> Result<Component, Failure> {
+    let folder = path
+        .canonicalize()
+        .map_err(|error| Failure::Usage(format!("cannot find {}: {error}; name a plugin's folder", path.display())))?;
     let (id, kind) = identity(&folder).map_err(Failure::Other)?;
     let source = Source { folder, kind };
     let started = Instant::now();
     let (language, built) = if source.has("Cargo.toml") {
-        ("rust", rust::build(&source))
+        ("rust", rust::build(&source, toolchain, debug))
     } else if source.has("package.json") {
-        ("js", interpreted::javascript(&source))
+        ("js", interpreted::javascript(&source, debug))
     } else if !source.files("py").is_empty() {
-        ("python", interpreted::python(&source))
+        ("python", interpreted::python(&source, debug))
     } else if !source.files("c").is_empty() {
-        ("c", c::build(&source))
+        ("c", c::build(&source, debug))
     } else {
         return Err(Failure::Usage(format!(
             "{} holds none of Cargo.toml, package.json, *.py and *.c; begin with `agent-relay plugin new`",
             source.folder.display()
         )));
     };
-    let component = built.and_then(|wasm| component(&source, wasm)).map_err(Failure::Other)?;
+    let Built { wasm, with } = built.map_err(Failure::Other)?;
+    let component = component(&source, wasm).map_err(Failure::Other)?;
     let target = source.folder.join("plugin.wasm");
     write(&target, &component)
         .map_err(|error| Failure::Other(format!("failed to write {}: {error}", target.display())))?;
-    let millis = started.elapsed().as_millis();
-    if args.json {
-        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
-        print_json(&json!({"id": id, "kind": kind, "language": language, "file": target, "bytes": component.len(),
-            "millis": millis}))?;
-    } else {
-        print(&format!("{}: {} from {language} in {millis} ms", target.display(), memory(component.len())))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(Component { target, id, kind, language, with, bytes: component.len(), millis: started.elapsed().as_millis() })
 }
 
 /// Whole or not at all: a running relay may watch this folder.
 fn write(target: &Path, component: &[u8]) -> std::io::Result<()> {
-    let draft = target.with_extension("wasm.draft");
+    // Hidden, so that a folder which is copied takes no half of it along.
+    let draft = target.with_file_name(".plugin.wasm.draft");
     std::fs::write(&draft, component)?;
     std::fs::rename(&draft, target)
 }

@@ -97,7 +97,23 @@ agent_relay_plugin::export_policy!(TwoPerson);
 
 #[cfg(test)]
 mod tests {
+    use agent_relay_plugin::policy::{AgentFacts, Spawn};
+    use agent_relay_plugin::{Caller, testing};
+
     use super::*;
+
+    #[test]
+    fn what_is_open_needs_a_second_person_and_nothing_else_does() {
+        let settings = r#"{"people": {"alice": ["alice"], "bob": ["bob"]}}"#;
+        let by_alice = Context::sample().by(Caller::with_token("alice", &["control"]));
+        let ask = |control: Control| testing::decide::<TwoPerson>(settings, control, &by_alice);
+        let open = Spawn::sample().in_mode(ApprovalMode::Open);
+        assert_eq!(ask(open.clone().labelled("approved-by:bob").into()), Ok(Verdict::Allow));
+        assert!(matches!(ask(open.clone().labelled("approved-by:alice").into()), Ok(Verdict::Deny(_))));
+        assert!(matches!(ask(open.into()), Ok(Verdict::Deny(_))));
+        assert_eq!(ask(Spawn::sample().into()), Ok(Verdict::Allow));
+        assert_eq!(ask(AgentFacts::sample("a1").shutdown()), Ok(Verdict::Allow));
+    }
 
     #[test]
     fn settings_are_read_and_checked() {

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::{Source, compile, embed, find, read};
+use super::rust::STACK_BYTES;
+use super::{Built, Source, compile, embed, find, read};
 
-pub(super) fn build(source: &Source) -> Result<Vec<u8>, String> {
-    let mut command = clang(source).or_else(|| zig(source)).ok_or(
+pub(super) fn build(source: &Source, debug: bool) -> Result<Built, String> {
+    let clang = clang(source).map(|command| (command, "clang"));
+    let (mut command, with) = clang.or_else(|| zig(source).map(|command| (command, "zig"))).ok_or(
         "no C compiler for WebAssembly: on Debian run `apt-get install clang lld`, \
          or anywhere `python3 -m venv .venv && .venv/bin/pip install ziglang==0.15.2`",
     )?;
@@ -19,13 +21,15 @@ pub(super) fn build(source: &Source) -> Result<Vec<u8>, String> {
         files.extend(inner.files("c"));
     }
     command
-        .args(["-Oz", "-std=c11", "-Wall", "-ffreestanding", "-fno-builtin", "-nostdlib", "-Ibindings", "-Ilibc"])
-        // A small stack, first in memory: what overflows it traps instead of writing over data.
-        .args(["-Wl,--no-entry", "-Wl,-z,stack-size=65536", "-Wl,--stack-first", "-Wl,--strip-all", "-o"])
+        .args(["-std=c11", "-Wall", "-ffreestanding", "-fno-builtin", "-nostdlib", "-Ibindings", "-Ilibc"])
+        .args(["-Wl,--no-entry", &format!("-Wl,-z,stack-size={STACK_BYTES}")])
+        // With names of functions, for where in it a call failed.
+        .args(if debug { ["-O1", "-g"] } else { ["-Oz", "-Wl,--strip-all"] })
+        .arg("-o")
         .arg(&output)
         .args(files);
     compile(&mut command, source)?;
-    embed(source, read(&output)?)
+    Ok(Built { wasm: embed(source, read(&output)?)?, with: with.to_owned() })
 }
 
 /// Clang, if it was built with WebAssembly and its linker is there.
@@ -39,7 +43,8 @@ fn clang(source: &Source) -> Option<Command> {
         return None;
     }
     let mut command = Command::new(program);
-    command.arg("--target=wasm32-unknown-unknown").arg(joined("-fuse-ld=", linker));
+    // The stack first in memory, so that what overflows it traps instead of writing over data.
+    command.args(["--target=wasm32-unknown-unknown", "-Wl,--stack-first"]).arg(joined("-fuse-ld=", linker));
     Some(command)
 }
 
@@ -49,7 +54,7 @@ fn joined(flag: &str, path: PathBuf) -> std::ffi::OsString {
     joined
 }
 
-/// Zig by itself, or as Python's package.
+/// Zig by itself, or as Python's package. Its linker puts the stack first of its own accord.
 fn zig(source: &Source) -> Option<Command> {
     let mut command = match find(source, &["zig"]) {
         Some(zig) => Command::new(zig),

@@ -4,13 +4,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Source, compile, find, read};
+use super::{Built, Source, compile, find, read};
 
 /// The versions that plugins were built with.
 const QJS: &str = "0.4.5";
 const PY: &str = "0.25.1";
 
-pub(super) fn javascript(source: &Source) -> Result<Vec<u8>, String> {
+pub(super) fn javascript(source: &Source, debug: bool) -> Result<Built, String> {
     let tool = find(source, &["node_modules/.bin/componentize-qjs", "componentize-qjs"]).ok_or_else(|| {
         let npm = find(source, &["npm"]).is_some();
         let first = if npm { "" } else { "install Node.js (on Debian `apt-get install nodejs npm`), then " };
@@ -26,12 +26,15 @@ pub(super) fn javascript(source: &Source) -> Result<Vec<u8>, String> {
     prepare(source)?;
     let mut command = Command::new(tool);
     // Without --sync the component wants asynchronous calls, which plugins do not have.
-    command.args(["-w", "wit", "-n", &source.world(), "--stub-wasi", "--sync", "-j", main, "-o"]).arg(&output);
+    command
+        .args(["-w", "wit", "-n", &source.world(), "--sync", "--module-root", ".", "-j", main, "-o"])
+        .arg(&output)
+        .args(stubbed(debug));
     compile(&mut command, source)?;
-    read(&output)
+    Ok(Built { wasm: read(&output)?, with: "componentize-qjs".to_owned() })
 }
 
-pub(super) fn python(source: &Source) -> Result<Vec<u8>, String> {
+pub(super) fn python(source: &Source, debug: bool) -> Result<Built, String> {
     let tool = find(source, &[".venv/bin/componentize-py", "componentize-py"]).ok_or_else(|| {
         format!(
             "componentize-py is not there: in {} run `python3 -m venv .venv && .venv/bin/pip install componentize-py=={PY}` \
@@ -50,9 +53,14 @@ pub(super) fn python(source: &Source) -> Result<Vec<u8>, String> {
     let output = source.folder.join("target/plugin.wasm");
     prepare(source)?;
     let mut command = Command::new(tool);
-    command.args(["-d", "wit", "-w", &source.world(), "componentize", "--stub-wasi", &app, "-o"]).arg(&output);
+    command.args(["-d", "wit", "-w", &source.world(), "componentize", &app, "-o"]).arg(&output).args(stubbed(debug));
     compile(&mut command, source)?;
-    read(&output)
+    Ok(Built { wasm: read(&output)?, with: "componentize-py".to_owned() })
+}
+
+/// What the interpreter would ask of an operating system traps; left in, it prints a traceback, which goes to the log.
+fn stubbed(debug: bool) -> &'static [&'static str] {
+    if debug { &[] } else { &["--stub-wasi"] }
 }
 
 fn prepare(source: &Source) -> Result<(), String> {

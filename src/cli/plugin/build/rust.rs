@@ -1,47 +1,100 @@
-//! Rust: rustup's targets, or Debian's compiler with its own sources of the standard library.
+//! Rust: a target of rustup's, or Debian's compiler with its own sources of the standard library.
+//!
+//! What the author set (`RUSTFLAGS`, `.cargo/config.toml`, the profile in Cargo.toml) holds: what a plugin needs beside
+//! it is given to the linker of the one crate that becomes the component.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Source, find, read};
+use super::{Built, Source, find, read};
 
-/// Its modules import nothing but the plugin interface, where a WASI target brings in a clock, files and
-/// an environment that no plugin is given.
 const PLAIN: &str = "wasm32-unknown-unknown";
 const WASI: &str = "wasm32-wasip2";
 
-/// A small stack: all of the memory then fits what a relay keeps at hand for the next call.
-const STACK: &str = "-Clink-arg=-zstack-size=65536";
+/// The stack, where Rust asks for a mebibyte: all of the memory then fits what a relay keeps at hand for the next call.
+pub(super) const STACK_BYTES: usize = 128 * 1024;
 
 /// Where Debian puts its own compiler, whatever rustup has put before it on the PATH.
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
-pub(super) fn build(source: &Source) -> Result<Vec<u8>, String> {
-    let sysroot = sysroot("rustc", source);
-    let has = |target: &str| {
-        sysroot.as_ref().is_some_and(|sysroot| sysroot.join("lib/rustlib").join(target).join("lib").is_dir())
+/// The compilers that make a component of Rust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(in crate::cli) enum Toolchain {
+    /// rustup's target wasm32-unknown-unknown: imports nothing but the plugin interface
+    Unknown,
+    /// rustup's target wasm32-wasip2: imports WASI, which a relay has empty
+    Wasip2,
+    /// Debian's packages rustc-web, cargo-web and rust-web-src: imports nothing but the plugin interface
+    Debian,
+}
+
+impl Toolchain {
+    /// Said beside the result.
+    fn as_text(self) -> &'static str {
+        match self {
+            Self::Unknown => "rustup's target wasm32-unknown-unknown",
+            Self::Wasip2 => "rustup's target wasm32-wasip2",
+            Self::Debian => "Debian's rustc-web, with the standard library from rust-web-src",
+        }
+    }
+}
+
+pub(super) fn build(source: &Source, asked: Option<Toolchain>, debug: bool) -> Result<Built, String> {
+    let rustup = sysroot("rustc", source);
+    let (toolchain, command) = match asked {
+        Some(toolchain) => (toolchain, command(toolchain, source, rustup.as_deref())),
+        None => {
+            // One that somebody installed comes first: it makes the smallest component.
+            let ways = [Toolchain::Unknown, Toolchain::Wasip2, Toolchain::Debian];
+            let there = ways.into_iter().find_map(|way| Some((way, command(way, source, rustup.as_deref())?)));
+            there.map_or((Toolchain::Wasip2, None), |(way, command)| (way, Some(command)))
+        }
     };
-    if has(PLAIN) {
-        return cargo(Command::new("cargo"), source, PLAIN, STACK, &[]);
+    let command = command.ok_or_else(|| missing(asked, rustup.is_some()))?;
+    let target = if toolchain == Toolchain::Wasip2 { WASI } else { PLAIN };
+    let wasm = cargo(command, source, target, debug)?;
+    Ok(Built { wasm, with: toolchain.as_text().to_owned() })
+}
+
+/// Cargo, as this toolchain wants to be called; nothing when it is not there.
+fn command(toolchain: Toolchain, source: &Source, rustup: Option<&Path>) -> Option<Command> {
+    match toolchain {
+        Toolchain::Unknown => has(rustup?, PLAIN).then(|| Command::new("cargo")),
+        Toolchain::Wasip2 => (has(rustup?, WASI) || add(WASI, source)).then(|| Command::new("cargo")),
+        Toolchain::Debian => debian(source, rustup),
     }
-    if let Some((command, flags)) = debian(source, sysroot.as_deref()) {
-        // Panics end the call without a message nobody would see: a fifth of the size.
-        let std = ["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"];
-        return cargo(command, source, PLAIN, &flags, &std);
-    }
-    if has(WASI) {
-        return cargo(Command::new("cargo"), source, WASI, STACK, &[]);
-    }
-    let rustup = format!("`rustup target add {PLAIN}`");
+}
+
+fn has(sysroot: &Path, target: &str) -> bool {
+    sysroot.join("lib/rustlib").join(target).join("lib").is_dir()
+}
+
+/// Has rustup fetch a target, where there is a rustup and a network.
+fn add(target: &str, source: &Source) -> bool {
+    let Some(rustup) = find(source, &["rustup"]) else { return false };
+    eprintln!("rustup target add {target}");
+    let status = Command::new(rustup)
+        .args(["target", "add", target])
+        .current_dir(&source.folder)
+        .env("RUSTUP_MAX_RETRIES", "1")
+        .stdout(std::io::stderr())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn missing(asked: Option<Toolchain>, has_rust: bool) -> String {
+    let rustup = format!("`rustup target add {WASI}`");
     let apt = "`apt-get install rustc-web cargo-web rust-web-src`";
-    Err(if sysroot.is_some() {
-        format!("no Rust compiler here has the target {PLAIN}: run {rustup}, or on Debian {apt}")
-    } else {
-        format!("no Rust compiler: install one from https://rustup.rs and run {rustup}, or on Debian {apt}")
-    })
+    match asked {
+        Some(Toolchain::Unknown) => format!("that target is not installed: run `rustup target add {PLAIN}`"),
+        Some(Toolchain::Wasip2) => format!("that target is not installed: run {rustup}"),
+        Some(Toolchain::Debian) => format!("Debian's compiler is not installed: run {apt}"),
+        None if has_rust => format!("no Rust compiler here makes WebAssembly: run {rustup}, or on Debian {apt}"),
+        None => format!("no Rust compiler: install one from https://rustup.rs and run {rustup}, or on Debian {apt}"),
+    }
 }
 
 fn sysroot(rustc: &str, source: &Source) -> Option<PathBuf> {
@@ -55,8 +108,8 @@ fn sysroot(rustc: &str, source: &Source) -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
 }
 
-/// Debian's compiler, a linker that understands WebAssembly, and the flags they need.
-fn debian(source: &Source, rustup: Option<&Path>) -> Option<(Command, String)> {
+/// Debian's compiler, its sources of the standard library, and a linker that understands WebAssembly.
+fn debian(source: &Source, rustup: Option<&Path>) -> Option<Command> {
     let own = sysroot(DEBIAN_RUSTC, source)?;
     if !Path::new(DEBIAN_CARGO).is_file() || !own.join("lib/rustlib/src/rust/library").is_dir() {
         return None;
@@ -67,8 +120,9 @@ fn debian(source: &Source, rustup: Option<&Path>) -> Option<(Command, String)> {
     command
         .env("RUSTC", DEBIAN_RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
-    Some((command, format!("-Zunstable-options -Cpanic=immediate-abort {STACK}")))
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker)
+        .args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"]);
+    Some(command)
 }
 
 fn rust_lld(sysroot: &Path) -> Option<PathBuf> {
@@ -77,13 +131,17 @@ fn rust_lld(sysroot: &Path) -> Option<PathBuf> {
 }
 
 /// Builds the library of the crate, and reads what came of it.
-fn cargo(mut command: Command, source: &Source, target: &str, flags: &str, more: &[&str]) -> Result<Vec<u8>, String> {
-    let output = command
-        .args(["build", "--release", "--lib", "--target", target, "--message-format=json-render-diagnostics"])
-        .args(more)
+fn cargo(mut command: Command, source: &Source, target: &str, debug: bool) -> Result<Vec<u8>, String> {
+    command
+        .args(["rustc", "--release", "--lib", "--target", target, "--message-format=json-render-diagnostics"])
         .current_dir(&source.folder)
-        .env("RUSTFLAGS", flags)
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::inherit());
+    if debug {
+        // Names of functions, for where in it a call failed.
+        command.args(["--config", "profile.release.strip=false", "--config", "profile.release.debug=1"]);
+    }
+    let output = command
+        .args(["--", &format!("-Clink-arg=-zstack-size={STACK_BYTES}")])
         .output()
         .map_err(|error| format!("failed to run cargo: {error}"))?;
     if !output.status.success() {

@@ -27,7 +27,7 @@ pub(super) enum Language {
 }
 
 /// The SDK, as the project gets it: `sdk/` is a crate of its own there, beside `wit/`.
-const SDK: [File; 9] = [
+const SDK: [File; 10] = [
     ("sdk/Cargo.toml", shipped!("templates/rust/sdk.toml.in")),
     ("sdk/src/lib.rs", shipped!("sdk/src/lib.rs")),
     ("sdk/src/bindings.rs", shipped!("sdk/src/bindings.rs")),
@@ -37,6 +37,7 @@ const SDK: [File; 9] = [
     ("sdk/src/provider/environment.rs", shipped!("sdk/src/provider/environment.rs")),
     ("sdk/src/provider/words.rs", shipped!("sdk/src/provider/words.rs")),
     ("sdk/src/settings.rs", shipped!("sdk/src/settings.rs")),
+    ("sdk/src/testing.rs", shipped!("sdk/src/testing.rs")),
 ];
 
 impl Language {
@@ -93,11 +94,13 @@ impl Language {
             }
             Self::Js => vec![
                 ("package.json", shipped!("templates/js/package.json.in")),
+                ("relay.js", shipped!("templates/js/relay.js")),
                 ("plugin.js", pick(shipped!("templates/js/policy.js"), shipped!("templates/js/provider.js"))),
             ],
-            Self::Python => {
-                vec![("app.py", pick(shipped!("templates/python/policy.py"), shipped!("templates/python/provider.py")))]
-            }
+            Self::Python => vec![
+                ("relay.py", shipped!("templates/python/relay.py")),
+                ("app.py", pick(shipped!("templates/python/policy.py"), shipped!("templates/python/provider.py"))),
+            ],
             Self::C => {
                 let bindings: [File; 2] = if policy {
                     [
@@ -113,6 +116,8 @@ impl Language {
                 let mut files = bindings.to_vec();
                 files.push(("plugin.c", pick(shipped!("templates/c/policy.c"), shipped!("templates/c/provider.c"))));
                 files.push(("bindings/world.c", shipped!("templates/c/world.c")));
+                files.push(("libc/json.h", shipped!("sdk-c/json.h")));
+                files.push(("libc/text.h", shipped!("sdk-c/text.h")));
                 files.push(("libc/memory.c", shipped!("sdk-c/freestanding/memory.c")));
                 files.push(("libc/stdlib.h", shipped!("sdk-c/freestanding/stdlib.h")));
                 files.push(("libc/string.h", shipped!("sdk-c/freestanding/string.h")));

@@ -43,6 +43,7 @@ impl Guest for Misplan {
         }
         let mut plan = good(request.prompt, &site);
         match wish.as_str() {
+            "needs-variable" => assert!(!site.host_variables.is_empty(), "there is nothing to pass on"),
             "refuse" => return Err(PlanError::Invalid("not\ntoday".to_owned())),
             "program" => plan.program = "/bin/sh".to_owned(),
             "cwd" => plan.cwd = "/".to_owned(),
