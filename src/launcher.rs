@@ -11,6 +11,7 @@
 //! File calls are made on threads that may wait, never on those that answer requests.
 
 mod directories;
+mod follow;
 mod launch;
 mod site;
 mod turns;
@@ -19,10 +20,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::turns::Turns;
-use crate::sessions::{SessionName, SessionState, Sessions};
+use crate::sessions::{SessionInfo, SessionName, SessionState, Sessions};
 
 pub use directories::{ENTRIES_MAX, Listing};
-pub use launch::{Follow, LaunchError, Launched, NewSession, PlanRecord, Reports, reserved_log};
+pub use follow::{Follow, Undelivered, Waiting};
+pub use launch::{LaunchError, Launched, NewSession, PlanRecord, Reports, reserved_log};
 pub use turns::Turn;
 
 /// The variable in which a started agent finds its own token.
@@ -77,6 +79,12 @@ impl Launcher {
     /// What has become of a session.
     pub async fn state(&self, name: &SessionName) -> SessionState {
         self.0.sessions.state_of(name).await
+    }
+
+    /// A session as it is found on this host, when its program was ever started.
+    pub async fn find(&self, name: &SessionName) -> Option<SessionInfo> {
+        let (launcher, name) = (self.clone(), name.clone());
+        off_the_reactor(move || launcher.sessions().find(&name)).await
     }
 
     fn sessions(&self) -> &Sessions {

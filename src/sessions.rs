@@ -15,6 +15,7 @@ mod host;
 mod log;
 mod name;
 mod process;
+mod screen;
 mod start;
 mod tmux;
 mod typing;
@@ -32,6 +33,7 @@ use tokio::sync::Mutex;
 use self::folder::{Folder, StateFile, private_directory};
 use self::tmux::Tmux;
 use crate::domain::control::ApprovalMode;
+use crate::domain::control::plan::{PromptDelivery, Readiness};
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::time::Timestamp;
 
@@ -40,9 +42,10 @@ pub use self::environment::environment;
 pub use self::host::host_main;
 pub use self::log::{LAST_OUTPUT_BYTES_MAX, LOG_BYTES_MAX};
 pub use self::name::{InvalidSessionName, SESSION_NAME_BYTES_MAX, SessionName};
+pub use self::screen::{Evidence, Screen, Seen};
 pub use self::start::{Launch, Reservation, SESSIONS_MAX, StartError, Started};
 pub use self::tmux::TmuxError;
-pub use self::typing::{TEXT_BYTES_MAX, TypeError};
+pub use self::typing::{Left, TEXT_BYTES_MAX, TypeError};
 
 /// How old a start that came to nothing must be before its secrets are removed: it may be another relay's, just under way.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
@@ -125,6 +128,16 @@ pub struct Identity {
     pub approval_mode: ApprovalMode,
     /// The directory it works in.
     pub cwd: String,
+}
+
+/// How a session's program is called up, kept with it: a relay that starts anew meanwhile goes on where the last one was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Opening {
+    /// By what it is seen to be up.
+    pub ready: Readiness,
+    /// How its prompt reaches it then.
+    pub prompt: PromptDelivery,
 }
 
 impl From<SpawnSpec> for Identity {

@@ -1,20 +1,19 @@
-//! One session from its plan to its end.
+//! One session: from its plan to the process that runs, and its end.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
+use super::follow::{Follow, Undelivered, Waiting};
 use super::{Launcher, TOKEN_VARIABLE, off_the_reactor};
-use crate::domain::control::plan::{LaunchSite, Presentation, PromptDelivery, Readiness, StopPlan, StopReason};
+use crate::domain::control::plan::{LaunchSite, StopPlan, StopReason};
 use crate::domain::control::spawn::SpawnSpec;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
-use crate::sessions::{Died, Exit, Launch, Reservation, SessionName, StartError, Started, StopError};
+use crate::sessions::{Died, Exit, Launch, Opening, Reservation, SessionName, StartError, Started, StopError};
 
-/// Told what happens to one session, in this order: `beginning`, `running`, then `up` or `died`, and at the
-/// end `ended`. A session whose program never ran is told `beginning` and `ended`.
+/// Told what happens to one session, in this order: `beginning`, `running`, any number of `waiting`, then `up` or
+/// `died`, and at the end `ended`. A session whose program never ran is told `beginning` and `ended`.
 ///
 /// A `String` in an error is the reason, for whoever asked for the session.
 pub trait Reports: Send + Sync + 'static {
@@ -24,8 +23,12 @@ pub trait Reports: Send + Sync + 'static {
     /// The session's program runs. Whether it comes up is told next. `result` is what the command that asked
     /// for it records.
     fn running(&self, started: &Started, result: Value) -> impl Future<Output = Result<(), String>> + Send;
+    /// The program runs and is not seen to be up.
+    fn waiting(&self, waiting: &Waiting) -> impl Future<Output = ()> + Send;
+    /// Whether the agent has said itself that it is ready.
+    fn says_ready(&self) -> impl Future<Output = bool> + Send;
     /// The program is up, and its prompt reached it or did not.
-    fn up(&self, prompt: Result<(), String>) -> impl Future<Output = ()> + Send;
+    fn up(&self, prompt: Result<(), Undelivered>) -> impl Future<Output = ()> + Send;
     /// The program ended before it was up.
     fn died(&self, died: &Died) -> impl Future<Output = ()> + Send;
     /// The session has ended, in these words.
@@ -94,16 +97,6 @@ pub enum Launched {
     },
 }
 
-/// The rest of a session's life: waits until its program is up, delivers the prompt, and watches it to its
-/// end. Runs in a task of its own, since sessions outlive requests.
-pub struct Follow {
-    launcher: Launcher,
-    name: SessionName,
-    prompt: Option<String>,
-    delivery: PromptDelivery,
-    ready: Readiness,
-}
-
 /// When the provider cannot say how its program is asked to end.
 const STOP_PLAN_DEFAULT: StopPlan = StopPlan { keys: Vec::new(), grace_ms: 5_000 };
 
@@ -166,13 +159,8 @@ impl Launcher {
         }
         let session = NewSession { name: name.clone(), spec: spec.clone() };
         let token = reports.beginning(&session).await.map_err(LaunchError::Report)?;
-        let follow = Follow {
-            launcher: self.clone(),
-            name,
-            prompt: spec.prompt.clone(),
-            delivery: plan.plan().prompt.clone(),
-            ready: plan.plan().ready.clone(),
-        };
+        let opening = Opening { ready: plan.plan().ready.clone(), prompt: plan.plan().prompt.clone() };
+        let follow = Follow::new(self, name, spec.prompt.clone(), opening);
         let launch = Launch { spec: spec.clone(), variables: self.variables(spec, token), plan: plan.into_plan() };
         let started = match self.sessions().start(reservation, launch).await {
             Ok(started) => started,
@@ -206,28 +194,6 @@ impl Launcher {
         self.sessions().stop(name, &plan).await
     }
 
-    /// Watches a session whose program is up, until it ends or `until` is cancelled. Its agent shows a sign of
-    /// life every `alive_every`.
-    pub async fn watch(
-        &self,
-        name: &SessionName,
-        reports: &impl Reports,
-        alive_every: Duration,
-        until: &CancellationToken,
-    ) {
-        let alive = async {
-            loop {
-                reports.alive();
-                tokio::time::sleep(alive_every).await;
-            }
-        };
-        tokio::select! {
-            exit = self.sessions().exited(name) => reports.ended(&exit.how.to_string()).await,
-            () = alive => {}
-            () = until.cancelled() => {}
-        }
-    }
-
     fn variables(&self, spec: &SpawnSpec, token: String) -> Vec<(String, String)> {
         let mut variables = vec![
             ("AGENT_RELAY_URL".to_owned(), self.host().relay_url.clone()),
@@ -237,45 +203,6 @@ impl Launcher {
         ];
         variables.extend(spec.label.clone().map(|label| ("AGENT_RELAY_LABEL".to_owned(), label)));
         variables
-    }
-}
-
-impl Follow {
-    /// Sees to the session until it ends or `until` is cancelled; then the next start finds it and goes on.
-    pub async fn run(self, reports: &impl Reports, alive_every: Duration, until: &CancellationToken) {
-        let Self { launcher, name, prompt, delivery, ready } = self;
-        let up = tokio::select! {
-            up = launcher.sessions().wait_ready(&name, &ready) => up,
-            () = until.cancelled() => return,
-        };
-        if let Err(died) = up {
-            reports.died(&died).await;
-            reports.ended(&died.exit.how.to_string()).await;
-            return;
-        }
-        reports.up(launcher.deliver(&name, prompt.as_deref(), &delivery, reports).await).await;
-        launcher.watch(&name, reports, alive_every, until).await;
-    }
-}
-
-impl Launcher {
-    /// Gives a program that is up its first prompt.
-    async fn deliver(
-        &self,
-        name: &SessionName,
-        prompt: Option<&str>,
-        delivery: &PromptDelivery,
-        reports: &impl Reports,
-    ) -> Result<(), String> {
-        let Some(prompt) = prompt else { return Ok(()) };
-        match delivery {
-            PromptDelivery::InArguments | PromptDelivery::InFile(_) => Ok(()),
-            PromptDelivery::Typed => {
-                let text = Presentation { keys_before: Vec::new(), text: prompt.to_owned(), submit: true };
-                self.sessions().type_text(name, &text).await.map_err(|error| error.to_string())
-            }
-            PromptDelivery::Message => reports.send_prompt(prompt).await,
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::access::fresh_secret;
 use super::{Error, Relay};
-use crate::domain::agent::{AgentPatch, AgentStatus, NewRegistration, SessionGuard};
+use crate::domain::agent::{AgentStatus, NewRegistration};
 use crate::domain::caller::Scope;
 use crate::domain::control::ControlKind;
 use crate::domain::control::command::{Command, CommandStatus};
@@ -21,9 +21,12 @@ use crate::domain::message::NewMessage;
 use crate::domain::refusal::Refusal;
 use crate::domain::session::{SessionRecord, SessionStart};
 use crate::domain::token::Token;
-use crate::launcher::{LaunchError, Launched, NewSession, Reports};
+use crate::launcher::{LaunchError, Launched, NewSession, Reports, Undelivered, Waiting};
 use crate::plugins::PluginSet;
-use crate::sessions::{Died, Reservation, SessionName, Started};
+use crate::sessions::{Died, Reservation, SessionName, SessionState, Started};
+
+/// The longest problem of a prompt that is kept, in characters.
+const REASON_MAX: usize = 4_000;
 
 /// Writes what happens to one session into the store.
 #[derive(Clone)]
@@ -47,6 +50,25 @@ impl StoreReports {
         Self { answer: Some(Box::new(order)), ..self }
     }
 
+    /// Reports a session that is found running and was never reported to run.
+    pub(super) async fn found(&self) {
+        let Some(session) = self.relay.launcher.find(&self.name).await else { return };
+        let SessionState::Running { pid } = session.state else { return };
+        let attach = session.attach_command.clone();
+        let started = Started {
+            name: session.name,
+            pid,
+            log_path: session.log_path,
+            attach_command: session.attach_command,
+            mode: session.mode,
+        };
+        let result =
+            json!({"agentId": self.spec.agent_id, "session": self.name.as_str(), "pid": pid, "attach": attach});
+        if let Err(reason) = self.running(&started, result).await {
+            tracing::error!(reason, "cannot write down that a session runs");
+        }
+    }
+
     /// Makes the agent's card, so that others find it before it says a word.
     async fn introduce(&self, started: &Started) {
         let spec = &self.spec;
@@ -67,14 +89,6 @@ impl StoreReports {
         };
         if let Err(error) = self.relay.store.register(registration, None).await {
             tracing::warn!(%error, "cannot register a started agent");
-        }
-    }
-
-    async fn mark_ready(&self) {
-        let change = AgentPatch::Ready(true);
-        let id = self.spec.agent_id.clone();
-        if let Err(error) = self.relay.store.patch_agent(id, SessionGuard::default(), change).await {
-            tracing::debug!(%error, "the agent is gone already");
         }
     }
 }
@@ -105,16 +119,40 @@ impl Reports for StoreReports {
         Ok(())
     }
 
-    async fn up(&self, prompt: Result<(), String>) {
-        match prompt {
-            Ok(()) => self.relay.advance(self.command, CommandStatus::Succeeded).await,
-            Err(reason) => {
-                tracing::warn!(%reason, "the prompt did not reach the session");
-                let reason = format!("the program is up, but its prompt did not reach it: {reason}");
-                self.relay.fail(self.command, &reason).await;
-            }
+    async fn waiting(&self, waiting: &Waiting) {
+        let Waiting { in_dialog, screen } = waiting;
+        let what = if *in_dialog { "a dialog waits on its screen" } else { "nothing on its screen says that it is up" };
+        let attach = self.relay.launcher.find(&self.name).await.and_then(|session| session.attach_command);
+        let next = match attach {
+            Some(attach) => format!("{what}; look at it, and answer what it asks: {attach}"),
+            None => format!("{what}; it has no terminal, and its output is in its log"),
+        };
+        tracing::warn!(next, "a program is not up");
+        let seen = if *in_dialog { "dialog" } else { "unknown" };
+        let told = json!({"seen": seen, "screen": screen, "next": next});
+        let told = told.as_object().cloned().unwrap_or_default();
+        if let Err(error) = self.relay.store.session_waits(self.command, told).await {
+            tracing::warn!(%error, "cannot write down what a session waits for");
         }
-        self.mark_ready().await;
+    }
+
+    async fn says_ready(&self) -> bool {
+        self.relay.store.agent(self.spec.agent_id.clone()).await.is_ok_and(|card| card.ready)
+    }
+
+    async fn up(&self, prompt: Result<(), Undelivered>) {
+        let (ready, problem) = match prompt {
+            Ok(()) => (true, None),
+            Err(undelivered) => {
+                tracing::warn!(%undelivered, "the prompt did not reach the session");
+                let problem = format!("the program is up, but its prompt did not reach it: {undelivered}");
+                (undelivered.is_ready, Some(problem.chars().take(REASON_MAX).collect()))
+            }
+        };
+        let opened = self.relay.store.session_opened(self.command, self.spec.agent_id.clone(), ready, problem);
+        if let Err(error) = opened.await {
+            tracing::error!(%error, "cannot write down that a session is up");
+        }
     }
 
     async fn died(&self, died: &Died) {
@@ -170,10 +208,17 @@ impl Relay {
     pub(super) fn watch(&self, reports: StoreReports) {
         let (relay, span) = (self.clone(), session_span(&reports));
         let watching = async move {
-            reports.mark_ready().await;
             relay.launcher.watch(&reports.name, &reports, relay.alive_every(), &relay.draining).await;
         };
         self.tasks.spawn_on(watching.instrument(span), &self.runtime);
+    }
+
+    /// Goes on with a session that an earlier run of the relay started, and whose command was not done.
+    pub(super) async fn follow(&self, reports: StoreReports) {
+        let follow = self.launcher.follow(&reports.name, reports.spec.prompt.clone()).await;
+        let (relay, span) = (self.clone(), session_span(&reports));
+        let following = async move { follow.run(&reports, relay.alive_every(), &relay.draining).await };
+        self.tasks.spawn_on(following.instrument(span), &self.runtime);
     }
 
     fn alive_every(&self) -> std::time::Duration {

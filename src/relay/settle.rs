@@ -31,18 +31,16 @@ impl Relay {
             match self.launcher.state(&name).await {
                 SessionState::Running { .. } => {
                     tracing::info!(session.name = %name, agent.id = %spec.agent_id, "session found running");
-                    // It has outlived a restart of the relay, so it is up.
-                    self.settle_command(command, None).await;
-                    self.watch(reports);
+                    self.go_on(command, reports).await;
                 }
                 SessionState::Exited(exit) => {
                     let ending = exit.how.to_string();
-                    self.settle_command(command, Some(&ending)).await;
+                    self.fail(command, &ending).await;
                     reports.ended(&ending).await;
                 }
                 SessionState::Gone => {
                     let ending = "it was not running when the relay started again";
-                    self.settle_command(command, Some(ending)).await;
+                    self.fail(command, ending).await;
                     reports.ended(ending).await;
                 }
             }
@@ -50,14 +48,20 @@ impl Relay {
         Ok(self.store.fail_orphaned_commands(left.last_command).await?)
     }
 
-    async fn settle_command(&self, id: CommandId, failure: Option<&str>) {
-        let Ok(command) = self.store.command(id).await else { return };
-        if command.status.is_final() {
-            return;
-        }
-        match failure {
-            None => self.advance(id, CommandStatus::Succeeded).await,
-            Some(reason) => self.fail(id, reason).await,
+    /// Sees to a session that runs. Having outlived the relay does not make its program up: that is still to be seen.
+    async fn go_on(&self, command: CommandId, reports: StoreReports) {
+        match self.store.command(command).await.map(|command| command.status) {
+            Ok(status) if status.is_final() => self.watch(reports),
+            Ok(CommandStatus::Running) => self.follow(reports).await,
+            // The relay ended in the moment between the start and its report.
+            Ok(_) => {
+                reports.found().await;
+                self.follow(reports).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, command.id = %command, "a session without its command is only watched");
+                self.watch(reports);
+            }
         }
     }
 }

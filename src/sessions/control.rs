@@ -10,13 +10,11 @@ use tokio::time::{Instant, sleep, timeout};
 use super::folder::StateFile;
 use super::name::SessionName;
 use super::{
-    Ending, Exit, LAST_OUTPUT_BYTES_MAX, SCREEN_BYTES_MAX, SessionState, Sessions, log, now_ms, off_the_reactor,
-    process,
+    Ending, Exit, LAST_OUTPUT_BYTES_MAX, Opening, SCREEN_BYTES_MAX, Screen, Seen, SessionState, Sessions, log, now_ms,
+    off_the_reactor, process,
 };
-use crate::domain::control::plan::{Readiness, SETTLE_MS_MAX, StopPlan};
+use crate::domain::control::plan::StopPlan;
 
-/// How often a screen is looked at while a text is waited for: tmux tells nobody what appears on a screen.
-const LOOK_INTERVAL: Duration = Duration::from_millis(150);
 /// The longest a plan may let a program take to end.
 const GRACE_MAX: Duration = Duration::from_mins(1);
 /// How long the kernel may take to end what cannot refuse, and its host to take note.
@@ -69,30 +67,40 @@ pub enum StopError {
 }
 
 impl Sessions {
-    /// Waits until the program is up: one of the texts is on its screen, or else it has lived for the time it was given.
-    pub async fn wait_ready(&self, name: &SessionName, ready: &Readiness) -> Result<(), Died> {
-        let settled = Instant::now() + Duration::from_millis(ready.settle_ms.min(SETTLE_MS_MAX).into());
-        let up = async {
-            while Instant::now() < settled {
-                if ready.screen_texts.is_empty() {
-                    return sleep(settled - Instant::now()).await;
-                }
-                let screen = self.screen(name).await;
-                if ready.screen_texts.iter().any(|text| screen.contains(text)) {
-                    return;
-                }
-                sleep(LOOK_INTERVAL).await;
-            }
-        };
-        tokio::select! {
-            // A program that has ended is not up, whatever is on its screen.
-            biased;
-            exit = self.exited(name) => Err(Died { exit }),
-            () = up => match self.state_of(name).await {
-                SessionState::Running { .. } => Ok(()),
-                SessionState::Exited(exit) => Err(Died { exit }),
-                SessionState::Gone => Err(Died { exit: self.lost(name).await }),
-            }
+    /// How the program of a session is called up; none when there is no such session.
+    pub async fn opening(&self, name: &SessionName) -> Option<Opening> {
+        let folder = self.folder(name);
+        off_the_reactor(move || folder.state()).await.map(|state| state.opening)
+    }
+
+    /// Whether its prompt was handed over before, or may have been.
+    pub async fn is_prompted(&self, name: &SessionName) -> bool {
+        let folder = self.folder(name);
+        off_the_reactor(move || folder.is_prompted()).await
+    }
+
+    /// Notes that the prompt of a session is about to be handed over, or that it was not.
+    pub async fn mark_prompted(&self, name: &SessionName, is_prompted: bool) -> io::Result<()> {
+        let folder = self.folder(name);
+        off_the_reactor(move || folder.mark_prompted(is_prompted)).await
+    }
+
+    /// What a session shows at this moment: the screen of its terminal, or for a detached one the end of its log.
+    pub async fn look(&self, name: &SessionName) -> Screen {
+        let (sessions, wanted) = (self.clone(), name.clone());
+        let pane = off_the_reactor(move || sessions.running_pane(&wanted)).await;
+        if let (Some(tmux), Some(pane)) = (&self.shared.tmux, pane) {
+            // A terminal that cannot be looked at shows nothing that anybody could know.
+            return tmux.look(&pane).await.unwrap_or_default();
+        }
+        let log = self.folder(name).log();
+        Screen::new(&off_the_reactor(move || log::tail(&log, SCREEN_BYTES_MAX)).await, None)
+    }
+
+    fn running_pane(&self, name: &SessionName) -> Option<String> {
+        match self.state(name) {
+            SessionState::Running { .. } => self.folder(name).state()?.pane,
+            SessionState::Exited(_) | SessionState::Gone => None,
         }
     }
 
@@ -111,11 +119,8 @@ impl Sessions {
     /// that has ended, its last output.
     pub async fn screen(&self, name: &SessionName) -> String {
         let (sessions, wanted) = (self.clone(), name.clone());
-        let pane = off_the_reactor(move || match sessions.state(&wanted) {
-            SessionState::Running { .. } => sessions.folder(&wanted).state().and_then(|state| state.pane),
-            SessionState::Exited(_) | SessionState::Gone => None,
-        });
-        if let (Some(tmux), Some(pane)) = (&self.shared.tmux, pane.await)
+        let pane = off_the_reactor(move || sessions.running_pane(&wanted)).await;
+        if let (Some(tmux), Some(pane)) = (&self.shared.tmux, pane)
             && let Ok(screen) = tmux.screen(&pane).await
         {
             return log::last(&log::plain(&screen), SCREEN_BYTES_MAX);
@@ -125,7 +130,7 @@ impl Sessions {
     }
 
     /// Ends a session and answers how it ended: first by its keys, after half of the grace by SIGTERM to its process group, after all
-    /// of it by SIGKILL. What it runs in the background ends with it. Returns when the program is confirmed to have ended; one that has is left alone.
+    /// of it by SIGKILL. In a dialog no key is pressed, for it would be an answer that nobody gave. What it runs in the background ends with it. Returns when the program is confirmed to have ended; one that has is left alone.
     pub async fn stop(&self, name: &SessionName, plan: &StopPlan) -> Result<Exit, StopError> {
         let SessionState::Running { pid } = self.state_of(name).await else {
             self.end_unhosted(name).await?;
@@ -138,7 +143,8 @@ impl Sessions {
             tracing::warn!(session.name = %name, %error, "background processes of this session may go on");
         }
         let keys: Vec<&str> = plan.keys.iter().map(String::as_str).collect();
-        if !keys.is_empty() {
+        let known = self.opening(name).await.unwrap_or_default().ready.screen_texts;
+        if !keys.is_empty() && self.look(name).await.read(&known) != Seen::Dialog {
             match self.press(name, &keys).await {
                 Ok(()) => {
                     if let Some(exit) = self.exit_within(name, grace / 2).await? {

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
 
-use super::{Exit, Identity};
+use super::{Exit, Identity, Opening};
 
 /// The most a file of a session may hold to be read. A session's program runs as the same user and could write there.
 const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
@@ -27,6 +27,7 @@ const LAUNCH: &str = "launch.json";
 const STATE: &str = "state.json";
 const EXIT: &str = "exit.json";
 const STOPPING: &str = "stopping";
+const PROMPTED: &str = "prompted";
 
 /// The folder of one session.
 #[derive(Clone, Debug)]
@@ -39,6 +40,7 @@ pub(super) struct Folder {
 #[serde(rename_all = "camelCase")]
 pub(super) struct LaunchFile {
     pub(super) identity: Identity,
+    pub(super) opening: Opening,
     pub(super) program: PathBuf,
     /// What the program is told it was called as.
     pub(super) called: String,
@@ -61,6 +63,9 @@ pub(super) struct Terminal {
 #[serde(rename_all = "camelCase")]
 pub(super) struct StateFile {
     pub(super) identity: Identity,
+    /// Sessions that an older relay started have none.
+    #[serde(default)]
+    pub(super) opening: Opening,
     pub(super) pid: u32,
     /// When the kernel says the process began: tells it from a later one with its id.
     pub(super) birth: Option<u64>,
@@ -145,6 +150,21 @@ impl Folder {
         self.path.join(STOPPING).exists()
     }
 
+    /// Notes that its prompt is about to be handed over, or that it was not.
+    pub(super) fn mark_prompted(&self, is_prompted: bool) -> io::Result<()> {
+        if is_prompted {
+            return write_private(&self.path.join(PROMPTED), b"");
+        }
+        match fs::remove_file(self.path.join(PROMPTED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn is_prompted(&self) -> bool {
+        self.path.join(PROMPTED).exists()
+    }
+
     /// Held by the host until it ends.
     pub(super) fn hold_alive(&self) -> io::Result<File> {
         hold(&self.path.join(ALIVE))
@@ -223,6 +243,8 @@ pub(super) fn private_directory() -> DirBuilder {
 pub(super) fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
+    // A link in its place would have another file overwritten.
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     options.open(path)?.write_all(contents)
 }
 

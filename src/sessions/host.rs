@@ -77,6 +77,7 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
     let terminal = launch.terminal.as_ref().map(Tmux::at).zip(pane.clone());
     folder.put_state(&StateFile {
         identity: launch.identity,
+        opening: launch.opening,
         pid: program.pid.as_raw_nonzero().get().unsigned_abs(),
         birth: process::birth(program.pid),
         started_at_ms: now_ms(),

@@ -14,7 +14,7 @@ use super::environment::{self, environment};
 use super::folder::{Folder, LaunchFile, write_private};
 use super::name::SessionName;
 use super::tmux::TmuxError;
-use super::{Ending, Identity, Mode, SessionState, Sessions, off_the_reactor};
+use super::{Ending, Identity, Mode, Opening, SessionState, Sessions, off_the_reactor};
 use crate::domain::control::plan::{Plan, SessionFile};
 use crate::domain::control::spawn::SpawnSpec;
 
@@ -167,8 +167,8 @@ impl Sessions {
         }
     }
 
-    /// Starts the program of a plan in the reserved session. Returns once it really runs; whether it stays up is for
-    /// [`Sessions::wait_ready`] to say. When it does not run, nothing of the session is left.
+    /// Starts the program of a plan in the reserved session. Returns once it really runs; whether it comes up is to be
+    /// seen by [`Sessions::look`]. When it does not run, nothing of the session is left.
     pub async fn start(&self, mut reservation: Reservation, launch: Launch) -> Result<Started, StartError> {
         let folder = reservation.folder.clone();
         let program = launch.plan.program.clone();
@@ -232,6 +232,7 @@ impl Sessions {
         };
         let launch = LaunchFile {
             identity: Identity { cwd: plan.cwd, ..Identity::from(spec) },
+            opening: Opening { ready: plan.ready, prompt: plan.prompt },
             program,
             called: plan.program,
             args: plan.args,

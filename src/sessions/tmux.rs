@@ -1,6 +1,8 @@
 //! A tmux server of our own: its socket lies in a private directory and it reads no configuration, so the
 //! user's own tmux is neither touched nor able to change what we rely on.
 
+mod bracketed;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -15,9 +17,10 @@ use tokio::time::sleep;
 
 use crate::domain::text::hex::hex;
 
-use super::environment;
 use super::folder::{Terminal, private_directory};
 use super::name::SessionName;
+use super::screen::Screen;
+use super::{environment, log};
 
 /// The longest any command to tmux may take.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
@@ -152,6 +155,15 @@ impl Tmux {
         self.run(&["capture-pane", "-p", "-J", "-t", pane], None).await
     }
 
+    /// The screen of a pane as it is, with its cursor.
+    pub(super) async fn look(&self, pane: &str) -> Result<Screen, TmuxError> {
+        let cursor = ["display-message", "-p", "-t", pane, "#{cursor_x} #{cursor_y}", ";"];
+        let answer = self.run(&[&cursor[..], &["capture-pane", "-p", "-t", pane]].concat(), None).await?;
+        let (cursor, text) = answer.split_once('\n').unwrap_or((&answer, ""));
+        let cursor = cursor.split_once(' ').and_then(|(x, y)| Some((x.parse().ok()?, y.trim().parse().ok()?)));
+        Ok(Screen::new(&log::plain(text), cursor))
+    }
+
     /// The text of a pane with all that has scrolled off it.
     pub(super) async fn history(&self, pane: &str) -> Result<String, TmuxError> {
         self.run(&["capture-pane", "-p", "-J", "-S", "-", "-E", "-", "-t", pane], None).await
@@ -176,15 +188,21 @@ impl Tmux {
         self.run(&words, Some(text.as_bytes())).await.map(drop)
     }
 
-    /// Runs one command and answers what it printed. The environment is the one sessions may have, because
-    /// the first command starts the server, which keeps it: our own credentials must not live on in there.
-    async fn run(&self, words: &[&str], input: Option<&[u8]>) -> Result<String, TmuxError> {
-        let name = || words.iter().find(|word| !word.starts_with('-')).unwrap_or(&"").to_string();
-        let failed_to_run = |source| TmuxError::Run { program: self.program.clone(), source };
+    /// A command. The environment is the one sessions may have, because the first command starts the server, which
+    /// keeps it: our own credentials must not live on in there.
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         // -u: text is UTF-8 whatever the locale says.
         command.args(["-u", "-f", "/dev/null", "-S"]).arg(&self.socket).args(words);
         command.env_clear().envs(environment::own()).current_dir("/");
+        command
+    }
+
+    /// Runs one command and answers what it printed.
+    async fn run(&self, words: &[&str], input: Option<&[u8]>) -> Result<String, TmuxError> {
+        let name = || words.iter().find(|word| !word.starts_with('-')).unwrap_or(&"").to_string();
+        let failed_to_run = |source| TmuxError::Run { program: self.program.clone(), source };
+        let mut command = self.command(words);
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(failed_to_run)?;

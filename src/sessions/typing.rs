@@ -1,11 +1,16 @@
-//! Typing into a session, as a person at its terminal would.
+//! Typing into a session, as a careful person at its terminal would: looking before each key.
+//!
+//! Nothing is pressed but what an input is seen for. The text is pasted, Enter waits until the input shows it, and
+//! it counts as taken once the input has let go of it. A dialog that comes up in between gets nothing.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::name::SessionName;
+use super::screen::{Screen, Seen};
 use super::tmux::{Tmux, TmuxError};
 use super::{SessionState, Sessions, TYPING_LOCKS, off_the_reactor};
 use crate::domain::control::plan::Presentation;
@@ -16,11 +21,16 @@ pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 const KEYS_MAX: usize = 16;
 /// How long a program is left alone between keys, text and Enter: an Escape followed at once by more is another key.
 const PAUSE: Duration = Duration::from_millis(150);
-/// How long a pasted text is waited for on the screen. Programs that are busy take their time to read it, and an Enter that
-/// comes before they have is lost or becomes part of the text. Those that never show it, or not as it is, get their Enter after this.
-const SHOWN_DEADLINE: Duration = Duration::from_secs(2);
-/// How much of the end of a text is looked for on the screen, in characters: little enough not to be wrapped.
-const SHOWN_CHARACTERS: usize = 12;
+/// How long a pasted text is waited for in the input, and then an Enter to be taken. Programs that are busy take their
+/// time to read, and an Enter that comes before they have is lost or becomes part of the text.
+const SHOWN_DEADLINE: Duration = Duration::from_mins(1);
+const TAKEN_DEADLINE: Duration = Duration::from_secs(15);
+/// The shortest and the longest pause between two looks at a screen: tmux tells nobody what appears on one.
+const LOOK_INTERVALS: (Duration, Duration) = (Duration::from_millis(75), Duration::from_millis(600));
+/// The key that empties a line of an input, how often it is pressed at most, and how often in vain.
+const CLEAR_KEY: &str = "C-u";
+const CLEAR_PRESSES_MAX: usize = 64;
+const CLEAR_IN_VAIN_MAX: usize = 3;
 
 /// A text that was not typed.
 #[derive(Debug, thiserror::Error)]
@@ -46,14 +56,67 @@ pub enum TypeError {
     /// There is no such key.
     #[error("unknown key {0:?}; keys are named like Escape, Enter, Up, F1, C-c or M-x")]
     UnknownKey(String),
+    /// A dialog waits on its screen. Nothing was typed.
+    #[error("a dialog waits on its screen, which is for a person to answer")]
+    Dialog,
+    /// No input is seen on its screen. Nothing was typed.
+    #[error("no input is seen on its screen")]
+    NoInput,
+    /// The input did not show the pasted text. Enter was not pressed.
+    #[error("its input did not show the text within {} s, so Enter was not pressed; {left}", SHOWN_DEADLINE.as_secs())]
+    NotShown {
+        /// What became of the text.
+        left: Left,
+    },
+    /// A dialog came up once the text was pasted. Enter was not pressed.
+    #[error("a dialog came up while the text was typed, so Enter was not pressed; {}", Left::There)]
+    Interrupted,
+    /// The input kept the text after Enter.
+    #[error("its input did not take Enter within {} s; {left}", TAKEN_DEADLINE.as_secs())]
+    NotTaken {
+        /// What became of the text.
+        left: Left,
+    },
     /// tmux did not do it.
     #[error(transparent)]
     Tmux(#[from] TmuxError),
 }
 
+impl TypeError {
+    /// Whether nothing was typed because nothing is there to type into, which may change.
+    pub fn is_for_want_of_input(&self) -> bool {
+        matches!(self, Self::Dialog | Self::NoInput)
+    }
+
+    /// Whether its input is as it was before, free for another text.
+    pub fn left_it_clean(&self) -> bool {
+        matches!(self, Self::NotShown { left: Left::Cleared } | Self::NotTaken { left: Left::Cleared })
+    }
+}
+
+/// What became of a text that was pasted and not submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The input was cleared of it.
+    Cleared,
+    /// It may be in the input, or turn up in it.
+    There,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cleared => "the input was cleared again",
+            Self::There => "the text may still be in the input, or turn up there",
+        })
+    }
+}
+
 impl Sessions {
-    /// Presses the keys, pastes the text and presses Enter if so told. The text is only ever text: control characters in it, with
-    /// which it could press keys of its own, are left out. Texts typed at the same time follow each other whole.
+    /// Presses the keys, pastes the text and presses Enter if so told, each only into an input that is seen. Returns once the
+    /// text is in it, and after Enter once it has been taken. The text is only ever text: control characters in it, with which it
+    /// could press keys of its own, are left out, and it becomes one line for a program that does not ask to be told what is pasted.
+    /// Texts typed at the same time follow each other whole.
     pub async fn type_text(&self, name: &SessionName, presentation: &Presentation) -> Result<(), TypeError> {
         let Presentation { keys_before, text, submit } = presentation;
         if text.len() > TEXT_BYTES_MAX {
@@ -61,36 +124,34 @@ impl Sessions {
         }
         let keys: Vec<&str> = keys_before.iter().map(String::as_str).collect();
         check_keys(&keys)?;
-        let pane = self.pane(name).await?;
+        let (pane, known) = self.pane(name).await?;
         let Some(tmux) = &self.shared.tmux else {
             return Err(TypeError::NoTerminal(name.clone()));
         };
         let _whole = self.shared.typing[lock_of(name)].lock().await;
+        let terminal = Terminal { tmux, pane: &pane, known: &known };
+        let mut before = terminal.input().await?;
         if !keys.is_empty() {
             tmux.press(&pane, &keys).await?;
             sleep(PAUSE).await;
+            before = terminal.input().await?;
         }
-        let text = typeable(text);
+        let mut text = typeable(text);
+        if text.contains(['\n', '\t']) && !tmux.is_bracketed(&pane).await? {
+            // Each of its lines would be sent by itself, and a tab would complete something.
+            text = text.split(['\n', '\t']).map(str::trim_end).collect::<Vec<_>>().join(" ").trim_end().to_owned();
+        }
         if !text.is_empty() {
-            let end = end_of(&text);
-            let before = tmux.screen(&pane).await?;
             tmux.paste(&pane, name.as_str(), &text).await?;
-            if *submit {
-                // Whether it was shown in time changes nothing: Enter is pressed all the same.
-                _ = timeout(SHOWN_DEADLINE, shown(tmux, &pane, &end, &before)).await;
-                sleep(PAUSE).await;
-            }
+            terminal.wait_until_shown(&text, &before).await?;
         }
-        if *submit {
-            tmux.press(&pane, &["Enter"]).await?;
-        }
-        Ok(())
+        if *submit { terminal.submit(&text, &before).await } else { Ok(()) }
     }
 
     /// Presses keys in order.
     pub(super) async fn press(&self, name: &SessionName, keys: &[&str]) -> Result<(), TypeError> {
         check_keys(keys)?;
-        let pane = self.pane(name).await?;
+        let (pane, _) = self.pane(name).await?;
         let Some(tmux) = &self.shared.tmux else {
             return Err(TypeError::NoTerminal(name.clone()));
         };
@@ -105,39 +166,122 @@ impl Sessions {
         Ok(())
     }
 
-    async fn pane(&self, name: &SessionName) -> Result<String, TypeError> {
+    /// The pane of a session that runs, and the texts by which its input is known.
+    async fn pane(&self, name: &SessionName) -> Result<(String, Vec<String>), TypeError> {
         let (sessions, name) = (self.clone(), name.clone());
         off_the_reactor(move || {
             if !matches!(sessions.state(&name), SessionState::Running { .. }) {
                 return Err(TypeError::NotRunning(name));
             }
             let state = sessions.folder(&name).state();
-            state.and_then(|state| state.pane).ok_or(TypeError::NoTerminal(name))
+            let found = state.and_then(|state| Some((state.pane?, state.opening.ready.screen_texts)));
+            found.ok_or(TypeError::NoTerminal(name))
         })
         .await
     }
 }
 
-/// Returns once the end of a text is on the screen more often than it was before.
-async fn shown(tmux: &Tmux, pane: &str, end: &str, before: &str) {
-    let times = |screen: &str| without_spaces(screen).matches(end).count();
-    while let Ok(screen) = tmux.screen(pane).await {
-        if times(&screen) > times(before) {
-            return;
+/// A terminal while something is typed into it.
+struct Terminal<'a> {
+    tmux: &'a Tmux,
+    pane: &'a str,
+    /// The texts by which its program's input is known.
+    known: &'a [String],
+}
+
+impl Terminal<'_> {
+    /// The screen, when an input waits on it.
+    async fn input(&self) -> Result<Screen, TypeError> {
+        let screen = self.tmux.look(self.pane).await?;
+        match screen.read(self.known) {
+            Seen::Input(_) => Ok(screen),
+            Seen::Dialog => Err(TypeError::Dialog),
+            Seen::Unknown => Err(TypeError::NoInput),
         }
-        sleep(PAUSE / 2).await;
     }
-}
 
-/// The end of a text as it is looked for on a screen, where the spaces may be others.
-fn end_of(text: &str) -> String {
-    let text = without_spaces(text);
-    let skipped = text.chars().count().saturating_sub(SHOWN_CHARACTERS);
-    text.chars().skip(skipped).collect()
-}
+    /// Waits until the input shows a text that was just pasted.
+    async fn wait_until_shown(&self, text: &str, before: &Screen) -> Result<(), TypeError> {
+        let is_shown = |screen: &Screen| screen.has_at_cursor(text) && screen.at_cursor() != before.at_cursor();
+        let (last, is_there) =
+            self.look_until(SHOWN_DEADLINE, |screen| self.asks(screen, text) || is_shown(screen)).await?;
+        if self.asks(&last, text) {
+            return Err(TypeError::Interrupted);
+        }
+        if is_there {
+            return Ok(());
+        }
+        // A program that showed nothing at all reads nothing: a key for it would be pressed into what nobody sees.
+        let nothing_came = last.at_cursor() == before.at_cursor();
+        let left = if nothing_came { Left::There } else { self.clear(text, before).await? };
+        Err(TypeError::NotShown { left })
+    }
 
-fn without_spaces(text: &str) -> String {
-    text.chars().filter(|character| !character.is_whitespace()).collect()
+    /// Presses Enter, and waits until the input has let go of the text.
+    async fn submit(&self, text: &str, before: &Screen) -> Result<(), TypeError> {
+        sleep(PAUSE).await;
+        let shown = self.tmux.look(self.pane).await?;
+        if self.asks(&shown, text) {
+            return Err(TypeError::Interrupted);
+        }
+        if !text.is_empty() && !shown.has_at_cursor(text) {
+            // Somebody else types, or the program does something else with it.
+            return Err(TypeError::NotShown { left: Left::There });
+        }
+        self.tmux.press(self.pane, &["Enter"]).await?;
+        if text.is_empty() {
+            return Ok(());
+        }
+        // A program that only echoes leaves the text where it is, and shows it again.
+        let is_taken = |screen: &Screen| !screen.has_at_cursor(text) || screen.count(text) > shown.count(text);
+        let (_, is_taken) = self.look_until(TAKEN_DEADLINE, is_taken).await?;
+        if is_taken { Ok(()) } else { Err(TypeError::NotTaken { left: self.clear(text, before).await? }) }
+    }
+
+    /// Whether a dialog waits, whatever a text in the input looks like.
+    fn asks(&self, screen: &Screen, text: &str) -> bool {
+        screen.without(text).read(self.known) == Seen::Dialog
+    }
+
+    /// Empties the input of a text that is not to stay there.
+    async fn clear(&self, text: &str, before: &Screen) -> Result<Left, TypeError> {
+        let (mut last, mut in_vain) = (self.tmux.look(self.pane).await?, 0);
+        for _ in 0..CLEAR_PRESSES_MAX {
+            if last.is_at_prompt() || last.at_cursor() == before.at_cursor() {
+                return Ok(Left::Cleared);
+            }
+            if in_vain == CLEAR_IN_VAIN_MAX || self.asks(&last, text) {
+                break;
+            }
+            self.tmux.press(self.pane, &[CLEAR_KEY]).await?;
+            sleep(PAUSE).await;
+            let screen = self.tmux.look(self.pane).await?;
+            in_vain = if screen == last { in_vain + 1 } else { 0 };
+            last = screen;
+        }
+        Ok(Left::There)
+    }
+
+    /// Looks at the screen until it is as wanted, at most for `time`. Answers the last one, and whether it is.
+    async fn look_until(
+        &self,
+        time: Duration,
+        is_wanted: impl Fn(&Screen) -> bool,
+    ) -> Result<(Screen, bool), TypeError> {
+        let deadline = Instant::now() + time;
+        let (mut interval, longest) = LOOK_INTERVALS;
+        loop {
+            let screen = self.tmux.look(self.pane).await?;
+            if is_wanted(&screen) {
+                return Ok((screen, true));
+            }
+            if Instant::now() > deadline {
+                return Ok((screen, false));
+            }
+            sleep(interval).await;
+            interval = (interval * 2).min(longest);
+        }
+    }
 }
 
 /// `text` without what a terminal would take for keys: an end-of-paste sequence in a message must not let the rest of it press any.

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::engine::{AsJson, Conditions, Read, stored};
 use super::tx::search::NewestFirst;
@@ -324,6 +324,21 @@ pub(super) fn advance(
         activity::insert(tx, audit::command_ended(&command))?;
     }
     Ok(command)
+}
+
+/// Adds members to the result of a command that goes on, and tells those concerned.
+pub(super) fn tell(tx: &mut Tx<'_>, mut command: Command, told: Map<String, Value>) -> Result<(), StoreError> {
+    let mut result = match command.result.take() {
+        Some(Value::Object(result)) => result,
+        _ => Map::new(),
+    };
+    result.extend(told);
+    (command.result, command.updated_at) = (Some(Value::Object(result)), tx.now);
+    tx.execute(
+        "UPDATE commands SET result = $1, updated_at = $2 WHERE id = $3",
+        &[&command.result.as_ref().map(AsJson), &command.updated_at, &command.id],
+    )?;
+    tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)
 }
 
 /// Fails every open command for an agent that will not report any more.

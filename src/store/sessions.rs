@@ -3,10 +3,11 @@
 //! The row is written before the process is started and closed after it ended, so that after a crash
 //! it says what may be running.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::engine::{AsJson, stored};
 use super::{Store, StoreError, activity, agents, commands, tokens};
+use crate::domain::agent::AgentPatch;
 use crate::domain::audit;
 use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::control::order::ControlOrder;
@@ -28,6 +29,9 @@ stored! { stored SessionStart in sessions { spec as part SpawnSpec, command_id, 
 stored! {
     stored SessionRecord in sessions { start as part SessionStart, pid, started_at, ended_at, ending }
 }
+
+/// What a command's result says while its program is not up, and not any more when it is.
+const WAITING_MEMBERS: [&str; 3] = ["seen", "screen", "next"];
 
 impl Store {
     /// Writes down that a session is about to be started, in place of an earlier one of its agent, and
@@ -70,6 +74,44 @@ impl Store {
         .await
     }
 
+    /// Notes what whoever asked for a session is told while its program is not up, as members of the command's result.
+    pub async fn session_waits(&self, command: CommandId, told: Map<String, Value>) -> Result<(), StoreError> {
+        self.write(move |tx| match commands::load(tx, command)? {
+            Some(command) if !command.status.is_final() => commands::tell(tx, command, told),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// Notes that the program of a session is up: with it its agent takes work, if `ready`, and its command is done,
+    /// or has failed for this `problem`. What was told while it was not up is left out of the result.
+    pub async fn session_opened(
+        &self,
+        command: CommandId,
+        agent: AgentId,
+        ready: bool,
+        problem: Option<String>,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let status = if problem.is_some() { CommandStatus::Failed } else { CommandStatus::Succeeded };
+            if let Some(mut command) = commands::load(tx, command)?
+                && command.status.may_become(status)
+            {
+                if let Some(Value::Object(result)) = &mut command.result {
+                    WAITING_MEMBERS.iter().for_each(|member| drop(result.remove(*member)));
+                }
+                commands::advance(tx, command, status, None, problem)?;
+            }
+            if ready && let Some(before) = agents::load(tx, &agent)? {
+                let mut card = before.clone();
+                AgentPatch::Ready(true).apply(&mut card, tx.now);
+                agents::save(tx, Some(&before), &card)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Notes that a session ended: its agent is offline and its token worthless. Doing it again
     /// changes nothing.
     pub async fn end_session(&self, name: String, agent: AgentId, ending: String) -> Result<(), StoreError> {
@@ -94,12 +136,14 @@ impl Store {
     }
 
     /// Fails what this host was carrying out when the relay ended, and what no session tells the end
-    /// of: of what was asked for up to the command `last`. Commands for orchestrators are theirs to report.
+    /// of: of what was asked for up to the command `last`. A session that runs tells it later; commands for
+    /// orchestrators are theirs to report.
     pub async fn fail_orphaned_commands(&self, last: CommandId) -> Result<(), StoreError> {
         self.write(move |tx| {
             let orphans: Vec<Command> = tx.rows(
                 "WHERE status IN ('accepted', 'running') AND id <= $1
-                     AND (message_id IS NULL OR target IN (SELECT agent_id FROM sessions))",
+                     AND (message_id IS NULL OR target IN (SELECT agent_id FROM sessions))
+                     AND id NOT IN (SELECT command_id FROM sessions WHERE ended_at IS NULL)",
                 &[&last],
             )?;
             for command in orphans {

@@ -12,6 +12,7 @@ mod server;
 mod sessions;
 mod spawn;
 mod store;
+mod terminal;
 mod tidy;
 mod upgrade;
 mod workbench;

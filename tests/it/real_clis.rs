@@ -11,9 +11,10 @@ use std::process::Command;
 use agent_relay::domain::control::ApprovalMode;
 use agent_relay::domain::control::plan::{EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, StopPlan};
 use agent_relay::domain::control::spawn::SpawnSpec;
-use agent_relay::sessions::{Ending, Launch, SessionState, TmuxChoice};
+use agent_relay::sessions::{Ending, Evidence, Launch, Seen, SessionState, TmuxChoice};
 
 use self::model::{Model, for_claude, for_codex};
+use crate::server::eventually;
 use crate::sessions::{Bench, has_tmux, processes_with};
 
 /// How long a real program may take for a turn: the machine may be busy.
@@ -86,11 +87,15 @@ async fn converse(cli: fn(&Model, &Path, &Path) -> Option<Cli>) {
     let Some(cli) = cli(&model, &bench.folder("home"), &cwd) else {
         return;
     };
-    let ready = Readiness { screen_texts: vec!["relay test answer 1".to_owned()], settle_ms: TURN_MS };
-    let started = bench.start(launch(&cli, &cwd, "the first prompt", ready.clone())).await.expect("it starts");
-    let up = bench.sessions.wait_ready(&started.name, &ready).await;
+    // Nothing is known of it beforehand: its input must be seen by how it looks.
+    let ready = Readiness { screen_texts: Vec::new(), settle_ms: TURN_MS };
+    let started = bench.start(launch(&cli, &cwd, "the first prompt", ready)).await.expect("it starts");
     bench.sees(&started.name, "relay test answer 1").await;
-    assert_eq!(up, Ok(()));
+    eventually("its input is seen", async || {
+        let seen = bench.sessions.look(&started.name).await.read(&[]);
+        matches!(seen, Seen::Input(Evidence::Looks)).then_some(())
+    })
+    .await;
     assert!(model.turn(1).await.to_string().contains("the first prompt"));
 
     // Two lines, because a line's end must not send half of a message.

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use agent_relay::domain::control::ApprovalMode;
 use agent_relay::domain::control::plan::{
@@ -20,6 +21,8 @@ use agent_relay::sessions::{
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::program::PATIENCE;
 
 const SECRET: &str = "ar_secret-that-must-stay-one";
 
@@ -43,7 +46,7 @@ impl Bench {
         folder.canonicalize().expect("a folder")
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("sessions")
     }
 
@@ -52,11 +55,11 @@ impl Bench {
     }
 
     /// A launch of `sh -c SCRIPT`.
-    fn script(&self, script: &str) -> Launch {
+    pub(crate) fn script(&self, script: &str) -> Launch {
         self.program("sh", &["-c", script])
     }
 
-    fn program(&self, program: &str, args: &[&str]) -> Launch {
+    pub(crate) fn program(&self, program: &str, args: &[&str]) -> Launch {
         Launch {
             spec: SpawnSpec {
                 agent_id: "docs".into(),
@@ -85,7 +88,7 @@ impl Bench {
         self.sessions.start(reservation, launch).await
     }
 
-    async fn started(&self, launch: Launch) -> Started {
+    pub(crate) async fn started(&self, launch: Launch) -> Started {
         self.start(launch).await.expect("the program starts")
     }
 
@@ -107,10 +110,15 @@ impl Drop for Bench {
 
 /// Waits until `text` is on the screen, and fails with what is there instead.
 pub(crate) async fn sees(sessions: &Sessions, name: &SessionName, text: &str) {
-    let ready = Readiness { screen_texts: vec![text.to_owned()], settle_ms: 60_000 };
-    let up = sessions.wait_ready(name, &ready).await;
-    let screen = sessions.screen(name).await;
-    assert!(screen.contains(text), "{text:?} is not on the screen ({up:?}):\n{screen}");
+    let seen = async {
+        let mut beat = tokio::time::interval(Duration::from_millis(50));
+        while !sessions.screen(name).await.contains(text) {
+            beat.tick().await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+        panic!("{text:?} is not on the screen:\n{}", sessions.screen(name).await);
+    }
 }
 
 /// Ends what runs in a directory of sessions, and its tmux, by force.

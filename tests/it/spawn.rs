@@ -161,10 +161,15 @@ pub(crate) async fn act(client: &Client, agent: &Running, action: &str) -> Comma
 
 /// A script under the name of Claude Code's program.
 pub(crate) fn fake(home: &Path, script: &str) -> PathBuf {
+    install(home, "claude", script)
+}
+
+/// A script under this name in `bin`.
+pub(crate) fn install(home: &Path, name: &str, script: &str) -> PathBuf {
     let (draft, folder) = (home.join("draft"), home.join("bin"));
     fs::create_dir_all(&folder).expect("a folder");
     fs::write(&draft, format!("#!/bin/sh\n{script}\n")).expect("a script");
-    let program = folder.join("claude");
+    let program = folder.join(name);
     // Another process writes it: were it open for writing in this one, a program that another test starts in this
     // moment would hold it open too, and a file that is being written cannot be run.
     let installed = Process::new("install").args(["-m", "755"]).arg(&draft).arg(&program).status().expect("install");

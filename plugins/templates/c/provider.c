@@ -50,6 +50,7 @@ bool exports_agent_relay_plugin_provider_plan(exports_agent_relay_plugin_provide
     provider_plugin_string_set(&plan->program, "PLUGIN_ID");
     plan->cwd = site->cwd;
     plan->prompt.tag = request->prompt.is_some ? PROMPT_TYPED : PROMPT_IN_ARGUMENTS;
+    // Name a text that only its input shows; without one the relay looks for what looks like an input.
     plan->ready.settle_ms = 1000;
     return true;
 }

@@ -36,6 +36,7 @@ export const provider = logged({
       cwd: site.cwd,
       files: [],
       prompt: { tag: request.prompt === null ? "in-arguments" : "typed" },
+      // Name a text that only its input shows; without one the relay looks for what looks like an input.
       ready: { screenTexts: [], settleMs: 1000 },
       extensions: [],
     };

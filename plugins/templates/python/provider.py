@@ -54,6 +54,7 @@ class Provider(exports.Provider):
             cwd=site.cwd,
             files=[],
             prompt=PromptDelivery_InArguments() if request.prompt is None else PromptDelivery_Typed(),
+            # Name a text that only its input shows; without one the relay looks for what looks like an input.
             ready=Readiness(screen_texts=[], settle_ms=1000),
             extensions=[],
         )

@@ -32,6 +32,7 @@ impl Provider for Plugin {
                 Some(_) => PromptDelivery::Typed,
                 None => PromptDelivery::InArguments,
             },
+            // Name a text that only its input shows; without one the relay looks for what looks like an input.
             ready: Readiness { screen_texts: Vec::new(), settle_ms: 1_000 },
             extensions: Vec::new(),
         })

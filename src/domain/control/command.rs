@@ -78,7 +78,8 @@ pub struct Command {
     pub decision: Vec<VerdictRecord>,
     /// How far it has come.
     pub status: CommandStatus,
-    /// What came of it.
+    /// What came of it. While a program runs and is not seen to be up: `seen`, which is `dialog` or `unknown`, the end of
+    /// its `screen`, and what to do `next`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub result: Option<Value>,

@@ -72,14 +72,15 @@ pub struct SessionFile {
 }
 
 /// How the prompt reaches the program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PromptDelivery {
     /// There is none, or it is already among the arguments.
+    #[default]
     InArguments,
     /// It is in this session file.
     InFile(String),
-    /// The host types it once the program is up.
+    /// The host types it once an input is seen on the screen.
     Typed,
     /// The relay sends it as the agent's first message.
     Message,
@@ -89,13 +90,21 @@ pub enum PromptDelivery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Readiness {
-    /// Up once one of these is on its screen.
+    /// Up once one of these is on its screen, and no dialog below it. Without any, or besides, once its screen
+    /// stands still with something that looks like an input, or once the agent says so itself.
     pub screen_texts: Vec<String>,
-    /// Otherwise once it has lived this many milliseconds, at most [`SETTLE_MS_MAX`].
+    /// In how many milliseconds it should be, at most [`SETTLE_MS_MAX`]. After them whoever asked is told what its
+    /// screen shows; living on is no sign of being up.
     pub settle_ms: u32,
 }
 
-/// The longest a plan may ask the host to wait before calling a program up.
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { screen_texts: Vec::new(), settle_ms: SETTLE_MS_MAX }
+    }
+}
+
+/// The longest a plan may ask the host to wait before it tells that a program is not up.
 pub const SETTLE_MS_MAX: u32 = 60_000;
 
 /// What exactly would be run. [`crate::plugins`] checks every plan before anybody sees it.

@@ -48,13 +48,12 @@ async fn the_last_words_of_a_program_that_dies_at_once_are_kept() {
         for round in 0..10 {
             let script = format!("echo no credentials {round}; echo log in first >&2; exit 3");
             let started = bench.started(bench.script(&script)).await;
-            let ready = Readiness { screen_texts: vec!["never shown".to_owned()], settle_ms: 30_000 };
-            let died = bench.sessions.wait_ready(&started.name, &ready).await.expect_err("it dies");
-            assert_eq!(died.exit.how, Ending::Code(3));
-            assert_eq!(died.exit.last_output, format!("no credentials {round}\nlog in first"), "{choice:?}");
+            let exit = bench.sessions.exited(&started.name).await;
+            assert_eq!(exit.how, Ending::Code(3));
+            assert_eq!(exit.last_output, format!("no credentials {round}\nlog in first"), "{choice:?}");
             let log = fs::read_to_string(&started.log_path).expect("a log");
             assert!(log.contains("log in first"), "{log:?}");
-            assert_eq!(bench.sessions.state(&started.name), SessionState::Exited(died.exit));
+            assert_eq!(bench.sessions.state(&started.name), SessionState::Exited(exit));
             bench.sessions.remove(&started.name).expect("it is removed");
             assert_eq!(bench.sessions.state(&started.name), SessionState::Gone);
         }

@@ -8,16 +8,20 @@ async fn a_typed_text_arrives_whole() {
         return;
     }
     let bench = Bench::new(TmuxChoice::Auto).await;
-    let started = bench.started(bench.script("stty -echo; echo ready; exec cat")).await;
+    let mut launch = bench.script("echo ready; exec cat");
+    launch.plan.ready.screen_texts = vec!["ready".to_owned()];
+    let started = bench.started(launch).await;
     assert_eq!(started.mode, Mode::Tmux);
     assert!(started.attach_command.is_some_and(|command| command.contains(started.name.as_str())));
     bench.sees(&started.name, "ready").await;
     let text = "-t $(touch pwned); `id` | \"ž\" #{pane_id} ;";
-    let presentation = Presentation { keys_before: Vec::new(), text: format!("{text}\nsecond line"), submit: true };
+    // It does not ask to be told what is pasted, and each line would be one for itself.
+    let presentation = Presentation { keys_before: Vec::new(), text: format!("{text}\n\tsecond line\n"), submit: true };
     bench.sessions.type_text(&started.name, &presentation).await.expect("it is typed");
-    bench.sees(&started.name, "second line").await;
-    let screen = bench.sessions.screen(&started.name).await;
-    assert_eq!(screen, format!("ready\n{text}\nsecond line"));
+    let line = format!("{text}  second line");
+    let both = format!("ready\n{line}\n{line}");
+    bench.sees(&started.name, &both).await;
+    assert_eq!(bench.sessions.screen(&started.name).await, both, "once as it is typed, once as it is printed");
     assert!(!bench.directory.path().join("pwned").exists(), "no shell read it");
 
     let unknown = Presentation { keys_before: vec!["; kill-server".to_owned()], text: String::new(), submit: false };
@@ -53,8 +57,12 @@ async fn a_detached_session_has_no_terminal() {
 async fn two_at_once_do_not_mix() {
     for choice in choices("two at once") {
         let bench = Bench::new(choice).await;
-        let script =
-            |word: &str| bench.script(&format!("echo I am {word}; read line; echo {word} got $line; exec sleep 1000"));
+        let script = |word: &str| {
+            let script = format!("echo I am {word}; read line; echo {word} got $line; exec sleep 1000");
+            let mut launch = bench.script(&script);
+            launch.plan.ready.screen_texts = vec![format!("I am {word}")];
+            launch
+        };
         let (one, other) = tokio::join!(bench.started(script("one")), bench.started(script("other")));
         assert_ne!(one.name, other.name);
         bench.sees(&one.name, "I am one").await;

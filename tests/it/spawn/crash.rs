@@ -86,8 +86,12 @@ async fn outlive(tmux: TmuxChoice) {
     })
     .await;
     client.with_token(Some(&token)).get("/api/agents").await.problem(401, "unauthorized");
+    let still: Value = client.get(&format!("/api/commands/{}", coming.command)).await.expect(200);
+    assert_eq!(still["status"], "running", "having outlived the relay does not make it up: {still}");
+    assert!(!card(&client, &coming.id).await.ready);
+    fs::write(path.join("base").join("coming"), "").expect("a sign");
     let settled = client.outcome(coming.command).await;
-    assert_eq!(settled.status, CommandStatus::Succeeded, "it runs, so it was started: {settled:?}");
+    assert_eq!(settled.status, CommandStatus::Succeeded, "{settled:?}");
     for agent in [&up, &coming] {
         eventually("the agent is ready", async || card(&client, &agent.id).await.ready.then_some(())).await;
         assert_eq!(card(&client, &agent.id).await.status.as_str(), "online");
