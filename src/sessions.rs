@@ -14,6 +14,7 @@ mod folder;
 mod host;
 mod log;
 mod name;
+mod place;
 mod process;
 mod screen;
 mod start;
@@ -23,7 +24,7 @@ mod typing;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub use self::environment::environment;
 pub use self::host::host_main;
 pub use self::log::{LAST_OUTPUT_BYTES_MAX, LOG_BYTES_MAX};
 pub use self::name::{InvalidSessionName, SESSION_NAME_BYTES_MAX, SessionName};
+pub use self::place::{Place, PlaceError, PlaceId};
 pub use self::screen::{Evidence, Screen, Seen};
 pub use self::start::{Launch, Reservation, SESSIONS_MAX, StartError, Started};
 pub use self::tmux::TmuxError;
@@ -224,7 +226,7 @@ impl Sessions {
     /// Opens the sessions of a directory: those that run go on, and what an interrupted start left behind loses its secrets.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let Options { directory, tmux, host_program } = options;
-        if environment::find_program(&host_program.to_string_lossy(), "", Path::new("/")).is_none() {
+        if environment::find_program(&host_program.to_string_lossy(), "").is_none() {
             return Err(OpenError::HostProgram { program: host_program });
         }
         let failed = |source| OpenError::Directory { directory: directory.clone(), source };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Host, Launcher, off_the_reactor};
 use crate::domain::refusal::Refusal;
 use crate::domain::text::path::is_within;
+use crate::sessions::Place;
 
 /// The directories below one directory.
 #[derive(Clone, Debug)]
@@ -45,20 +46,18 @@ fn list(host: &Host, path: Option<&str>) -> Result<Listing, Refusal> {
     if !allowed(&asked) {
         return Err(Refusal::OutsideBase(base.display().to_string()));
     }
-    let resolved = std::fs::canonicalize(&asked).ok().filter(|path| path.is_dir());
-    let Some(resolved) = resolved else {
-        return Err(Refusal::invalid(format!("path is not a directory: {}", asked.display())));
-    };
-    if !allowed(&resolved) {
+    let none = || Refusal::invalid(format!("path is not a directory: {}", asked.display()));
+    let resolved = std::fs::canonicalize(&asked).map_err(|_| none())?;
+    if resolved.is_dir() && !allowed(&resolved) {
         return Err(Refusal::OutsideBase(base.display().to_string()));
     }
-    let found = std::fs::read_dir(&resolved)
+    // What is read is what the path led to when it was looked at, and not what it was exchanged for.
+    let place = Place::open(&resolved).map_err(|_| none())?;
+    let found = place
+        .directories()
         .map_err(|error| Refusal::invalid(format!("path cannot be read: {}: {error}", resolved.display())))?;
-    let mut entries: Vec<(String, PathBuf)> = found
-        .flatten()
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .filter(|(name, path)| !name.starts_with('.') && path.is_dir())
-        .collect();
+    let shown = found.into_iter().filter(|name| !name.starts_with('.'));
+    let mut entries: Vec<(String, PathBuf)> = shown.map(|name| (name.clone(), resolved.join(name))).collect();
     entries.sort();
     entries.truncate(ENTRIES_MAX);
     Ok(Listing {

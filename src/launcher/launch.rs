@@ -10,7 +10,7 @@ use super::{Launcher, TOKEN_VARIABLE, off_the_reactor};
 use crate::domain::control::plan::{LaunchSite, StopPlan, StopReason};
 use crate::domain::control::spawn::SpawnSpec;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
-use crate::sessions::{Died, Exit, Launch, Opening, Reservation, SessionName, StartError, Started, StopError};
+use crate::sessions::{Died, Exit, Launch, Opening, Place, Reservation, SessionName, StartError, Started, StopError};
 
 /// Told what happens to one session, in this order: `beginning`, `running`, any number of `waiting`, then `up` or
 /// `died`, and at the end `ended`. A session whose program never ran is told `beginning` and `ended`.
@@ -70,12 +70,6 @@ pub enum LaunchError {
     /// The provider could not make a plan, or none that may be carried out.
     #[error("{0}")]
     Provider(String),
-    /// The name of the approved directory leads elsewhere by now.
-    #[error("the working directory {cwd:?} is not the one that was approved any more")]
-    Moved {
-        /// The directory that was approved.
-        cwd: String,
-    },
     /// The program could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -137,18 +131,17 @@ impl Launcher {
         })
     }
 
-    /// Plans and starts an approved spawn of a caller. Returns once the program runs; [`Follow::run`] does the rest.
+    /// Plans and starts an approved spawn of a caller, in the approved directory that was opened. Returns once the
+    /// program runs; [`Follow::run`] does the rest.
     pub async fn launch(
         &self,
         plugins: &PluginSet,
         caller: &str,
         spec: &SpawnSpec,
+        place: Place,
         reservation: Reservation,
         reports: &impl Reports,
     ) -> Result<Launched, LaunchError> {
-        if !self.is_still(&spec.cwd).await {
-            return Err(LaunchError::Moved { cwd: spec.cwd.clone() });
-        }
         let plan = self.plan(plugins, caller, spec, &reservation).await?;
         let name = reservation.name().clone();
         let mut result = json!({"plan": record(&plan), "agentId": spec.agent_id, "session": name.as_str()});
@@ -161,7 +154,8 @@ impl Launcher {
         let token = reports.beginning(&session).await.map_err(LaunchError::Report)?;
         let opening = Opening { ready: plan.plan().ready.clone(), prompt: plan.plan().prompt.clone() };
         let follow = Follow::new(self, name, spec.prompt.clone(), opening);
-        let launch = Launch { spec: spec.clone(), variables: self.variables(spec, token), plan: plan.into_plan() };
+        let variables = self.variables(spec, token);
+        let launch = Launch { spec: spec.clone(), variables, place, plan: plan.into_plan() };
         let started = match self.sessions().start(reservation, launch).await {
             Ok(started) => started,
             Err(error) => {

@@ -1,11 +1,12 @@
 //! Where on this host an agent would start, as policies see it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Host, Launcher, off_the_reactor};
 use crate::domain::control::spawn::SpawnAsk;
 use crate::domain::control::{Site, Spawn};
 use crate::domain::text::path::{PathFacts, is_within, normalise};
+use crate::sessions::Place;
 
 impl Launcher {
     /// Where agents start on this host unless asked otherwise.
@@ -43,17 +44,20 @@ impl Launcher {
         .await
     }
 
-    /// Whether a path is a directory of this host.
-    pub async fn is_directory(&self, path: &str) -> bool {
-        let path = path.to_owned();
-        off_the_reactor(move || Path::new(&path).is_dir()).await
-    }
-
-    /// Whether the name of an approved directory still leads to that directory, and not to what it was
-    /// exchanged for since.
-    pub async fn is_still(&self, cwd: &str) -> bool {
-        let cwd = cwd.to_owned();
-        off_the_reactor(move || std::fs::canonicalize(&cwd).ok().as_deref() == Some(Path::new(&cwd))).await
+    /// Opens an approved directory: from then on it is that one, whatever its name leads to later.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the path, as words that follow it.
+    pub async fn open(&self, path: &str) -> Result<Place, &'static str> {
+        let path = PathBuf::from(path);
+        off_the_reactor(move || {
+            Place::open(&path).map_err(|error| {
+                tracing::debug!(%error, "a directory was not opened");
+                if path.is_dir() { "is not the directory that was approved any more" } else { "is not a directory" }
+            })
+        })
+        .await
     }
 }
 

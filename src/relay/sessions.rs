@@ -23,7 +23,7 @@ use crate::domain::session::{SessionRecord, SessionStart};
 use crate::domain::token::Token;
 use crate::launcher::{LaunchError, Launched, NewSession, Reports, Undelivered, Waiting};
 use crate::plugins::PluginSet;
-use crate::sessions::{Died, Reservation, SessionName, SessionState, Started};
+use crate::sessions::{Died, Place, Reservation, SessionName, SessionState, Started};
 
 /// The longest problem of a prompt that is kept, in characters.
 const REASON_MAX: usize = 4_000;
@@ -183,11 +183,12 @@ impl Relay {
         plugins: &PluginSet,
         caller: &str,
         spec: &SpawnSpec,
+        place: Place,
         reservation: Reservation,
         reports: StoreReports,
     ) -> Result<(), LaunchError> {
         let span = session_span(&reports);
-        let launched = self.launcher.launch(plugins, caller, spec, reservation, &reports);
+        let launched = self.launcher.launch(plugins, caller, spec, place, reservation, &reports);
         let launched = launched.instrument(span.clone()).await?;
         match launched {
             Launched::Planned(result) => {
@@ -242,7 +243,10 @@ impl Relay {
         let Some(session) = self.store.session(agent.clone()).await? else { return Ok(None) };
         if session.ended_at.is_some() {
             let agent = self.store.agent(agent.clone()).await?;
-            if agent.instance_id.as_deref() != Some(session.start.name.as_str()) {
+            let is_last = agent.instance_id.as_deref() == Some(session.start.name.as_str());
+            // One whose program never ran was never told of, and its agent is where the one before left it.
+            let never_ran = session.pid.is_none() && agent.status == AgentStatus::Offline;
+            if !is_last && !never_ran {
                 return Ok(None);
             }
         }
@@ -254,17 +258,18 @@ impl Relay {
     pub(super) async fn require_place(&self, kind: ControlKind, agent: &AgentId) -> Result<(), Error> {
         if kind == ControlKind::Restart
             && let Some((session, _)) = self.own_session(agent).await?
-            && let Some(problem) = self.gone(&session.start.spec).await
         {
-            return Err(Refusal::invalid(problem).into());
+            self.place_of(&session.start.spec).await?;
         }
         Ok(())
     }
 
-    async fn gone(&self, spec: &SpawnSpec) -> Option<String> {
-        let is_there = self.launcher.is_still(&spec.cwd).await;
-        (!is_there)
-            .then(|| format!("its directory is gone or was exchanged, so it would not start again: {}", spec.cwd))
+    /// The directory of a session, open, for it to start again in.
+    async fn place_of(&self, spec: &SpawnSpec) -> Result<Place, Refusal> {
+        self.launcher.open(&spec.cwd).await.map_err(|_| {
+            let problem = "its directory is gone or was exchanged, so it would not start again";
+            Refusal::invalid(format!("{problem}: {}", spec.cwd))
+        })
     }
 
     async fn end_or_restart(&self, command: Command, plugins: &PluginSet) {
@@ -277,25 +282,29 @@ impl Relay {
             Err(error) => return self.fail(command.id, &error.to_string()).await,
         };
         let spec = session.start.spec;
-        let restart = command.kind == ControlKind::Restart;
-        if restart && let Some(problem) = self.gone(&spec).await {
-            return self.fail(command.id, &problem).await;
-        }
-        let reason = if restart { StopReason::Restart } else { StopReason::Shutdown };
+        // Opened before it is ended, and started again in the very one that was opened.
+        let place = match command.kind {
+            ControlKind::Restart => match self.place_of(&spec).await {
+                Ok(place) => Some(place),
+                Err(problem) => return self.fail(command.id, &problem.to_string()).await,
+            },
+            ControlKind::Shutdown | ControlKind::Spawn => None,
+        };
+        let reason = if place.is_some() { StopReason::Restart } else { StopReason::Shutdown };
         let exit = match self.launcher.stop(plugins, &spec.provider, &name, reason).await {
             Ok(exit) => exit,
             Err(error) => return self.fail(command.id, &error.to_string()).await,
         };
         StoreReports::new(self, command.id, &spec, &name).ended(&exit.how.to_string()).await;
-        if !restart {
+        let Some(place) = place else {
             let result = json!({"exit": exit.how});
             let done = self.store.report_command(command.id, CommandStatus::Succeeded, Some(result), None);
             if let Err(error) = done.await {
                 tracing::warn!(%error, "cannot report a command");
             }
             return;
-        }
-        if let Err(error) = self.start_again(&command, &spec, plugins).await {
+        };
+        if let Err(error) = self.start_again(&command, &spec, place, plugins).await {
             self.fail(command.id, &error.to_string()).await;
         }
     }
@@ -314,10 +323,16 @@ impl Relay {
         self.tasks.spawn_on(ending.instrument(span), &self.runtime);
     }
 
-    async fn start_again(&self, command: &Command, spec: &SpawnSpec, plugins: &PluginSet) -> Result<(), LaunchError> {
+    async fn start_again(
+        &self,
+        command: &Command,
+        spec: &SpawnSpec,
+        place: Place,
+        plugins: &PluginSet,
+    ) -> Result<(), LaunchError> {
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await?;
         let reports = StoreReports::new(self, command.id, spec, reservation.name());
-        self.launch(plugins, &command.requested_by, spec, reservation, reports).await
+        self.launch(plugins, &command.requested_by, spec, place, reservation, reports).await
     }
 }
 

@@ -48,15 +48,14 @@ pub(super) fn own() -> BTreeMap<String, String> {
     environment(std::env::vars_os(), &[], &[])
 }
 
-/// Where `program` is: itself when it has a slash (below `cwd` when relative), else the first executable file of that name
-/// in `path`. Empty and relative entries of `path` are passed over: they would run what lies in the agent's project.
-pub(super) fn find_program(program: &str, path: &str, cwd: &Path) -> Option<PathBuf> {
-    if program.is_empty() {
-        return None;
+/// Where `program` is: itself when it is an absolute path, else the first executable file of that name in `path`. Relative
+/// paths, and empty and relative entries of `path`, are passed over: they would run what lies in the agent's project.
+pub(super) fn find_program(program: &str, path: &str) -> Option<PathBuf> {
+    if program.starts_with('/') {
+        return Some(PathBuf::from(program)).filter(|path| is_executable(path));
     }
-    if program.contains('/') {
-        let path = cwd.join(program);
-        return is_executable(&path).then_some(path);
+    if program.is_empty() || program.contains('/') {
+        return None;
     }
     path.split(':')
         .filter(|folder| folder.starts_with('/'))
@@ -117,12 +116,11 @@ mod tests {
 
     #[test]
     fn programs_are_found_on_absolute_entries_of_the_path_only() {
-        let cwd = Path::new("/bin");
-        assert!(find_program("sh", "/nowhere:/bin", cwd).is_some());
-        assert_eq!(find_program("sh", "", cwd), None);
-        assert_eq!(find_program("sh", ":.:bin", cwd), None);
-        assert_eq!(find_program("", "/bin", cwd), None);
-        assert!(find_program("./sh", "", cwd).is_some());
-        assert_eq!(find_program("/etc/passwd", "/bin", cwd), None, "not executable");
+        assert!(find_program("sh", "/nowhere:/bin").is_some());
+        assert!(find_program("/bin/sh", "").is_some());
+        assert_eq!(find_program("/etc/passwd", "/bin"), None, "not executable");
+        for (program, path) in [("sh", ""), ("sh", ":.:bin"), ("", "/bin"), ("./sh", "/bin"), ("../bin/sh", "/bin")] {
+            assert_eq!(find_program(program, path), None, "{program:?}");
+        }
     }
 }

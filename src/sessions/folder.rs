@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
 
+use super::place::PlaceId;
 use super::{Exit, Identity, Opening};
 
 /// The most a file of a session may hold to be read. A session's program runs as the same user and could write there.
@@ -41,6 +42,8 @@ pub(super) struct Folder {
 pub(super) struct LaunchFile {
     pub(super) identity: Identity,
     pub(super) opening: Opening,
+    /// Which directory the approved one is, whatever its name leads to by now.
+    pub(super) place: PlaceId,
     pub(super) program: PathBuf,
     /// What the program is told it was called as.
     pub(super) called: String,

@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use super::folder::{Folder, LaunchFile, StateFile};
 use super::log::{self, LAST_OUTPUT_BYTES_MAX, LOG_BYTES_MAX, Log};
+use super::place::Place;
 use super::tmux::Tmux;
 use super::{Ending, Exit, now_ms, process};
 
@@ -67,7 +68,10 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
     let _tty_input = signal(SignalKind::from_raw(Signal::TTIN.as_raw()))?;
     let _tty_output = signal(SignalKind::from_raw(Signal::TTOU.as_raw()))?;
     let pane = launch.terminal.is_some().then(|| std::env::var("TMUX_PANE").unwrap_or_default());
-    let program = match start(folder, &launch) {
+    let program = start(folder, &launch);
+    // The program works there, its host need not.
+    std::env::set_current_dir("/")?;
+    let program = match program {
         Ok(program) => program,
         Err(error) => {
             let how = Ending::NotStarted(error.to_string());
@@ -117,8 +121,12 @@ struct Program {
 }
 
 fn start(folder: &Folder, launch: &LaunchFile) -> io::Result<Program> {
+    // By its name once more, because this process was given no open directory; and only if it is the same one. What
+    // is entered is the open directory, which the program inherits.
+    let place = Place::open_again(Path::new(&launch.identity.cwd), launch.place).map_err(io::Error::other)?;
+    place.enter()?;
     let mut command = Command::new(&launch.program);
-    command.arg0(&launch.called).args(&launch.args).current_dir(&launch.identity.cwd);
+    command.arg0(&launch.called).args(&launch.args);
     command.env_clear().envs(&launch.env).process_group(0);
     if launch.terminal.is_some() {
         let terminal_type: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| name == "TERM").collect();

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::environment::{self, environment};
 use super::folder::{Folder, LaunchFile, write_private};
 use super::name::SessionName;
+use super::place::Place;
 use super::tmux::TmuxError;
 use super::{Ending, Identity, Mode, Opening, SessionState, Sessions, off_the_reactor};
 use crate::domain::control::plan::{Plan, SessionFile};
@@ -33,6 +34,8 @@ pub struct Launch {
     pub spec: SpawnSpec,
     /// The plan, checked.
     pub plan: Plan,
+    /// The approved directory. The program starts in this very one or not at all.
+    pub place: Place,
     /// The relay's own variables for the program, its token among them: not printed, not logged, in no argument list.
     pub variables: Vec<(String, String)>,
 }
@@ -66,8 +69,8 @@ pub enum StartError {
         /// The PATH that was searched.
         path: String,
     },
-    /// The working directory is not there.
-    #[error("the working directory {cwd:?} is not an absolute path of a directory")]
+    /// The plan is for another directory than the one that was opened.
+    #[error("the working directory {cwd:?} of the plan is not the one that was approved")]
     Cwd {
         /// The directory.
         cwd: String,
@@ -172,6 +175,8 @@ impl Sessions {
     pub async fn start(&self, mut reservation: Reservation, launch: Launch) -> Result<Started, StartError> {
         let folder = reservation.folder.clone();
         let program = launch.plan.program.clone();
+        // Open until the program runs: as long no other directory can be taken for it.
+        let _open = launch.place.clone();
         let (sessions, written) = (self.clone(), folder.clone());
         off_the_reactor(move || {
             write_files(&written, &launch.plan.files)?;
@@ -219,20 +224,20 @@ impl Sessions {
     }
 
     fn write_launch(&self, folder: &Folder, launch: Launch) -> Result<(), StartError> {
-        let Launch { spec, plan, variables } = launch;
+        let Launch { spec, plan, place, variables } = launch;
         let env = environment(std::env::vars_os(), &plan.env, &variables);
         refuse_impossible(&plan, &env)?;
-        let cwd = Path::new(&plan.cwd);
-        if !cwd.is_absolute() || !cwd.is_dir() {
+        if Path::new(&plan.cwd) != place.path() {
             return Err(StartError::Cwd { cwd: plan.cwd });
         }
         let path = env.get("PATH").map_or("", String::as_str);
-        let Some(program) = environment::find_program(&plan.program, path, cwd) else {
+        let Some(program) = environment::find_program(&plan.program, path) else {
             return Err(StartError::NotFound { program: plan.program, path: path.to_owned() });
         };
         let launch = LaunchFile {
             identity: Identity { cwd: plan.cwd, ..Identity::from(spec) },
             opening: Opening { ready: plan.ready, prompt: plan.prompt },
+            place: place.id(),
             program,
             called: plan.program,
             args: plan.args,

@@ -82,7 +82,7 @@ impl Tmux {
     /// The server for sessions in `directory`, when a usable tmux is installed. It is started with the first session.
     pub(super) async fn find(directory: &Path) -> io::Result<Option<Self>> {
         let path = environment::own().remove("PATH").unwrap_or_default();
-        let Some(program) = environment::find_program("tmux", &path, Path::new("/")) else {
+        let Some(program) = environment::find_program("tmux", &path) else {
             tracing::info!("no tmux on PATH: sessions run detached, with a log and no terminal");
             return Ok(None);
         };

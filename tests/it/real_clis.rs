@@ -11,7 +11,7 @@ use std::process::Command;
 use agent_relay::domain::control::ApprovalMode;
 use agent_relay::domain::control::plan::{EnvValue, EnvVar, Plan, Presentation, PromptDelivery, Readiness, StopPlan};
 use agent_relay::domain::control::spawn::SpawnSpec;
-use agent_relay::sessions::{Ending, Evidence, Launch, Seen, SessionState, TmuxChoice};
+use agent_relay::sessions::{Ending, Evidence, Launch, Place, Seen, SessionState, TmuxChoice};
 
 use self::model::{Model, for_claude, for_codex};
 use crate::server::eventually;
@@ -184,6 +184,7 @@ fn launch(cli: &Cli, cwd: &Path, prompt: &str, ready: Readiness) -> Launch {
             prompt: PromptDelivery::InArguments,
             ready,
         },
+        place: Place::open(cwd).expect("a directory"),
         variables: Vec::new(),
     }
 }

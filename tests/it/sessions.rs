@@ -16,8 +16,8 @@ use agent_relay::domain::control::plan::{
 };
 use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::sessions::{
-    Ending, Exit, LOG_BYTES_MAX, Launch, Mode, Options, SessionName, SessionState, Sessions, StartError, Started,
-    StopError, TmuxChoice, TypeError, environment,
+    Ending, Exit, LOG_BYTES_MAX, Launch, Mode, Options, Place, SessionName, SessionState, Sessions, StartError,
+    Started, StopError, TmuxChoice, TypeError, environment,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -51,7 +51,8 @@ impl Bench {
     }
 
     fn cwd(&self) -> String {
-        self.directory.path().to_str().expect("a plain path").to_owned()
+        let path = self.directory.path().canonicalize().expect("a directory");
+        path.to_str().expect("a plain path").to_owned()
     }
 
     /// A launch of `sh -c SCRIPT`.
@@ -78,6 +79,7 @@ impl Bench {
                 prompt: PromptDelivery::InArguments,
                 ready: Readiness { screen_texts: Vec::new(), settle_ms: 0 },
             },
+            place: Place::open(Path::new(&self.cwd())).expect("a directory"),
             variables: Vec::new(),
         }
     }

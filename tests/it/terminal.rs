@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use agent_relay::domain::control::plan::{PromptDelivery, Readiness};
 use agent_relay::launcher::{Host, Launcher, NewSession, Reports, Undelivered, Waiting};
-use agent_relay::sessions::{Died, Launch, SessionName, Started, TmuxChoice};
+use agent_relay::sessions::{Died, Launch, Place, SessionName, Started, TmuxChoice};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -122,6 +122,7 @@ impl Site {
         let folder = bench.folder("project");
         fs::write(folder.join("rules.json"), rules.to_string()).expect("rules");
         let mut launch = bench.program("python3", &[program().to_str().expect("a plain path")]);
+        launch.place = Place::open(&folder).expect("a directory");
         launch.plan.cwd = folder.to_str().expect("a plain path").to_owned();
         launch.plan.ready.screen_texts = vec![FOOTER.to_owned()];
         Self::begin(bench, launch).await

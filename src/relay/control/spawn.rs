@@ -106,9 +106,8 @@ impl Relay {
         let wanted = spawn_request(&spawn);
         let permit = self.decide(request, Control::Spawn(spawn), &agent_id, wanted).await?;
         let spawn = as_spawn(&permit.control)?;
-        if !self.launcher.is_directory(spawn.cwd.effective()).await {
-            return Err(Refusal::invalid(format!("cwd is not a directory: {}", spawn.cwd.given)).into());
-        }
+        let place = self.launcher.open(spawn.cwd.effective()).await;
+        let place = place.map_err(|problem| Refusal::invalid(format!("cwd {problem}: {}", spawn.cwd.given)))?;
         let spec = SpawnSpec::approved(agent_id, spawn);
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await;
         let reservation = reservation.map_err(|error| refusal(error, &spec.provider, None))?;
@@ -124,7 +123,7 @@ impl Relay {
         let Recorded::First { command, .. } = recorded else { return Ok(reply(recorded)) };
         let reports = StoreReports::new(self, command.id, &spec, reservation.name()).with_answer(order);
         let caller = request.caller.principal();
-        match self.launch(&request.plugins, caller, &spec, reservation, reports).await {
+        match self.launch(&request.plugins, caller, &spec, place, reservation, reports).await {
             // The first answer is what the command keeps from now on, and answers under the same key.
             Ok(()) => Ok(self.store.answer_of(command.id).await?),
             Err(error) => {
