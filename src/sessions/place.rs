@@ -1,12 +1,14 @@
 //! Directories that programs start in, held open: a name may lead elsewhere a moment after it was approved.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use serde::{Deserialize, Serialize};
 
 /// A directory, open from when its name was checked. Cheap to clone.
@@ -131,10 +133,9 @@ fn walk(path: &Path) -> io::Result<(OwnedFd, PlaceId)> {
         let Component::Normal(name) = part else { return Err(io::Error::other("it is not resolved")) };
         open = openat(&open, name, flags, Mode::empty())?;
     }
-    let found = fstat(&open)?;
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "their types are each system's own")]
-    let id = PlaceId { device: found.st_dev as u64, inode: found.st_ino as u64 };
-    Ok((open, id))
+    let open = File::from(open);
+    let found = open.metadata()?;
+    Ok((open.into(), PlaceId { device: found.dev(), inode: found.ino() }))
 }
 
 #[cfg(test)]

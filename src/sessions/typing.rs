@@ -90,7 +90,12 @@ impl TypeError {
 
     /// Whether its input is as it was before, free for another text.
     pub fn left_it_clean(&self) -> bool {
-        matches!(self, Self::NotShown { left: Left::Cleared } | Self::NotTaken { left: Left::Cleared })
+        let cleared = matches!(self, Self::NotShown { left: Left::Cleared } | Self::NotTaken { left: Left::Cleared });
+        cleared
+            || matches!(
+                self,
+                Self::NoTerminal(_) | Self::TooLong { .. } | Self::TooManyKeys { .. } | Self::UnknownKey(_)
+            )
     }
 }
 
