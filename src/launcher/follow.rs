@@ -109,6 +109,9 @@ impl Follow {
             let may_come_up = matches!(seen, Seen::Input(_));
             // At first as it is, later what stands still: a clock on a screen is no news.
             if is_late && !may_come_up && told.as_ref().is_none_or(|told| stood && *told != last) {
+                if told.is_none() {
+                    tracing::warn!(session.name = %self.name, ?seen, "a program is not seen to be up");
+                }
                 reports.waiting(&waiting(seen, &last)).await;
                 told = Some(last.clone());
             }

@@ -127,7 +127,6 @@ impl Reports for StoreReports {
             Some(attach) => format!("{what}; look at it, and answer what it asks: {attach}"),
             None => format!("{what}; it has no terminal, and its output is in its log"),
         };
-        tracing::warn!(next, "a program is not up");
         let seen = if *in_dialog { "dialog" } else { "unknown" };
         let told = json!({"seen": seen, "screen": screen, "next": next});
         let told = told.as_object().cloned().unwrap_or_default();
