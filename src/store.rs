@@ -40,7 +40,7 @@ use serde::de::DeserializeOwned;
 
 use self::engine::{Connection, migrations};
 use self::fitness::Opened;
-use self::readers::Readers;
+use self::readers::{Readers, Size};
 use self::tokens::TokenCache;
 use self::tx::{Numbers, Snapshot, Tx};
 use self::writer::{Committer, Writer};
@@ -56,6 +56,7 @@ pub use self::engine::prepared_statements;
 pub use self::engine::{EngineError, Fault};
 pub use self::events::{EventPage, EventRange};
 pub use self::fitness::Fitness;
+pub use self::retention::Step;
 pub use self::stats::Stats;
 pub use self::writer::allow_commits_on_this_thread;
 
@@ -220,6 +221,7 @@ impl Store {
     pub fn open(options: &Options, on_commit: OnCommit) -> Result<Self, StoreError> {
         let connection = Connection::open_writable(&options.path)?;
         migrations::apply(&connection)?;
+        migrations::make_room_returnable(&connection, &options.path);
         let clock = options.clock.clone();
         let epoch = migrations::seed(&connection, clock.now())?;
         let readers = Readers::open(&connection, &options.path, options.readers.max(1))?;
@@ -330,13 +332,30 @@ impl Store {
         self.noting_damage(self.inner.writer.submit(work).await)
     }
 
-    /// Runs a read on a connection of its own. All its statements see the same moment.
+    /// Reads a row, or a few, on a connection of its own. All its statements see the same moment.
     async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        let permit = self.inner.readers.permit().await?;
+        self.read_sized(Size::Rows, work).await
+    }
+
+    /// Reads a page in the same way. Those who want rows do not wait for those who want pages.
+    async fn read_page<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.read_sized(Size::Page, work).await
+    }
+
+    async fn read_sized<T, F>(&self, size: Size, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let permit = self.inner.readers.permit(size).await?;
         let inner = self.inner.clone();
         let task = tokio::task::spawn_blocking(move || {
             let connection = inner.readers.lend(permit);

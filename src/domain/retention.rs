@@ -1,5 +1,7 @@
 //! Retention: how long records are kept, and what one look around for what time has ended found.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,6 +20,36 @@ pub struct Retention {
     pub messages_ms: i64,
     /// The age of a finished command, a finished session and an activity entry at most.
     pub records_ms: i64,
+}
+
+/// How much of a long work is done at a time, and how long others have their turn in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Rows or pages of the next step.
+    pub size: usize,
+}
+
+impl Pace {
+    /// A step shorter than a commit is felt by nobody who waits for one.
+    const STEP: Duration = Duration::from_micros(250);
+    /// A step at most.
+    const SIZE_MAX: usize = 512;
+    const PAUSE_MIN: Duration = Duration::from_millis(1);
+    const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+    /// After a step that took so long: others get ten times as long, or as long where there is a `hurry`.
+    pub fn after(&mut self, took: Duration, hurry: bool) -> Duration {
+        self.size =
+            if took > Self::STEP { self.size / 2 } else { self.size + self.size / 4 + 1 }.clamp(1, Self::SIZE_MAX);
+        let pause = if hurry { took } else { took * 10 };
+        pause.clamp(Self::PAUSE_MIN, Self::PAUSE_MAX)
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { size: 16 }
+    }
 }
 
 /// What one run of the reaper found.
@@ -61,5 +93,30 @@ impl Reaped {
         self.released_task_ids.extend(released_task_ids);
         self.expired_command_ids.extend(expired_command_ids);
         self.pruned_agent_ids.extend(pruned_agent_ids);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn steps_come_to_take_as_long_as_they_should_and_are_never_nothing(
+            row_ns in 500..50_000_u32,
+            hurry: bool,
+        ) {
+            let mut pace = Pace::default();
+            for step in 0..100_u32 {
+                let took = Duration::from_nanos(u64::from(row_ns)) * u32::try_from(pace.size).unwrap();
+                prop_assert!(step < 10 || took <= 2 * Pace::STEP, "{took:?}");
+                let pause = pace.after(took, hurry);
+                prop_assert!(pace.size >= 1 && pace.size <= Pace::SIZE_MAX);
+                let least = if hurry { took } else { took * 10 };
+                prop_assert!(pause >= least.min(Pace::PAUSE_MAX));
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
-use crate::domain::retention::Reaped;
+use crate::domain::retention::{Pace, Reaped};
 use crate::domain::time::{Clock, Jump, Timestamp};
 use crate::plugins::PluginState;
 use crate::store::{Fitness, Stats, StoreError};
@@ -54,6 +54,10 @@ const EXAMINED_EVERY: Duration = Duration::from_secs(1);
 const EXAMINED_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes below which an operator should free some.
 const FREE_MIN: u64 = 64 << 20;
+/// How often retention is wanted. One that takes longer is in a hurry.
+pub const RETAINED_EVERY: Duration = Duration::from_secs(60);
+/// So is one that has more to delete than this share of what is kept.
+const HURRY_SHARE: i64 = 20;
 /// How many plugins a check names.
 const WORRIES_MAX: usize = 3;
 
@@ -276,20 +280,39 @@ impl Relay {
         Ok(self.store.keep_time().await?)
     }
 
-    /// Deletes what is too old or too much, in small steps with a `pause` between them, so that nobody waits
-    /// long for the writer. Answers how many rows that were.
-    pub async fn retain(&self, pause: Duration) -> Result<usize, Error> {
+    /// Deletes what is too old or too much and gives the space back, in small steps with pauses between them, so
+    /// that nobody waits long for the writer. Answers how many rows that were.
+    pub async fn retain(&self) -> Result<usize, Error> {
         let retention = self.settings.retention;
-        let mut rows = 0;
+        let (begun, mut pace, mut rows) = (Instant::now(), Pace::default(), 0);
         loop {
-            match self.store.retain_step(retention, 500).await? {
-                0 => return Ok(rows),
-                step => rows += step,
+            let step = self.store.retain_step(retention, pace.size).await?;
+            rows += step.done;
+            let is_behind = step.surplus > retention.messages_count / HURRY_SHARE || begun.elapsed() > RETAINED_EVERY;
+            if step.done == 0 || !self.rest(pace.after(step.took, is_behind)).await {
+                break;
             }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.draining.cancelled() => return Ok(rows),
+        }
+        let (mut pace, mut pages) = (Pace::default(), 0);
+        loop {
+            let step = self.store.give_back_step(pace.size).await?;
+            pages += step.done;
+            if step.done == 0 || !self.rest(pace.after(step.took, false)).await {
+                break;
             }
+        }
+        if pages > 0 {
+            self.store.shrink().await;
+            tracing::info!(pages, "free space given back to the disk");
+        }
+        Ok(rows)
+    }
+
+    /// Lets others have their turn. False: the relay drains.
+    async fn rest(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = self.draining.cancelled() => false,
         }
     }
 

@@ -34,7 +34,7 @@ impl Store {
 
     /// Entries, newest first.
     pub async fn activity(&self, filter: ActivityFilter) -> Result<Page<Activity, ActivityId>, StoreError> {
-        self.read(move |snapshot| {
+        self.read_page(move |snapshot| {
             let lists = [
                 ("agent_id", filter.agent.as_ref().map(|agent| agent as _)),
                 ("kind", filter.kind.as_ref().map(|kind| kind as _)),

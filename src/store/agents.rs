@@ -60,7 +60,7 @@ impl Store {
     /// Agents, by id or live ones first.
     pub async fn agents(&self, filter: AgentFilter) -> Result<Page<Agent, AgentPlace>, StoreError> {
         let store = self.clone();
-        self.read(move |snapshot| {
+        self.read_page(move |snapshot| {
             let mut page = find(snapshot, &filter)?;
             page.entries.iter_mut().for_each(|agent| store.freshen(agent));
             Ok(page)

@@ -185,7 +185,7 @@ impl Store {
 
     /// Commands, newest first.
     pub async fn commands(&self, filter: CommandFilter) -> Result<Page<Command, CommandId>, StoreError> {
-        self.read(move |snapshot| {
+        self.read_page(move |snapshot| {
             let lists = [
                 ("target", filter.target.as_ref().map(|target| target as _)),
                 ("status", filter.status.as_ref().map(|status| status as _)),
@@ -224,7 +224,7 @@ impl Store {
         before: Option<CommandId>,
         limit: Limit,
     ) -> Result<Vec<RecordedDecision>, StoreError> {
-        self.read(move |snapshot| {
+        self.read_page(move |snapshot| {
             let mut query = Conditions::after(Decided::select());
             query.add("question IS NOT NULL AND id < ?", &[before.as_ref().unwrap_or(&COMMAND_MAX)]);
             query.push(" ORDER BY id DESC LIMIT ?", &[&limit]);

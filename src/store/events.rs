@@ -50,7 +50,7 @@ impl Store {
         limit: usize,
     ) -> Result<EventPage, StoreError> {
         let (epoch, now) = (self.inner.epoch.clone(), self.now());
-        self.read(move |snapshot| {
+        self.read_page(move |snapshot| {
             let range = range(snapshot)?;
             let after = after.max(range.floor);
             let (found, looked_to) = find(snapshot, now, after, routes.as_ref(), types, limit + 1)?;

@@ -43,6 +43,9 @@ stored! {
     }
 }
 
+/// A page ends with the message that makes its bodies as long as this.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
 impl Store {
     /// Stores a message. Refuses an answer to a message that is not there.
     pub async fn send(
@@ -67,7 +70,7 @@ impl Store {
     /// Messages, oldest first.
     pub async fn messages(&self, filter: MessageFilter) -> Result<Page<Message, MessageId>, StoreError> {
         let now = self.now();
-        self.read(move |snapshot| page(snapshot, &filter, now)).await
+        self.read_page(move |snapshot| page(snapshot, &filter, now)).await
     }
 
     /// A page of a thread, oldest first, from any of its messages: those with a greater id than `since`.
@@ -78,7 +81,7 @@ impl Store {
         limit: Limit,
     ) -> Result<Page<Message, MessageId>, StoreError> {
         let now = self.now();
-        self.read(move |snapshot| {
+        self.read_page(move |snapshot| {
             let thread = load_as_stored(snapshot, id)?.thread_id;
             let filter = MessageFilter { thread: Some(thread), since, limit, ..MessageFilter::default() };
             page(snapshot, &filter, now)
@@ -151,8 +154,18 @@ fn page(
     now: Timestamp,
 ) -> Result<Page<Message, MessageId>, StoreError> {
     let (ids, next) = search::find(snapshot, filter, now)?;
-    let entries = ids.into_iter().map(|id| load(snapshot, id)).collect::<Result<_, _>>()?;
-    Ok(Page { entries, next })
+    let mut page = Page { entries: Vec::with_capacity(ids.len()), next };
+    let mut bytes = 0;
+    for id in &ids {
+        let message = load(snapshot, *id)?;
+        bytes += message.body.len();
+        page.entries.push(message);
+        if bytes >= PAGE_BYTES_MAX {
+            page.next = (ids.last() != Some(id)).then_some(*id).or(page.next);
+            break;
+        }
+    }
+    Ok(page)
 }
 
 /// The greatest message id, or 0.

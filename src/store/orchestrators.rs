@@ -54,7 +54,7 @@ impl Store {
     /// All orchestrators, by id.
     pub async fn orchestrators(&self) -> Result<Vec<Orchestrator>, StoreError> {
         let store = self.clone();
-        self.read(move |snapshot| {
+        self.read_page(move |snapshot| {
             let mut all: Vec<_> = snapshot.rows("ORDER BY id", &[])?.into_iter().map(with_agent).collect();
             all.iter_mut().for_each(|orchestrator| store.freshen_orchestrator(orchestrator));
             Ok(all)

@@ -1,4 +1,6 @@
-//! Readers: a few connections that only read, each lent to one reader at a time.
+//! Readers: a few connections that only read, each lent to one reader at a time. Pages of lists take milliseconds
+//! where a row takes a tenth of one, so half of the connections at most are lent for pages: however many are asked
+//! for, whoever wants a row waits for rows alone.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -12,21 +14,44 @@ use super::engine::Connection;
 pub(super) struct Readers {
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    /// Of these, for pages.
+    pages: Arc<Semaphore>,
+}
+
+/// The right to a connection, and what is given back with it.
+pub(super) struct Permit {
+    _any: OwnedSemaphorePermit,
+    _of_pages: Option<OwnedSemaphorePermit>,
+}
+
+/// What is read: it decides who waits for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    /// A row, or a few.
+    Rows,
+    /// A page of a list, which a search may have to look for.
+    Page,
 }
 
 impl Readers {
     pub(super) fn open(writable: &Connection, path: &Path, count: usize) -> Result<Self, StoreError> {
         let idle = (0..count).map(|_| writable.open_readable(path)).collect::<Result<_, _>>()?;
-        Ok(Self { idle: Mutex::new(idle), permits: Arc::new(Semaphore::new(count)) })
+        let semaphore = |count| Arc::new(Semaphore::new(count));
+        Ok(Self { idle: Mutex::new(idle), permits: semaphore(count), pages: semaphore(count.div_ceil(2)) })
     }
 
     /// Waits for an idle connection and reserves it.
-    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        self.permits.clone().acquire_owned().await.map_err(|_| StoreError::Closed)
+    pub(super) async fn permit(&self, size: Size) -> Result<Permit, StoreError> {
+        let of = |semaphore: &Arc<Semaphore>| semaphore.clone().acquire_owned();
+        let of_pages = match size {
+            Size::Rows => None,
+            Size::Page => Some(of(&self.pages).await.map_err(|_| StoreError::Closed)?),
+        };
+        Ok(Permit { _any: of(&self.permits).await.map_err(|_| StoreError::Closed)?, _of_pages: of_pages })
     }
 
     /// The connection that was reserved. It is idle again when this is dropped, however the read ended.
-    pub(super) fn lend(&self, permit: OwnedSemaphorePermit) -> Lent<'_> {
+    pub(super) fn lend(&self, permit: Permit) -> Lent<'_> {
         let connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Lent {
             readers: self,
@@ -42,7 +67,7 @@ pub(super) struct Lent<'a> {
     /// `None` only while this is dropped.
     connection: Option<Connection>,
     /// Given back after the connection.
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Deref for Lent<'_> {
@@ -60,5 +85,30 @@ impl Drop for Lent<'_> {
             tracing::warn!(%error, "cannot end a read");
         }
         self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn whoever_wants_a_row_does_not_wait_for_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relay.db");
+        let writable = Connection::open_writable(&path).unwrap();
+        let readers = Readers::open(&writable, &path, 4).unwrap();
+        let permit = |size| readers.permit(size).now_or_never();
+        let pages: Vec<_> = std::iter::from_fn(|| permit(Size::Page)).collect();
+        assert_eq!(pages.len(), 2);
+        let rows = [permit(Size::Rows), permit(Size::Rows)];
+        assert!(rows.iter().all(Option::is_some), "two connections are left for them");
+        assert!(permit(Size::Rows).is_none());
+        drop(rows);
+        assert!(permit(Size::Page).is_none(), "and only for them");
+        drop(pages);
+        assert!(permit(Size::Page).is_some());
     }
 }

@@ -1,6 +1,7 @@
 //! Retention: what is too old or too much is deleted, in small steps.
 
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use super::engine::stored;
 use super::tx::Tx;
@@ -9,15 +10,30 @@ use crate::domain::id::{EventSeq, MessageId};
 use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
 
+/// One step of work that is done bit by bit, so that nobody waits long for the writer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Step {
+    /// How many rows or pages that were. Zero means there is nothing left to do.
+    pub done: usize,
+    /// How long it held the writer, but for the commit.
+    pub took: Duration,
+    /// How many are left, as far as that is known.
+    pub surplus: i64,
+}
+
+/// A sixteenth of the pages, and a mebibyte at least, stay free.
+const FREE_SHARE: i64 = 16;
+const FREE_MIN: i64 = 256;
+
 /// How long the first answer under an idempotency key is kept.
 const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl Store {
-    /// Deletes one small step of what is too old or too much, at most about so many rows of a kind, and answers
-    /// how many rows that were. Zero means there is nothing left to do.
-    pub async fn retain_step(&self, retention: Retention, rows: usize) -> Result<usize, StoreError> {
+    /// Deletes one small step of what is too old or too much, at most about so many rows of a kind.
+    pub async fn retain_step(&self, retention: Retention, rows: usize) -> Result<Step, StoreError> {
         let limit = i64::try_from(rows).unwrap_or(i64::MAX).max(1);
         self.write(move |tx| {
+            let begun = Instant::now();
             let mut rows = retain_messages(tx, retention, limit)? + retain_events(tx, retention, limit)?;
             let old = tx.proven - retention.records_ms;
             // Numbers grow with time, so the oldest rows come first: none of this walks a whole table.
@@ -40,9 +56,35 @@ impl Store {
             if expired > 0 {
                 tx.tokens_changed();
             }
-            Ok(rows + expired)
+            let surplus = tx.counts().messages - retention.messages_count.max(1);
+            Ok(Step { done: rows + expired, took: begun.elapsed(), surplus: surplus.max(0) })
         })
         .await
+    }
+
+    /// Gives one small step of free space back to the disk: at most so many pages. Some stays, because what comes
+    /// next goes there.
+    pub async fn give_back_step(&self, pages: usize) -> Result<Step, StoreError> {
+        self.write(move |tx| {
+            let begun = Instant::now();
+            let (all, free) = tx.pages()?;
+            let surplus = free - (all / FREE_SHARE).max(FREE_MIN);
+            let pages = usize::try_from(surplus).unwrap_or(0).min(pages);
+            if pages > 0 && !tx.give_back(pages)? {
+                return Ok(Step::default());
+            }
+            Ok(Step { done: pages, took: begun.elapsed(), surplus: surplus.max(0) - count(pages) })
+        })
+        .await
+    }
+
+    /// Has the file shrink by what was given back.
+    pub async fn shrink(&self) {
+        let store = self.clone();
+        let shrunk = tokio::task::spawn_blocking(move || store.inner.writer.checkpoint()).await;
+        if let Ok(Err(error)) = shrunk {
+            tracing::warn!(%error, "cannot shrink the database; it tries again");
+        }
     }
 }
 

@@ -39,7 +39,7 @@ impl Store {
     /// How much there is of everything. What there may be very many of is not counted for it.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         let store = self.clone();
-        self.read(move |snapshot| {
+        self.read_page(move |snapshot| {
             let count = |sql: &str| snapshot.count(sql, &[]);
             let counts = store.inner.writer.counts();
             Ok(Stats {

@@ -162,6 +162,18 @@ impl<'a> Tx<'a> {
         self.numbers.last
     }
 
+    /// How many pages the database has, and how many of them are free.
+    pub(super) fn pages(&self) -> Result<(i64, i64), StoreError> {
+        Ok(self.connection.pages()?)
+    }
+
+    /// Gives free pages back with this transaction. False: this database cannot.
+    pub(super) fn give_back(&self, pages: usize) -> Result<bool, StoreError> {
+        let (before, _) = self.connection.pages()?;
+        self.connection.give_back(pages)?;
+        Ok(self.connection.pages()?.0 < before)
+    }
+
     /// The number of the next event.
     pub(super) fn next_seq(&mut self) -> EventSeq {
         self.numbers.last = self.numbers.last.next();

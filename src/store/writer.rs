@@ -153,6 +153,11 @@ impl Writer {
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Folds the log into the database as far as nobody is waited for.
+    pub(super) fn checkpoint(&self) -> Result<(), EngineError> {
+        self.shared.committer().connection.checkpoint()
+    }
+
     /// Commits what is queued, refuses what comes later, and ends the thread.
     pub(super) fn close(&self) {
         self.shared.queue().closed = true;

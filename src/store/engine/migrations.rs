@@ -1,5 +1,7 @@
 //! The schema's versions. A database remembers the number of the last file applied to it.
 
+use std::path::Path;
+
 use super::{Connection, Stored as _};
 use crate::domain::agent::{Agent, SYSTEM, USER};
 use crate::domain::text::hex::hex;
@@ -40,6 +42,20 @@ pub(in crate::store) fn apply(connection: &Connection) -> Result<(), StoreError>
         tracing::info!(store.version = number, "schema brought up to date");
     }
     Ok(())
+}
+
+/// Has a database of an earlier version give space back, or says how it can be had to.
+pub(in crate::store) fn make_room_returnable(connection: &Connection, path: &Path) {
+    let path = path.display();
+    match connection.can_give_back() {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!(
+            "{path} keeps its size whatever is deleted: an earlier version made it. To have it give space back, stop \
+             the relay and run once, with as much free disk as it is large: sqlite3 {path} 'PRAGMA auto_vacuum = \
+             INCREMENTAL; VACUUM;'"
+        ),
+        Err(error) => tracing::warn!(%error, "{path} could not be written anew, and keeps its size"),
+    }
 }
 
 /// What every database holds from its first start: the epoch, which is answered, and two agents.

@@ -19,6 +19,9 @@ use crate::store::StoreError;
 /// Statements kept prepared for each connection: more than there are verbs.
 const STATEMENTS_MAX: usize = 256;
 
+/// A database up to this size is written anew at a start in less than a second.
+const REWRITTEN_BYTES_MAX: i64 = 64 << 20;
+
 /// What verbs prepared so far, on any connection of this process.
 #[cfg(debug_assertions)]
 static PREPARED: std::sync::Mutex<std::collections::BTreeSet<String>> =
@@ -45,12 +48,14 @@ impl Connection {
             .map_err(|error| StoreError::Unusable(format!("cannot open database {}: {error}", path.display())))?;
         let connection = rusqlite::Connection::open(path)
             .map_err(|error| StoreError::Unusable(format!("cannot open database {}: {error}", path.display())))?;
+        // A new database can give pages back; `give_back` says how.
         // FULL: an answered write survives a power cut. The checkpoint comes often enough that the log
         // stays small and is overwritten in place, which syncs in about half the time of growing it. Where a
         // long read of another program let it grow all the same, it is cut to 16 MiB afterwards.
         connection
             .execute_batch(
-                "PRAGMA journal_mode = WAL;
+                "PRAGMA auto_vacuum = INCREMENTAL;
+                 PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = FULL;
                  PRAGMA foreign_keys = ON;
                  PRAGMA busy_timeout = 5000;
@@ -202,9 +207,39 @@ impl Connection {
 
     /// The size of the database, in bytes.
     pub(in crate::store) fn size_bytes(&self) -> Result<i64, EngineError> {
-        let pages: i64 = self.inner.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        let (pages, _) = self.pages()?;
         let page: i64 = self.inner.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         Ok(pages * page)
+    }
+
+    /// Sees to it that the database can give pages back. One of an earlier version cannot, and is written anew for
+    /// it: at once when it is small. Answers whether it can.
+    pub(in crate::store) fn can_give_back(&self) -> Result<bool, EngineError> {
+        let can = || self.inner.query_row("PRAGMA auto_vacuum", [], |row| row.get(0)).map(|mode: i64| mode == 2);
+        if can()? {
+            return Ok(true);
+        }
+        if self.size_bytes()? <= REWRITTEN_BYTES_MAX {
+            self.inner.execute_batch("VACUUM")?;
+        }
+        Ok(can()?)
+    }
+
+    /// How many pages the database has, and how many of them are free.
+    pub(in crate::store) fn pages(&self) -> Result<(i64, i64), EngineError> {
+        let count = |sql| self.inner.query_row(sql, [], |row| row.get(0));
+        Ok((count("PRAGMA page_count")?, count("PRAGMA freelist_count")?))
+    }
+
+    /// Gives so many free pages back: what lies behind them moves into them, and the file is that much shorter
+    /// after the next checkpoint. Part of the transaction that is open.
+    pub(in crate::store) fn give_back(&self, pages: usize) -> Result<(), EngineError> {
+        Ok(self.inner.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?)
+    }
+
+    /// Folds into the database what can be folded in without waiting for anybody.
+    pub(in crate::store) fn checkpoint(&self) -> Result<(), EngineError> {
+        Ok(self.inner.execute_batch("PRAGMA wal_checkpoint(PASSIVE)")?)
     }
 
     /// Folds the log into the database, before the last connection closes. The planner gets no statistics: without

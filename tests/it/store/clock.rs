@@ -28,7 +28,7 @@ fn open(folder: &TempDir, clock: &TestClock) -> Store {
 }
 
 async fn retain(store: &Store) {
-    while store.retain_step(THIRTY_DAYS, 500).await.expect("a step") > 0 {}
+    while store.retain_step(THIRTY_DAYS, 500).await.expect("a step").done > 0 {}
 }
 
 fn key() -> Idempotency {

@@ -2,13 +2,13 @@
 
 use agent_relay::domain::agent::{AgentFilter, AgentPatch, SessionGuard};
 use agent_relay::domain::id::MessageId;
-use agent_relay::domain::message::NewMessage;
+use agent_relay::domain::message::{MessageFilter, NewMessage};
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::retention::Retention;
 use agent_relay::store::allow_commits_on_this_thread;
 use tokio::task::JoinSet;
 
-use super::{Bench, ENGINES};
+use super::{Bench, ENGINES, sqlite_file};
 
 #[tokio::test]
 async fn what_was_answered_is_there_when_the_store_is_opened_again() {
@@ -103,7 +103,7 @@ async fn retention_raises_the_floor_and_deletes_only_below_it() {
             messages_ms: forever,
             records_ms: forever,
         };
-        while bench.store.retain_step(retention, 3).await.expect("a step") > 0 {}
+        while bench.store.retain_step(retention, 3).await.expect("a step").done > 0 {}
         assert_eq!(bench.inbox("a").await, (12..20).map(|n| n.to_string()).collect::<Vec<_>>());
         let range = bench.store.event_range().await.expect("a range");
         assert_eq!((range.floor.get(), range.latest.get()), (sent[14].get(), sent[19].get()));
@@ -157,4 +157,94 @@ async fn the_log_shrinks_again() {
         bench.send("a", "b", &body).await;
     }
     assert!(log() <= 16 << 20, "{}", log());
+}
+
+/// A page ends with the message that makes it long, and the next one goes on.
+#[tokio::test]
+async fn a_page_of_long_messages_is_short() {
+    let bench = Bench::new(&ENGINES[0]);
+    let body = "x".repeat(250_000);
+    let mut sent = Vec::new();
+    for _ in 0..40 {
+        sent.push(bench.send("a", "b", &body).await.id);
+    }
+    let (mut found, mut filter) = (Vec::new(), MessageFilter::default());
+    loop {
+        let page = bench.store.messages(filter.clone()).await.expect("a page");
+        assert!(page.entries.len() <= 17, "{}", page.entries.len());
+        found.extend(page.entries.iter().map(|message| message.id));
+        let Some(next) = page.next else { break };
+        filter.since = next;
+    }
+    assert_eq!(found, sent);
+    bench.store.close().await;
+}
+
+#[tokio::test]
+async fn what_retention_deletes_is_given_back_to_the_disk() {
+    let bench = Bench::new(&ENGINES[0]);
+    let size = || std::fs::metadata(sqlite_file(bench.folder.path())).expect("the database").len();
+    let body = "x".repeat(100_000);
+    for _ in 0..120 {
+        bench.send("a", "b", &body).await;
+    }
+    bench.store.shrink().await;
+    assert!(size() > 10 << 20, "{}", size());
+    let forever = i64::MAX;
+    let retention = Retention {
+        events_count: forever,
+        events_ms: forever,
+        messages_count: 3,
+        messages_ms: forever,
+        records_ms: forever,
+    };
+    while bench.store.retain_step(retention, 8).await.expect("a step").done > 0 {}
+    // Others write meanwhile.
+    while bench.store.give_back_step(64).await.expect("a step").done > 0 {
+        bench.send("a", "c", "meanwhile").await;
+    }
+    bench.store.shrink().await;
+    assert!(size() < 3 << 20, "{}", size());
+    assert_eq!(bench.inbox("b").await, vec![body; 3], "what is kept is whole");
+    let bench = bench.reopened().await;
+    assert_eq!(bench.inbox("b").await.len(), 3);
+    let database = rusqlite::Connection::open(sqlite_file(bench.folder.path())).expect("the database");
+    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("an answer");
+    assert_eq!(check, "ok");
+    bench.store.close().await;
+}
+
+/// Deleting a message means deleting who read it, and that may be everybody.
+#[tokio::test]
+async fn a_step_of_retention_is_small_whoever_read_what_it_deletes() {
+    let bench = Bench::new(&ENGINES[0]);
+    let first = bench.send("a", "b", "read by many").await;
+    let second = bench.send("a", "b", "read by one").await;
+    let third = bench.send("a", "b", "kept").await;
+    let database = rusqlite::Connection::open(sqlite_file(bench.folder.path())).expect("the database");
+    database
+        .execute_batch(&format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+                 INSERT INTO reads SELECT {}, 'reader-' || i, 1 FROM n;
+             INSERT INTO reads VALUES ({}, 'b', 1);",
+            first.id, second.id
+        ))
+        .expect("readers");
+    let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a count");
+    let forever = i64::MAX;
+    let retention = Retention {
+        events_count: forever,
+        events_ms: forever,
+        messages_count: 1,
+        messages_ms: forever,
+        records_ms: forever,
+    };
+    let mut before = 1_004;
+    while bench.store.retain_step(retention, 100).await.expect("a step").done > 0 {
+        let rows = count("SELECT (SELECT count(*) FROM reads) + (SELECT count(*) FROM messages)");
+        assert!(before - rows <= 202, "{before} and then {rows}");
+        before = rows;
+    }
+    assert_eq!((count("SELECT count(*) FROM reads"), count("SELECT min(id) FROM messages")), (0, third.id.get()));
+    bench.store.close().await;
 }

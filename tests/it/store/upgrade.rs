@@ -55,6 +55,8 @@ async fn a_database_of_version_3_keeps_its_data_and_its_agents_are_found() {
     // What the migration filled in is what saving the card would have.
     let path = sqlite_file(bench.folder.path());
     let database = rusqlite::Connection::open(path).expect("the database");
+    let mode: i64 = database.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).expect("a mode");
+    assert_eq!(mode, 2, "it gives space back from now on");
     let mut statement = database.prepare("SELECT target FROM agent_targets ORDER BY target").expect("a statement");
     let targets = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
     let mut expected = card.routes().groups;
