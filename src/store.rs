@@ -39,23 +39,24 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::engine::{Connection, migrations};
-use self::fitness::Opened;
+use self::fitness::{Opened, Witness};
 use self::readers::{Readers, Size};
 use self::tokens::TokenCache;
 use self::tx::{Numbers, Snapshot, Tx};
 use self::writer::{Committer, Writer};
 use crate::domain::agent::Routes;
+use crate::domain::audit;
 use crate::domain::event::Event;
 use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
-use crate::domain::time::{Clock, Timestamp};
+use crate::domain::time::{Clock, Moment, Timestamp};
 
 pub use self::commands::{NewCommand, Recorded};
 #[cfg(debug_assertions)]
 pub use self::engine::prepared_statements;
 pub use self::engine::{EngineError, Fault};
 pub use self::events::{EventPage, EventRange};
-pub use self::fitness::Fitness;
+pub use self::fitness::{Fitness, Loss};
 pub use self::retention::Step;
 pub use self::stats::Stats;
 pub use self::writer::allow_commits_on_this_thread;
@@ -206,6 +207,8 @@ struct Inner {
     epoch: String,
     /// Which file the database is.
     opened: Opened,
+    /// What was found lost when it was opened.
+    loss: Option<Loss>,
     /// Whether anything was found that only a damaged disk or another program leaves.
     damaged: AtomicBool,
     #[cfg(debug_assertions)]
@@ -216,14 +219,44 @@ struct Inner {
 /// senders can make us remember.
 const SIGNS_MAX: usize = 100_000;
 
+/// Goes on above what was given before, tells everybody who follows the events to begin anew, and writes down what
+/// is gone. Answers the epoch from now on.
+fn record_loss(
+    connection: &Connection,
+    numbers: &mut Numbers,
+    epoch: String,
+    loss: &Loss,
+    moment: Moment,
+) -> Result<String, StoreError> {
+    tracing::error!("{}", loss.detail);
+    let mut batch = Batch::default();
+    connection.begin_write()?;
+    let epoch = if loss.is_shorter { migrations::begin_epoch(connection)? } else { epoch };
+    numbers.last = loss.above;
+    let mut tx = Tx::new(connection, numbers, &epoch, &mut batch, moment);
+    activity::insert(&mut tx, audit::records_lost(&loss.detail, moment.now))?;
+    connection.commit()?;
+    Ok(epoch)
+}
+
 impl Store {
     /// Opens or makes the database, brings its schema up to date, and starts the writer.
     pub fn open(options: &Options, on_commit: OnCommit) -> Result<Self, StoreError> {
+        let mut witness = Witness::open(&options.path).map_err(|error| {
+            StoreError::Unusable(format!("cannot open the files beside {}: {error}", options.path.display()))
+        })?;
         let connection = Connection::open_writable(&options.path)?;
         migrations::apply(&connection)?;
         migrations::make_room_returnable(&connection, &options.path);
         let clock = options.clock.clone();
-        let epoch = migrations::seed(&connection, clock.now())?;
+        let mut epoch = migrations::seed(&connection, clock.now())?;
+        let followed = reaper::resume(&connection, &clock)?;
+        let mut numbers = Numbers::load(&connection)?;
+        let loss = witness.loss(&epoch, numbers.last);
+        if let Some(loss) = &loss {
+            epoch = record_loss(&connection, &mut numbers, epoch, loss, followed)?;
+        }
+        witness.note(&epoch, numbers.last);
         let readers = Readers::open(&connection, &options.path, options.readers.max(1))?;
         let tokens = Arc::new(TokenCache::default());
         let of_commit = tokens.clone();
@@ -233,12 +266,10 @@ impl Store {
             }
             on_commit(batch);
         });
-        let followed = reaper::resume(&connection, &clock)?;
         #[cfg(debug_assertions)]
         let steps = connection.steps();
-        let numbers = Numbers::load(&connection)?;
         let committer =
-            Committer { connection, numbers, epoch: epoch.clone(), on_commit, clock: clock.clone(), followed };
+            Committer { connection, numbers, witness, epoch: epoch.clone(), on_commit, clock: clock.clone(), followed };
         let writer = Writer::start(committer)?;
         let opened = Opened::at(&options.path)
             .map_err(|error| StoreError::Unusable(format!("{} is gone: {error}", options.path.display())))?;
@@ -252,6 +283,7 @@ impl Store {
                 clock,
                 epoch,
                 opened,
+                loss,
                 damaged,
                 #[cfg(debug_assertions)]
                 steps,
@@ -263,6 +295,11 @@ impl Store {
     #[cfg(debug_assertions)]
     pub fn steps_taken(&self) -> u64 {
         self.inner.steps.load(Ordering::Relaxed)
+    }
+
+    /// What was there before and was not when this was opened.
+    pub fn loss(&self) -> Option<&Loss> {
+        self.inner.loss.as_ref()
     }
 
     /// The epoch of this database's event numbers.

@@ -21,6 +21,14 @@ pub fn agent_registered(registered: &Registered) -> Entry {
         .view("agents")
 }
 
+/// A start found that what was stored before is not there any more.
+pub fn records_lost(detail: &str, now: Timestamp) -> Entry {
+    Entry::new(ActivityKind::Security, &format!("records-lost-{now}"), "Records are lost")
+        .body(detail)
+        .icon("ti-alert-triangle")
+        .view("activity")
+}
+
 /// The session of an agent on this host ended.
 pub fn session_ended(name: &str, agent: &AgentId, ending: &str) -> Entry {
     Entry::new(ActivityKind::State, &format!("session-ended-{name}"), "Agent session ended")

@@ -11,7 +11,7 @@ use crate::domain::caller::Caller;
 use crate::domain::retention::{Pace, Reaped};
 use crate::domain::time::{Clock, Jump, Timestamp};
 use crate::plugins::PluginState;
-use crate::store::{Fitness, Stats, StoreError};
+use crate::store::{Fitness, Loss, Stats, StoreError};
 use crate::telemetry;
 
 /// How well the relay is.
@@ -118,11 +118,18 @@ fn span(ms: i64) -> String {
     }
 }
 
+fn check_loss(loss: &Loss) -> Check {
+    let next = "to have it back, stop the relay and restore relay.db and relay.db-wal as they were; to go on without \
+                it, restart the relay. Numbers go on above those that were given";
+    Check { name: "records", status: "error", detail: format!("{}; {next}", loss.detail) }
+}
+
 impl Relay {
     /// How well the relay is, part by part. Each check tries the thing itself.
     pub async fn health(&self) -> Health {
         let fitness = self.examine().await;
         let mut checks = vec![check_store(&fitness), self.check_writer(&fitness), self.check_streams()];
+        checks.extend(self.store.loss().map(check_loss));
         checks.extend([self.check_plugins(), check_clock(self.store.clock())]);
         if self.draining.is_cancelled() {
             checks.push(Check { name: "drain", status: "warn", detail: "shutting down".to_owned() });

@@ -1,6 +1,8 @@
 //! Whether the store works, found out by working it: a commit, a read at a place picked at random, and whether the
 //! database at its path is still the file that was opened.
 
+mod witness;
+
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,9 @@ use std::path::{Path, PathBuf};
 use super::messages::load_near;
 use super::{Store, StoreError, events};
 use crate::domain::id::EventSeq;
+
+pub use self::witness::Loss;
+pub(super) use self::witness::Witness;
 
 /// What was found.
 #[derive(Clone, Debug)]

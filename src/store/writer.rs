@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::engine::{Connection, EngineError};
+use super::fitness::Witness;
 use super::reaper;
 use super::tx::{Counts, Numbers, Tx};
 use super::{Batch, OnCommit, StoreError};
@@ -79,6 +80,7 @@ struct Queue {
 pub(super) struct Committer {
     pub(super) connection: Connection,
     pub(super) numbers: Numbers,
+    pub(super) witness: Witness,
     pub(super) epoch: String,
     pub(super) on_commit: OnCommit,
     pub(super) clock: Clock,
@@ -171,6 +173,9 @@ impl Writer {
         let committer = &mut *self.shared.committer();
         if let Err(error) = committer.numbers.keep(&committer.connection) {
             tracing::warn!(%error, "the counts were not written down; the next start counts what is new");
+        }
+        if let Err(error) = committer.witness.sync() {
+            tracing::warn!(%error, "what is noted beside the database may not survive a power cut");
         }
         if let Err(error) = committer.connection.tidy() {
             tracing::warn!(%error, "checkpoint at close failed; the next start recovers from the log");
@@ -309,6 +314,10 @@ impl Committer {
         }
         result?;
         self.followed = moment;
+        // Not the last number that was taken: what was undone is not missed.
+        if let Some(newest) = batch.events.last() {
+            self.witness.note(&self.epoch, newest.seq);
+        }
         metrics::counter!(metric::EVENTS).increment(batch.events.len() as u64);
         (self.on_commit)(batch);
         Ok(())

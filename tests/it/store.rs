@@ -6,6 +6,7 @@ mod clock;
 mod durability;
 mod events;
 mod growth;
+mod loss;
 mod postgres;
 mod searches;
 mod tokens;

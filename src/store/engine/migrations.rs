@@ -60,10 +60,10 @@ pub(in crate::store) fn make_room_returnable(connection: &Connection, path: &Pat
 
 /// What every database holds from its first start: the epoch, which is answered, and two agents.
 pub(in crate::store) fn seed(connection: &Connection, now: Timestamp) -> Result<String, StoreError> {
-    let mut bytes = [0_u8; 4];
-    getrandom::fill(&mut bytes).map_err(|error| StoreError::Unusable(format!("no randomness: {error}")))?;
-    connection
-        .execute("INSERT INTO meta (key, value) VALUES ('epoch', $1) ON CONFLICT (key) DO NOTHING", &[&hex(&bytes)])?;
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES ('epoch', $1) ON CONFLICT (key) DO NOTHING",
+        &[&random_epoch()?],
+    )?;
     // The human and the relay itself are always there.
     for id in [USER, SYSTEM] {
         let agent = Agent { ready: true, epoch: 1, ..Agent::new(id.into(), now) };
@@ -73,4 +73,17 @@ pub(in crate::store) fn seed(connection: &Connection, now: Timestamp) -> Result<
     let mut epoch = None;
     connection.each_value("SELECT value FROM meta WHERE key = 'epoch'", &[], |value: String| epoch = Some(value))?;
     epoch.ok_or_else(|| StoreError::Unusable("the database has no epoch".to_owned()))
+}
+
+/// Begins a new epoch: positions in the stream from before mean nothing any more.
+pub(in crate::store) fn begin_epoch(connection: &Connection) -> Result<String, StoreError> {
+    let epoch = random_epoch()?;
+    connection.execute("UPDATE meta SET value = $1 WHERE key = 'epoch'", &[&epoch])?;
+    Ok(epoch)
+}
+
+fn random_epoch() -> Result<String, StoreError> {
+    let mut bytes = [0_u8; 4];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Unusable(format!("no randomness: {error}")))?;
+    Ok(hex(&bytes))
 }

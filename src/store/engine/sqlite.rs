@@ -64,7 +64,13 @@ impl Connection {
                  PRAGMA temp_store = MEMORY;
                  PRAGMA cache_size = -8192;",
             )
-            .map_err(|error| StoreError::Unusable(format!("{} is not a usable database: {error}", path.display())))?;
+            .map_err(|error| {
+                let path = path.display();
+                StoreError::Unusable(format!(
+                    "{path} is not a usable database: {error}. Restore it from a backup, or recover what is left of it \
+                     with sqlite3 {path} .recover"
+                ))
+            })?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         Ok(Self { inner: connection, steps: Arc::default() })
     }
