@@ -27,7 +27,7 @@
 //!   (`LMOVE`, `LREM`).
 //!
 //! How each figure is measured stands in the first comment of its file: `post`, `fanout`, `targeted`,
-//! `claim`, `start`, `decide` and `reload`. Everything that is counted is also checked: a message that
+//! `claim`, `start`, `decide`, `reload` and `size`. Everything that is counted is also checked: a message that
 //! a stream gets twice, late, or not at all, a claim that two workers hold, or an answer with another
 //! status than expected ends the program with exit code 1, and no figure is shown.
 //!
@@ -43,6 +43,7 @@ mod redis;
 mod reload;
 mod report;
 mod server;
+mod size;
 mod start;
 mod streams;
 mod targeted;
@@ -140,7 +141,13 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         replacements: u32,
     },
-    /// All of these, one after the other
+    /// Fill the store, and measure what grows with it. Not among all: it takes minutes and gigabytes
+    Size {
+        /// The most messages: measured are 100,000 and ten times as many, up to this
+        #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(100_000..=100_000_000))]
+        largest: u64,
+    },
+    /// All but the size, one after the other
     All,
 }
 
@@ -164,6 +171,7 @@ impl Command {
             Self::Start => "start",
             Self::Decide => "decide",
             Self::Reload { .. } => "reload",
+            Self::Size { .. } => "size",
             Self::All => "all",
         }
     }
@@ -201,6 +209,7 @@ fn run(command: Command, options: &Options) -> Outcome<Report> {
                 Command::Start => start::measure(&load, &mut report)?,
                 Command::Decide => decide::measure(&load, &mut report)?,
                 Command::Reload { replacements } => reload::measure(&load, replacements, &mut report)?,
+                Command::Size { largest } => size::measure(&load, largest, &mut report)?,
                 Command::All => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,10 +56,12 @@ impl Server {
         Self::start_in(program, tempfile::Builder::new().prefix("load-").tempdir_in(dir)?)
     }
 
-    /// Starts one on what an earlier one left in its data directory.
+    /// Starts one on what an earlier one left in its data directory, with the settings in `relay.toml` if it is there.
     pub(crate) fn start_in(program: &Path, dir: TempDir) -> Outcome<Self> {
         let log = dir.path().join("stderr");
         fs::create_dir_all(dir.path().join("plugins"))?;
+        let config = dir.path().join("relay.toml");
+        let config = config.is_file().then(|| [PathBuf::from("--config"), config]);
         let started = Instant::now();
         let mut child = Command::new(program)
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data-dir"])
@@ -68,6 +70,7 @@ impl Server {
             .arg(dir.path().join("plugins"))
             .arg("--base-dir")
             .arg(dir.path())
+            .args(config.iter().flatten())
             .env_remove("AGENT_RELAY_TOKEN")
             .env_remove("AGENT_RELAY_CONFIG")
             // Control requests are measured up to the plan, not the programs that they would start.

@@ -43,8 +43,10 @@ stored! {
     }
 }
 
-/// A page ends with the message that makes its bodies as long as this.
+/// A page has no more bytes than this, unless its only message has.
 const PAGE_BYTES_MAX: usize = 4 << 20;
+/// What a message has beside its body, as a rule.
+const BESIDE_BODY: usize = 512;
 
 impl Store {
     /// Stores a message. Refuses an answer to a message that is not there.
@@ -154,16 +156,18 @@ fn page(
     now: Timestamp,
 ) -> Result<Page<Message, MessageId>, StoreError> {
     let (ids, next) = search::find(snapshot, filter, now)?;
-    let mut page = Page { entries: Vec::with_capacity(ids.len()), next };
+    let mut page: Page<Message, MessageId> = Page { entries: Vec::with_capacity(ids.len()), next };
     let mut bytes = 0;
-    for id in &ids {
-        let message = load(snapshot, *id)?;
-        bytes += message.body.len();
-        page.entries.push(message);
-        if bytes >= PAGE_BYTES_MAX {
-            page.next = (ids.last() != Some(id)).then_some(*id).or(page.next);
+    for id in ids {
+        let message = load(snapshot, id)?;
+        bytes += message.body.len() + BESIDE_BODY;
+        if let Some(last) = page.entries.last()
+            && bytes > PAGE_BYTES_MAX
+        {
+            page.next = Some(last.id);
             break;
         }
+        page.entries.push(message);
     }
     Ok(page)
 }
