@@ -4,6 +4,7 @@
 mod announce;
 mod expire;
 mod reap;
+mod scrub;
 mod settle;
 mod time;
 
@@ -25,6 +26,7 @@ pub async fn start(relay: &Relay, tasks: &TaskTracker) {
     tasks.spawn(announce::forever(relay.clone()));
     tasks.spawn(reap::forever(relay.clone()));
     tasks.spawn(expire::forever(relay.clone()));
+    tasks.spawn(scrub::forever(relay.clone()));
     tasks.spawn(fold_metrics(relay.clone()));
 }
 

@@ -39,7 +39,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::engine::{Connection, migrations};
-use self::fitness::{Opened, Witness};
+use self::fitness::{Opened, Scrubbing, Witness};
 use self::readers::{Readers, Size};
 use self::tokens::TokenCache;
 use self::tx::{Numbers, Snapshot, Tx};
@@ -56,7 +56,7 @@ pub use self::commands::{NewCommand, Recorded};
 pub use self::engine::prepared_statements;
 pub use self::engine::{EngineError, Fault};
 pub use self::events::{EventPage, EventRange};
-pub use self::fitness::{Fitness, Loss};
+pub use self::fitness::{Fitness, Loss, Scrubbed};
 pub use self::retention::Step;
 pub use self::stats::Stats;
 pub use self::writer::allow_commits_on_this_thread;
@@ -79,6 +79,8 @@ pub struct Batch {
     pub events: Vec<Arc<Event>>,
     /// Agents whose routes changed, with the new ones; `None` for an agent that is gone.
     pub routes: Vec<(AgentId, Option<Routes>)>,
+    /// What tries whether commits are told: see [`Store::examine`].
+    pub echoes: Vec<u64>,
     /// Whether a token was added or removed.
     pub(in crate::store) tokens_changed: bool,
 }
@@ -213,6 +215,8 @@ struct Inner {
     damaged: AtomicBool,
     #[cfg(debug_assertions)]
     steps: Arc<std::sync::atomic::AtomicU64>,
+    /// Where reading the whole database stands, and what that found.
+    scrubbing: Scrubbing,
 }
 
 /// Signs of life remembered between two runs of the reaper: a bound on what a client that invents
@@ -273,7 +277,7 @@ impl Store {
         let writer = Writer::start(committer)?;
         let opened = Opened::at(&options.path)
             .map_err(|error| StoreError::Unusable(format!("{} is gone: {error}", options.path.display())))?;
-        let (signs_of_life, damaged) = (Mutex::default(), AtomicBool::new(false));
+        let (signs_of_life, damaged, scrubbing) = (Mutex::default(), AtomicBool::new(false), Scrubbing::default());
         Ok(Self {
             inner: Arc::new(Inner {
                 writer,
@@ -287,6 +291,7 @@ impl Store {
                 damaged,
                 #[cfg(debug_assertions)]
                 steps,
+                scrubbing,
             }),
         })
     }

@@ -9,4 +9,4 @@ mod feed;
 mod hub;
 
 pub use feed::{Feed, Start};
-pub use hub::{Hub, Listen, Subscription, TooManyStreams};
+pub use hub::{Echo, Hub, Listen, Subscription, TooManyStreams};

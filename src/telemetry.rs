@@ -166,6 +166,10 @@ pub mod metric {
     pub const COMMIT_WRITES: &str = "agent_relay_store_commit_writes";
     /// Writes waiting for the database.
     pub const WRITE_QUEUE: &str = "agent_relay_store_write_queue";
+    /// Size of the log in front of the database.
+    pub const LOG_BYTES: &str = "agent_relay_store_log_bytes";
+    /// Room on the disk of the data directory.
+    pub const DISK_FREE_BYTES: &str = "agent_relay_disk_free_bytes";
     /// Times that the wall clock was set: `direction`.
     pub const CLOCK_STEPS: &str = "agent_relay_clock_steps_total";
     /// Times that the relay did not run: the machine slept, or the program was stopped.
@@ -198,6 +202,8 @@ pub mod metric {
         describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "time of one commit");
         describe_histogram!(COMMIT_WRITES, "writes in one commit");
         describe_gauge!(WRITE_QUEUE, "writes waiting for the database");
+        describe_gauge!(LOG_BYTES, Unit::Bytes, "size of the log in front of the database");
+        describe_gauge!(DISK_FREE_BYTES, Unit::Bytes, "room on the disk of the data directory");
         describe_counter!(CLOCK_STEPS, "times that the wall clock was set");
         describe_counter!(PAUSES, "times that the relay did not run for a while");
         describe_counter!(CONTROLS, "control requests decided");

@@ -11,7 +11,7 @@ use crate::domain::caller::Caller;
 use crate::domain::retention::{Pace, Reaped};
 use crate::domain::time::{Clock, Jump, Timestamp};
 use crate::plugins::PluginState;
-use crate::store::{Fitness, Loss, Stats, StoreError};
+use crate::store::{Fitness, Loss, Scrubbed, Stats, StoreError};
 use crate::telemetry;
 
 /// How well the relay is.
@@ -47,11 +47,22 @@ pub struct StatsReport {
 
 /// What the latest look at the store found, and when it was.
 #[derive(Default)]
-pub(super) struct Examined(Mutex<Option<(Instant, Fitness)>>);
+pub(super) struct Examined(Mutex<Option<(Instant, Findings)>>);
+
+/// What one look found.
+#[derive(Clone)]
+struct Findings {
+    store: Fitness,
+    /// Whether a commit was told to those who listen.
+    told: Result<(), String>,
+}
 
 /// How long one look at the store counts, and how long it may take.
 const EXAMINED_EVERY: Duration = Duration::from_secs(1);
 const EXAMINED_WITHIN: Duration = Duration::from_secs(5);
+const TOLD_NOBODY: &str = "a commit was answered, and those who listen were not told";
+/// The log is folded in from 4 MiB on, so one of this size is held open by somebody.
+const LOG_MAX: u64 = 64 << 20;
 /// Bytes below which an operator should free some.
 const FREE_MIN: u64 = 64 << 20;
 /// How often retention is wanted. One that takes longer is in a hurry.
@@ -61,7 +72,7 @@ const HURRY_SHARE: i64 = 20;
 /// How many plugins a check names.
 const WORRIES_MAX: usize = 3;
 
-fn check_store(fitness: &Fitness) -> Check {
+fn check_store(fitness: &Fitness, scrubbed: &Scrubbed) -> Check {
     let check = |status, detail| Check { name: "store", status, detail };
     if let Err(problem) = &fitness.file {
         let next = "stop the relay, put the file back, and start it again";
@@ -72,7 +83,32 @@ fn check_store(fitness: &Fitness) -> Check {
         let next = "stop the relay and restore the database, or recover it with sqlite3 and .recover";
         return check("error", format!("not readable: {problem}; {next}"));
     }
-    check("ok", "readable".to_owned())
+    let Scrubbed { rows, passes, .. } = scrubbed;
+    check("ok", format!("readable; {rows} rows read through since the start, {passes} whole passes"))
+}
+
+fn check_disk(fitness: &Fitness) -> Check {
+    let check = |status, detail| Check { name: "disk", status, detail };
+    match fitness.free_bytes {
+        Some(free) if free < FREE_MIN => {
+            let left = free >> 20;
+            check("warn", format!("{left} MiB are left on the disk of the data directory; free some"))
+        }
+        Some(free) => check("ok", format!("{} MiB free", free >> 20)),
+        None => check("warn", "how much room the disk of the data directory has is not known".to_owned()),
+    }
+}
+
+fn check_log(fitness: &Fitness) -> Check {
+    let size = fitness.log_bytes >> 20;
+    if fitness.log_bytes > LOG_MAX {
+        let detail = format!(
+            "relay.db-wal has {size} MiB, since another program keeps an old state of the database open: end it \
+             (fuser relay.db names it), and the log shrinks with the next writes"
+        );
+        return Check { name: "log", status: "warn", detail };
+    }
+    Check { name: "log", status: "ok", detail: format!("{size} MiB") }
 }
 
 /// For how long a jump of the clock is worth a warning.
@@ -127,10 +163,17 @@ fn check_loss(loss: &Loss) -> Check {
 impl Relay {
     /// How well the relay is, part by part. Each check tries the thing itself.
     pub async fn health(&self) -> Health {
-        let fitness = self.examine().await;
-        let mut checks = vec![check_store(&fitness), self.check_writer(&fitness), self.check_streams()];
+        let Findings { store, told } = self.examine().await;
+        let mut checks = vec![
+            check_store(&store, &self.store.scrubbed()),
+            self.check_writer(&store),
+            check_disk(&store),
+            check_log(&store),
+            self.check_streams(&told),
+            self.check_plugins(),
+            check_clock(self.store.clock()),
+        ];
         checks.extend(self.store.loss().map(check_loss));
-        checks.extend([self.check_plugins(), check_clock(self.store.clock())]);
         if self.draining.is_cancelled() {
             checks.push(Check { name: "drain", status: "warn", detail: "shutting down".to_owned() });
         }
@@ -143,20 +186,33 @@ impl Relay {
         }
     }
 
-    /// Tries the store, at most once in [`EXAMINED_EVERY`]: whoever asks how the relay is must not keep it busy.
-    async fn examine(&self) -> Fitness {
+    /// Tries the store, and whether a commit is told, at most once in [`EXAMINED_EVERY`]: whoever asks how the relay is
+    /// must not keep it busy.
+    async fn examine(&self) -> Findings {
         let mut examined = self.examined.0.lock().await;
-        if let Some((at, fitness)) = &*examined
+        if let Some((at, findings)) = &*examined
             && at.elapsed() < EXAMINED_EVERY
         {
-            return fitness.clone();
+            return findings.clone();
         }
         let late = || Err(format!("no answer within {} s", EXAMINED_WITHIN.as_secs()));
-        let fitness = tokio::time::timeout(EXAMINED_WITHIN, self.store.examine()).await;
-        let fitness =
-            fitness.unwrap_or_else(|_| Fitness { write: late(), read: late(), file: Ok(()), free_bytes: None });
-        *examined = Some((Instant::now(), fitness.clone()));
-        fitness
+        let mut echo = self.hub.echo();
+        let store = tokio::time::timeout(EXAMINED_WITHIN, self.store.examine(echo.number())).await;
+        let store = store.unwrap_or_else(|_| Fitness {
+            write: late(),
+            read: late(),
+            file: Ok(()),
+            free_bytes: None,
+            log_bytes: self.store.log_bytes(),
+        });
+        let told = match &store.write {
+            // A commit is told before it is answered.
+            Ok(()) => tokio::time::timeout(EXAMINED_WITHIN, echo.heard()).await.map_err(|_| TOLD_NOBODY.to_owned()),
+            Err(_) => Ok(()),
+        };
+        let findings = Findings { store, told };
+        *examined = Some((Instant::now(), findings.clone()));
+        findings
     }
 
     fn check_writer(&self, fitness: &Fitness) -> Check {
@@ -168,19 +224,21 @@ impl Relay {
             let next = "nothing is lost; free space on the disk of the data directory, or see the log";
             return check("error", format!("writes fail: {problem}; {next}"));
         }
-        match fitness.free_bytes {
-            Some(free) if free < FREE_MIN => {
-                let left = free >> 20;
-                check("warn", format!("{left} MiB are left on the disk of the data directory; free some"))
-            }
-            _ => check("ok", format!("{} writes queued", self.store.queue_len())),
-        }
+        check("ok", format!("a commit was tried; {} writes queued", self.store.queue_len()))
     }
 
-    fn check_streams(&self) -> Check {
+    fn check_streams(&self, told: &Result<(), String>) -> Check {
+        if let Err(problem) = told {
+            return Check { name: "streams", status: "error", detail: format!("{problem}; restart the relay") };
+        }
         let (open, max) = (self.hub.open_streams(), self.settings.streams_max);
         let status = if open * 10 >= max * 9 { "warn" } else { "ok" };
-        Check { name: "streams", status, detail: format!("{open} of {max} streams open") }
+        let next = if status == "ok" { "" } else { "; beyond that they are refused: raise limits.streams" };
+        Check {
+            name: "streams",
+            status,
+            detail: format!("a commit was heard back; {open} of {max} streams open{next}"),
+        }
     }
 
     /// How many plugins are how, and the first of what needs attention. GET /api/plugins has all of it.
@@ -233,7 +291,7 @@ impl Relay {
             return Some("the store takes no writes\n");
         }
         // Nobody who was sent elsewhere would notice that there is room again.
-        let fails = self.store.is_without_room() && self.examine().await.write.is_err();
+        let fails = self.store.is_without_room() && self.examine().await.store.write.is_err();
         fails.then_some("the disk is full\n")
     }
 
@@ -255,6 +313,10 @@ impl Relay {
         let steadiness = self.store.clock().steadiness();
         for (direction, steps) in [("forward", steadiness.steps_forward), ("back", steadiness.steps_back)] {
             metrics::counter!(telemetry::metric::CLOCK_STEPS, "direction" => direction).absolute(steps);
+        }
+        metrics::gauge!(telemetry::metric::LOG_BYTES).set(self.store.log_bytes() as f64);
+        if let Some(free) = self.store.free_bytes() {
+            metrics::gauge!(telemetry::metric::DISK_FREE_BYTES).set(free as f64);
         }
         metrics::counter!(telemetry::metric::PAUSES).absolute(steadiness.pauses);
         Ok(telemetry::render_metrics())
@@ -285,6 +347,12 @@ impl Relay {
     /// Has what is dated follow the clock. Every other write does so too.
     pub async fn follow_the_clock(&self) -> Result<(), Error> {
         Ok(self.store.keep_time().await?)
+    }
+
+    /// Reads the next small part of the database, to find damage before somebody needs what is damaged; answers how
+    /// long to wait before the one after it.
+    pub async fn scrub(&self) -> Result<Duration, Error> {
+        Ok(self.store.scrub_step().await?)
     }
 
     /// Deletes what is too old or too much and gives the space back, in small steps with pauses between them, so

@@ -15,11 +15,13 @@
 mod conditions;
 pub(in crate::store) mod migrations;
 mod row;
+mod scrub;
 mod sqlite;
 mod value;
 
 pub(in crate::store) use conditions::Conditions;
 pub(in crate::store) use row::{Columns, Read, Stored, Values, columns_of, insert_of, select_of, stored, upsert_of};
+pub(in crate::store) use scrub::Scrub;
 pub(in crate::store) use sqlite::Connection;
 #[cfg(debug_assertions)]
 pub use sqlite::prepared_statements;

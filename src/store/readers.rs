@@ -35,7 +35,8 @@ pub(super) enum Size {
 
 impl Readers {
     pub(super) fn open(writable: &Connection, path: &Path, count: usize) -> Result<Self, StoreError> {
-        let idle = (0..count).map(|_| writable.open_readable(path)).collect::<Result<_, _>>()?;
+        let reader = || Ok(Connection::open_readable(path)?.counted_with(writable));
+        let idle = (0..count).map(|_| reader()).collect::<Result<_, StoreError>>()?;
         let semaphore = |count| Arc::new(Semaphore::new(count));
         Ok(Self { idle: Mutex::new(idle), permits: semaphore(count), pages: semaphore(count.div_ceil(2)) })
     }

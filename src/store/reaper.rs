@@ -3,12 +3,12 @@
 //! All of that is dated by the wall clock, and none of it may come about because that was set, or because nobody
 //! was here: [`follow`] moves the records along before anybody compares them with the time.
 
-use super::engine::{Connection, EngineError};
+use super::engine::Connection;
 use super::tx::{Snapshot, Tx, json};
 use super::{Store, StoreError, agents, claims, commands, orchestrators};
 use crate::domain::agent::Agent;
 use crate::domain::audit;
-use crate::domain::id::{AgentId, OrchestratorId};
+use crate::domain::id::{AgentId, MessageId, OrchestratorId};
 use crate::domain::orchestrator::OrchestratorStatus;
 use crate::domain::retention::Reaped;
 use crate::domain::time::{Clock, Mark, Moment, Timestamp};
@@ -106,13 +106,8 @@ pub(super) fn resume(connection: &Connection, clock: &Clock) -> Result<Moment, S
     let snapshot = Snapshot::new(connection);
     let kept: Option<String> = snapshot.value("SELECT value FROM meta WHERE key = $1", &[&MARK])?;
     let mark = kept.and_then(|json| serde_json::from_str::<Mark>(&json).ok());
-    let newest: Option<Option<Timestamp>> = snapshot.value(
-        "SELECT max(at) FROM (SELECT at FROM (SELECT at FROM events ORDER BY seq DESC LIMIT 1) AS event
-             UNION ALL SELECT created_at FROM (SELECT created_at FROM messages ORDER BY id DESC LIMIT 1) AS message)
-             AS newest",
-        &[],
-    )?;
-    let moment = clock.resume(mark.as_ref(), newest.flatten());
+    let newest = if mark.is_none() { newest(&snapshot)? } else { None };
+    let moment = clock.resume(mark.as_ref(), newest);
     connection.begin_write()?;
     let followed = follow(connection, Moment::default(), moment);
     if followed.is_err() {
@@ -123,10 +118,15 @@ pub(super) fn resume(connection: &Connection, clock: &Clock) -> Result<Moment, S
     Ok(moment)
 }
 
+/// The time of the newest message, which has to do where no mark was kept.
+fn newest(snapshot: &Snapshot<'_>) -> Result<Option<Timestamp>, StoreError> {
+    snapshot.value("SELECT created_at FROM messages ORDER BY id DESC LIMIT 1", &[])
+}
+
 /// Moves along what is dated by the wall clock, from where it lay at one moment to where it lies at a later one: what
 /// ends by itself with every step of the clock and every pause, and when somebody was heard with the steps. Runs in a
 /// transaction that is open.
-pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Result<(), EngineError> {
+pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Result<(), StoreError> {
     let step = to.stepped_ms - from.stepped_ms;
     let shift = step + to.paused_ms - from.paused_ms;
     if shift != 0 {
@@ -138,12 +138,15 @@ pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Resul
              WHERE claim_expires_at IS NOT NULL",
             &[&shift, &to.now],
         )?;
-        connection.execute(
-            "UPDATE messages SET expires_at = expires_at + $1 WHERE expires_at IS NOT NULL
-                 AND id IN (SELECT message_id FROM commands WHERE status = 'pending' AND message_id IS NOT NULL)",
-            &[&shift],
-        )?;
-        connection.execute("UPDATE commands SET expires_at = expires_at + $1 WHERE status = 'pending'", &[&shift])?;
+        // The status is said twice, so that the index of open commands is used.
+        let pending = "WHERE status IN ('pending', 'accepted', 'running') AND status = 'pending'";
+        let mut messages: Vec<Option<MessageId>> = Vec::new();
+        connection.each_value(&format!("SELECT message_id FROM commands {pending}"), &[], |id| messages.push(id))?;
+        connection.execute(&format!("UPDATE commands SET expires_at = expires_at + $1 {pending}"), &[&shift])?;
+        for message in messages.into_iter().flatten() {
+            connection
+                .execute("UPDATE messages SET expires_at = expires_at + $1 WHERE id = $2", &[&shift, &message])?;
+        }
     }
     for table in ["agents", "orchestrators"] {
         if step != 0 {
@@ -157,7 +160,7 @@ pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Resul
 }
 
 /// Writes down where the clock is.
-fn keep_mark(tx: &Tx<'_>, clock: &Clock) -> Result<(), StoreError> {
+pub(super) fn keep_mark(tx: &Tx<'_>, clock: &Clock) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         &[&MARK, &json(&clock.mark())],

@@ -214,6 +214,11 @@ impl<'a> Tx<'a> {
         self.batch.events.push(Arc::new(events::of_message(self.epoch, message, json)));
     }
 
+    /// Has this number heard back after the commit.
+    pub(super) fn echo(&mut self, number: u64) {
+        self.batch.echoes.push(number);
+    }
+
     /// Has the streams of this agent follow its new routes.
     pub(super) fn routes_changed(&mut self, agent: &Agent) {
         self.batch.routes.push((agent.id.clone(), Some(agent.routes())));

@@ -296,6 +296,15 @@ impl From<EngineError> for Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Engine(error) => error.into(),
+            other => Self { text: other.to_string().into(), is_full: false, is_fatal: true },
+        }
+    }
+}
+
 impl Committer {
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
         let mut batch = Batch::default();

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use tokio::sync::oneshot;
+
 use crate::domain::agent::Routes;
 use crate::domain::event::{Event, EventTypes};
 use crate::domain::id::AgentId;
@@ -49,6 +51,8 @@ struct Index {
     /// Which agents with open streams a group target reaches.
     groups: HashMap<String, HashSet<AgentId>>,
     open: usize,
+    /// Who waits for a commit of its own to be told.
+    echoes: HashMap<u64, oneshot::Sender<()>>,
 }
 
 struct AgentStreams {
@@ -107,6 +111,20 @@ impl Hub {
         for event in &batch.events {
             index.publish(event);
         }
+        for number in batch.echoes {
+            if let Some(echo) = index.echoes.remove(&number) {
+                // Who no longer waits need not know.
+                let _ = echo.send(());
+            }
+        }
+    }
+
+    /// Listens for one commit that carries the number of this echo.
+    pub fn echo(&self) -> Echo {
+        let number = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let (sender, heard) = oneshot::channel();
+        self.shared.index().echoes.insert(number, sender);
+        Echo { shared: self.shared.clone(), number, heard }
     }
 
     /// How many streams are open.
@@ -209,6 +227,32 @@ impl Queue {
     }
 }
 
+/// Whether commits come through, tried by one of its own. No stream gets it.
+pub struct Echo {
+    shared: Arc<Shared>,
+    number: u64,
+    heard: oneshot::Receiver<()>,
+}
+
+impl Echo {
+    /// What the commit has to carry.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Waits until that commit was told.
+    pub async fn heard(&mut self) {
+        // The other end is dropped only by what drops this one.
+        let _ = (&mut self.heard).await;
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.shared.index().echoes.remove(&self.number);
+    }
+}
+
 /// One open stream. Dropping it closes it.
 pub struct Subscription {
     shared: Arc<Shared>,
@@ -291,5 +335,35 @@ impl Drop for Subscription {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::Context;
+
+    use super::*;
+
+    #[test]
+    fn an_echo_is_heard_once_its_own_commit_was_told_and_nothing_is_kept_of_one_that_is_given_up() {
+        let hub = Hub::default();
+        let (mut mine, other) = (hub.echo(), hub.echo());
+        let told = |number| {
+            let mut batch = Batch::default();
+            batch.echoes.push(number);
+            batch
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let mut is_heard = |echo: &mut Echo| pin!(echo.heard()).poll(&mut context).is_ready();
+        assert!(!is_heard(&mut mine));
+        hub.publish(told(other.number()));
+        assert!(!is_heard(&mut mine));
+        hub.publish(told(mine.number()));
+        assert!(is_heard(&mut mine));
+        let given_up = hub.echo();
+        drop((mine, other, given_up));
+        assert!(hub.shared.index().echoes.is_empty());
     }
 }

@@ -8,6 +8,7 @@ mod events;
 mod growth;
 mod loss;
 mod postgres;
+mod scrub;
 mod searches;
 mod tokens;
 mod upgrade;

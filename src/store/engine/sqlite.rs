@@ -35,7 +35,7 @@ pub fn prepared_statements() -> Vec<String> {
 
 /// A connection to the database.
 pub(in crate::store) struct Connection {
-    inner: rusqlite::Connection,
+    pub(super) inner: rusqlite::Connection,
     /// How many steps the statements of all connections of this store took, so that a test can tell what an
     /// operation costs without a clock. Counted in debug builds alone.
     steps: Arc<AtomicU64>,
@@ -75,13 +75,18 @@ impl Connection {
         Ok(Self { inner: connection, steps: Arc::default() })
     }
 
-    /// One that only reads, beside this one that writes.
-    pub(in crate::store) fn open_readable(&self, path: &Path) -> Result<Self, EngineError> {
+    /// One that only reads.
+    pub(in crate::store) fn open_readable(path: &Path) -> Result<Self, EngineError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = rusqlite::Connection::open_with_flags(path, flags)?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024;")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        Ok(Self { inner: connection, steps: self.steps.clone() })
+        Ok(Self { inner: connection, steps: Arc::default() })
+    }
+
+    /// Counts its steps as the other's from now on.
+    pub(in crate::store) fn counted_with(self, other: &Self) -> Self {
+        Self { steps: other.steps.clone(), ..self }
     }
 
     /// Runs a statement and answers how many rows it changed.

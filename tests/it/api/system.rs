@@ -2,6 +2,7 @@
 
 use agent_relay::domain::activity::Activity;
 use agent_relay::domain::message::{Message, MessageType};
+use agent_relay::domain::time::Timestamp;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::program::{Serving, program};
-use crate::server::{Client, PATIENCE, Server, eventually};
+use crate::server::{Client, PATIENCE, Server, eventually, until};
 
 #[tokio::test]
 async fn health_names_each_part_it_looked_at() {
@@ -30,7 +31,7 @@ async fn health_names_each_part_it_looked_at() {
         }
     }
     assert_eq!(health["status"], worst, "{health}");
-    for name in ["store", "writer", "streams"] {
+    for name in ["store", "writer", "disk", "log", "streams", "plugins", "clock"] {
         let check = checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name}: {health}"));
         assert_eq!(check["status"], "ok", "{health}");
     }
@@ -205,6 +206,62 @@ async fn a_damaged_page_is_told_once_it_was_met() {
     })
     .await;
     assert!(check["detail"].as_str().is_some_and(|detail| detail.contains("restore the database")), "{check}");
+}
+
+/// Trying whether commits are told must not itself be told, nor stored.
+#[tokio::test]
+async fn what_health_tries_nobody_sees() {
+    let server = Server::start().await;
+    let client = &server.client;
+    let mut all = client.follow("").await;
+    let before: Value = client.get("/api/stats").await.expect(200);
+    // It is tried once a second at most.
+    for _ in 0..2 {
+        let check = check_of(client, "streams").await;
+        assert!(check["detail"].as_str().expect("a detail").starts_with("a commit was heard back"), "{check}");
+        until(Timestamp::now() + 1_100).await;
+    }
+    let after: Value = client.get("/api/stats").await.expect(200);
+    for figure in ["messages", "events", "latestMessageId"] {
+        assert_eq!(before[figure], after[figure], "{figure}");
+    }
+    let message = client.say("a", "b", "the first anybody hears of").await;
+    assert_eq!(all.next().await.data["id"], message.id);
+}
+
+/// A program that reads for long keeps the log from being folded in: who is to end it has to be said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_another_program_keeps_is_told_with_its_size() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let path = crate::server::database(&home);
+    let server = Server::start_in(home, |_| {}).await;
+    let client = &server.client;
+    let reader = rusqlite::Connection::open(&path).expect("the database");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM messages;").expect("a snapshot");
+    let body = "x".repeat(250_000);
+    for _ in 0..300 {
+        client.say("a", "b", &body).await;
+    }
+    let told = eventually("it is told", async || {
+        Some(check_of(client, "log").await).filter(|check| check["status"] == "warn")
+    })
+    .await;
+    let detail = told["detail"].as_str().expect("a detail");
+    assert!(detail.contains("another program") && detail.contains("fuser"), "{detail}");
+    let gauge = |name: &str, text: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).expect("a sample").to_owned();
+        line.rsplit_once(' ').expect("a value").1.parse().expect("a number")
+    };
+    let metrics = client.get("/metrics").await.text;
+    assert!(gauge("agent_relay_store_log_bytes", &metrics) > 64e6, "{metrics}");
+    assert!(gauge("agent_relay_disk_free_bytes", &metrics) > 0.0, "{metrics}");
+    reader.execute_batch("COMMIT").expect("its end");
+    drop(reader);
+    eventually("it is well again", async || {
+        client.say("a", "b", "more").await;
+        (check_of(client, "log").await["status"] == "ok").then_some(())
+    })
+    .await;
 }
 
 /// Labels are kept for ever, so a client must not be able to make them up.

@@ -147,7 +147,7 @@ async fn costs(messages: i64) -> BTreeMap<&'static str, u64> {
     note("retention with nothing to do", &mut costs);
     assert!(store.retain_step(Retention { messages_count: 1_000, ..keep }, 50).await.expect("a step").done > 0);
     note("a step of retention", &mut costs);
-    drop(store.examine().await);
+    drop(store.examine(0).await);
     note("health", &mut costs);
     store.close().await;
     let bench = Bench::in_folder(&ENGINES[0], bench.folder);
