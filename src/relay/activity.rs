@@ -8,10 +8,10 @@ use super::{Error, Relay, scopes};
 use crate::domain::activity::{Activity, ActivityFilter, ActivityKind, NewActivity};
 use crate::domain::audit;
 use crate::domain::caller::{Caller, Scope};
-use crate::domain::id::ActivityId;
+use crate::domain::id::{ActivityId, AgentId, OrchestratorId};
 use crate::domain::page::Page;
 use crate::domain::refusal::Refusal;
-use crate::store::{Created, Idempotency};
+use crate::store::{Created, Idempotency, StoreError};
 
 /// Refused credentials are written down at most once in this time: a guessing client must not fill the
 /// disk.
@@ -66,13 +66,23 @@ impl Relay {
             let text = format!("entries of kind {} are the relay's own and an administrator's", entry.kind().as_str());
             return Err(Refusal::NotAllowed(text).into());
         }
-        // An orchestrator also tells of the agents that it runs.
         if let Some(agent) = entry.concerns()
-            && !caller.scopes.contains(&Scope::Orchestrator)
+            && !self.is_run_by(caller, agent).await?
         {
             caller.require_identity(agent)?;
         }
         Ok(self.store.add_activity(entry, key).await?)
+    }
+
+    /// Whether the caller is an orchestrator that runs this agent, so that it may tell of it.
+    async fn is_run_by(&self, caller: &Caller, agent: &AgentId) -> Result<bool, Error> {
+        let bound = caller.agent_id.as_ref().filter(|_| caller.scopes.contains(&Scope::Orchestrator));
+        let Some(id) = bound.and_then(OrchestratorId::of_agent) else { return Ok(false) };
+        match self.store.orchestrator(id).await {
+            Ok(orchestrator) => Ok(orchestrator.managed_agents.iter().any(|managed| managed.agent_id == *agent)),
+            Err(StoreError::Refused(Refusal::NotFound(_))) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Writes a refused credential down, with those that came since the last time.

@@ -13,3 +13,4 @@ mod openapi;
 mod scopes;
 mod spans;
 mod system;
+mod trust;

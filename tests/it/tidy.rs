@@ -2,6 +2,7 @@
 
 mod borders;
 mod rooms;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! A wall clock that is set, and a relay that was not there: nobody loses by it what they had.
 
+use std::time::Duration;
+
 use agent_relay::domain::agent::{Agent, AgentStatus};
 use agent_relay::domain::message::Message;
 use reqwest::Method;
@@ -208,4 +210,34 @@ async fn what_happened_to_the_clock_is_in_health_and_in_the_metrics() {
     ] {
         assert!(metrics.contains(sample), "no {sample}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_waits_as_long_as_it_was_to_whatever_happens_to_the_clock() {
+    let clock = TestClock::default();
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let server =
+        Server::start_by(clock.clock(), home, |config| config.command_lifetime = Duration::from_secs(60)).await;
+    let client = &server.client;
+    let far = json!({"id": "far", "hostname": "h", "baseDir": "/base"});
+    client.post("/api/orchestrators", far).await.expect::<Value>(201);
+    let spawn = json!({"provider": "claude", "cwd": "/base"});
+    let asked: Value = client.post("/api/orchestrators/far/spawn", spawn).await.expect(202);
+    let path = format!("/api/commands/{}", asked["command"]["id"]);
+    let waiting = async || {
+        reap(client).await;
+        let command: Value = client.get(&path).await.expect(200);
+        let inbox = client.inbox("orchestrator-far").await;
+        assert_eq!(command["status"] == "pending", inbox.len() == 1, "its message goes with it: {command} {inbox:?}");
+        command["status"] == "pending"
+    };
+    for (slept, step) in [(60 * MINUTE, 0), (0, DAY), (0, -2 * DAY)] {
+        clock.pass(slept);
+        clock.set_forward(step);
+        assert!(waiting().await, "after {slept} and {step}");
+    }
+    pass(client, &clock, 40_000).await;
+    assert!(waiting().await);
+    pass(client, &clock, 22_000).await;
+    assert!(!waiting().await);
 }

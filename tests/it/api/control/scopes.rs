@@ -119,6 +119,49 @@ async fn a_command_is_reported_on_by_its_target_alone() {
 }
 
 #[tokio::test]
+async fn an_orchestrator_speaks_for_itself_and_what_it_runs_and_decides_nothing() {
+    let (server, [far]) = with_tokens([("of-far", "orchestrator", Some("orchestrator-far"))]).await;
+    let admin = &server.client;
+    admin.register_all(&["ada"]).await;
+    orchestrator(admin, "far", "/base").await;
+    orchestrator(admin, "near", "/base").await;
+    manages(admin, "far", 1).await;
+    far.post("/api/orchestrators/far/heartbeat", json!({})).await.expect::<Value>(200);
+    // Another's, and agents that are not its own.
+    far.post("/api/orchestrators/near/heartbeat", json!({})).await.problem(403, "wrong_identity");
+    far.delete("/api/orchestrators/near").await.problem(403, "wrong_identity");
+    let entry = |id: &str, agent: &str| json!({"clientId": id, "kind": "state", "title": "t", "agentId": agent});
+    far.post("/api/activity", entry("own", "far-0")).await.expect::<Value>(201);
+    for stranger in ["ada", "near-0", "orchestrator-near"] {
+        far.post("/api/activity", entry(stranger, stranger)).await.problem(403, "wrong_identity");
+    }
+    let work = admin.send(json!({"from": "x", "to": "ada", "body": "work", "claimable": true})).await;
+    for path in ["/api/messages?for=ada", "/api/messages", "/api/events?agent=ada", "/api/events/log?agent=ada"] {
+        far.get(path).await.problem(403, "wrong_identity");
+    }
+    assert_eq!(far.get(&format!("/api/messages/{}", work.id)).await.status, 403);
+    // What an administrator, a controller or an agent does.
+    for (path, body) in [
+        ("/api/agents/spawn".to_owned(), json!({"provider": "claude"})),
+        ("/api/orchestrators/far/spawn".to_owned(), json!({"provider": "claude"})),
+        ("/api/agents/ada/actions".to_owned(), json!({"action": "shutdown"})),
+        ("/api/plugins/reload".to_owned(), json!({})),
+        ("/api/plugins/evaluate".to_owned(), json!({"kind": "restart", "target": "ada"})),
+        ("/api/messages".to_owned(), json!({"from": "ada", "to": "x", "body": "b"})),
+        ("/api/agents".to_owned(), json!({"id": "ada"})),
+        (format!("/api/messages/{}/claim", work.id), json!({"agentId": "ada"})),
+        ("/api/system/broadcast".to_owned(), json!({"body": "b"})),
+        ("/api/system/reap".to_owned(), json!({})),
+    ] {
+        far.post(&path, body).await.problem(403, "not_allowed");
+    }
+    for path in ["/api/agents", "/api/activity", "/api/plugins", "/api/stats", "/metrics"] {
+        far.get(path).await.problem(403, "not_allowed");
+    }
+    far.delete("/api/agents/ada").await.problem(403, "not_allowed");
+}
+
+#[tokio::test]
 async fn an_agent_with_the_scope_is_still_refused_by_the_shipped_policy() {
     let (server, [ada]) = with_tokens([("of-ada", "agent control", Some("ada"))]).await;
     server.client.register_all(&["ada", "bob"]).await;
