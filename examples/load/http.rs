@@ -101,6 +101,14 @@ impl Answer<'_> {
         Err(format!("expected {status} and got {}: {}", self.status, String::from_utf8_lossy(self.body)).into())
     }
 
+    /// The text after `"name":"`, as it stands there.
+    pub(crate) fn text(&self, name: &str) -> Outcome<String> {
+        let text = std::str::from_utf8(self.body)?;
+        let key = format!("\"{name}\":\"");
+        let value = text.find(&key).and_then(|at| text[at + key.len()..].split('"').next());
+        value.map(str::to_owned).ok_or_else(|| format!("no text {name} in {text}").into())
+    }
+
     /// The whole number after `"name":`, without taking the rest apart.
     pub(crate) fn number(&self, name: &str) -> Outcome<u64> {
         let text = std::str::from_utf8(self.body)?;

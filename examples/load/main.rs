@@ -27,7 +27,7 @@
 //!   (`LMOVE`, `LREM`).
 //!
 //! How each figure is measured stands in the first comment of its file: `post`, `fanout`, `targeted`,
-//! `claim`, `start`, `decide`, `reload` and `size`. Everything that is counted is also checked: a message that
+//! `claim`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also checked: a message that
 //! a stream gets twice, late, or not at all, a claim that two workers hold, or an answer with another
 //! status than expected ends the program with exit code 1, and no figure is shown.
 //!
@@ -37,6 +37,7 @@ mod baseline;
 mod claim;
 mod decide;
 mod fanout;
+mod hostile;
 mod http;
 mod post;
 mod redis;
@@ -141,6 +142,12 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         replacements: u32,
     },
+    /// Open connections that never end what they send, or read nothing
+    Hostile {
+        /// How many of them there are
+        #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(5..=1_000_000))]
+        connections: u32,
+    },
     /// Fill the store, and measure what grows with it. Not among all: it takes minutes and gigabytes
     Size {
         /// The most messages: measured are 100,000 and ten times as many, up to this
@@ -152,7 +159,7 @@ enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Post,
         Self::Fanout { streams: 5_000 },
         Self::Claim,
@@ -160,6 +167,7 @@ impl Command {
         Self::Start,
         Self::Decide,
         Self::Reload { replacements: 300 },
+        Self::Hostile { connections: 2_000 },
     ];
 
     fn name(self) -> &'static str {
@@ -172,6 +180,7 @@ impl Command {
             Self::Decide => "decide",
             Self::Reload { .. } => "reload",
             Self::Size { .. } => "size",
+            Self::Hostile { .. } => "hostile",
             Self::All => "all",
         }
     }
@@ -210,6 +219,7 @@ fn run(command: Command, options: &Options) -> Outcome<Report> {
                 Command::Decide => decide::measure(&load, &mut report)?,
                 Command::Reload { replacements } => reload::measure(&load, replacements, &mut report)?,
                 Command::Size { largest } => size::measure(&load, largest, &mut report)?,
+                Command::Hostile { connections } => hostile::measure(&load, connections, &mut report)?,
                 Command::All => {}
             }
         }
