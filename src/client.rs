@@ -56,12 +56,24 @@ pub struct Options {
     /// How long an answer may take, from the connection to its last byte. A request that asks the relay
     /// to wait has that time as well, and a stream only has to begin within it.
     pub timeout: Duration,
+    /// Which program asks, as the `User-Agent`. An administrator's request from the program's own command line is
+    /// recorded as by `cli`.
+    pub user_agent: &'static str,
 }
+
+/// What the program's own command line calls itself.
+pub const COMMAND_LINE: &str = concat!("agent-relay-cli/", env!("CARGO_PKG_VERSION"));
 
 impl Options {
     /// The relay at this address, without a credential, with 3 s for a connection and 15 s for an answer.
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), credential: None, connect_timeout: CONNECT_TIMEOUT, timeout: ANSWER_TIMEOUT }
+        Self {
+            address: address.into(),
+            credential: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            timeout: ANSWER_TIMEOUT,
+            user_agent: concat!("agent-relay/", env!("CARGO_PKG_VERSION")),
+        }
     }
 }
 
@@ -114,7 +126,7 @@ impl Client {
             .redirect(redirect::Policy::none())
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(IDLE_MAX)
-            .user_agent(concat!("agent-relay/", env!("CARGO_PKG_VERSION")))
+            .user_agent(options.user_agent)
             .build()
             .map_err(|error| Error::Unsendable(error::chain(&error)))?;
         Ok(Self { http, address: address.into(), credential: options.credential, timeout: options.timeout })

@@ -20,7 +20,7 @@ mod error;
 pub mod events;
 pub mod messages;
 mod orchestrators;
-mod plugins;
+pub mod plugins;
 pub mod scopes;
 mod sessions;
 mod settle;

@@ -1,8 +1,9 @@
 //! Which relay a command asks, and what people are told when it does not answer.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
-use agent_relay::client::{Answer, Client, Credential, Error, Options, Request};
+use agent_relay::client::{Answer, COMMAND_LINE, Client, Credential, Error, Options, Request};
 use agent_relay::config::{ConfigError, Environment, Secret, base_url};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -32,7 +33,16 @@ pub(super) struct Connection {
 impl Connection {
     /// A client of the relay that `args` name.
     pub(super) fn open(args: &ClientArgs, env: &Environment) -> Result<Self, Failure> {
-        let mut options = Options::new(relay_url(args, env)?);
+        Self::with(env, Options::new(relay_url(args, env)?))
+    }
+
+    /// One that lets the relay take this long for an answer.
+    pub(super) fn open_patiently(args: &ClientArgs, env: &Environment, timeout: Duration) -> Result<Self, Failure> {
+        Self::with(env, Options { timeout, ..Options::new(relay_url(args, env)?) })
+    }
+
+    fn with(env: &Environment, options: Options) -> Result<Self, Failure> {
+        let mut options = Options { user_agent: COMMAND_LINE, ..options };
         if let Some(token) = env.text("AGENT_RELAY_TOKEN")? {
             let token = Secret::parse("AGENT_RELAY_TOKEN", token)?;
             options.credential = Some(Credential::parse(token.expose())?);
@@ -88,7 +98,7 @@ impl From<Error> for Failure {
                 if problem.status == 401 {
                     "Set AGENT_RELAY_TOKEN to a token of this relay.".clone_into(&mut problem.next);
                 }
-                format!("the relay at {address} answered {problem}")
+                super::plugin::in_commands(&format!("the relay at {address} answered {problem}"))
             }
             error => chain(&error),
         })

@@ -5,11 +5,14 @@
 mod bench;
 mod build;
 mod check;
+mod evaluate;
 mod history;
+mod install;
 mod list;
 mod new;
 mod operate;
 mod replay;
+mod routes;
 mod run;
 mod test;
 
@@ -35,13 +38,14 @@ pub(super) enum Plugin {
     Test(test::Test),
     Bench(bench::Bench),
     Replay(replay::Replay),
+    Install(install::Install),
     /// List the plugins of a running relay, the rejected ones with the reason.
     List(ClientArgs),
     /// Show what happened to a plugin of a running relay: each step with its time, reason and digest.
     History(operate::Named),
     /// Have a running relay look at every plugin again, now.
     Reload(ClientArgs),
-    Evaluate(operate::Evaluate),
+    Evaluate(evaluate::Evaluate),
     /// Go back to the load of a plugin before the active one.
     Rollback(operate::Named),
     /// Load a plugin again that was disabled, rolled back or rejected.
@@ -62,10 +66,11 @@ pub(super) fn run(command: Plugin, env: &Environment) -> Result<ExitCode, Failur
         Plugin::Test(args) => test::run(&args, env),
         Plugin::Bench(args) => bench::run(&args, env),
         Plugin::Replay(args) => replay::run(&args, env),
+        Plugin::Install(args) => install::run(&args, env),
         Plugin::List(args) => list::list(&args, env).map(|()| ExitCode::SUCCESS),
         Plugin::History(args) => history::run(&args, env),
         Plugin::Reload(args) => operate::reload(&args, env),
-        Plugin::Evaluate(args) => operate::evaluate(&args, env),
+        Plugin::Evaluate(args) => evaluate::run(&args, env),
         Plugin::Rollback(args) => operate::act(operate::Verb::RollBack, &args, env),
         Plugin::Enable(args) => operate::act(operate::Verb::Enable, &args, env),
         Plugin::Disable(args) => operate::act(operate::Verb::Disable, &args, env),
@@ -197,6 +202,11 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 
 fn code(right: bool) -> ExitCode {
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A text of the relay with commands for the routes it names.
+pub(super) fn in_commands(text: &str) -> String {
+    routes::told(text)
 }
 
 /// Without control characters: a plugin writes its own version and errors, and must not write to

@@ -38,6 +38,8 @@ pub struct Plugin {
     pub since: Option<i64>,
     /// Why it is not in use.
     pub error: Option<Rejection>,
+    /// Of a policy, whether its verdicts are obeyed: `enforce`, `monitor` or `off`.
+    pub mode: Option<String>,
     /// What its plans may use.
     #[serde(default)]
     pub grants: Value,
@@ -148,8 +150,8 @@ impl Plugins<'_> {
         self.0.request(Method::POST, "/api/plugins/reload")
     }
 
-    /// Asks each policy about a control: `kind`, `target`, and the fields of the control request itself.
-    /// Nothing is done.
+    /// Asks each policy about a control: `kind`, `target`, and the fields of the control request itself; `as` another
+    /// caller and `at` another time where an administrator wants that. Nothing is done.
     pub fn evaluate(&self, control: &Map<String, Value>) -> Request<Evaluation> {
         self.0.request(Method::POST, "/api/plugins/evaluate").json(control)
     }

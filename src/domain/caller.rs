@@ -51,7 +51,7 @@ impl Scopes {
 /// The holder of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// What is recorded: the token's name, or `dashboard` for the administrator.
+    /// What is recorded: the token's name, or for the administrator `dashboard`, or `cli` from the command line.
     pub name: String,
     /// The agent this credential is bound to. It can act as no other.
     pub agent_id: Option<AgentId>,
@@ -65,6 +65,13 @@ impl Caller {
     /// The administrator: the operator's token, or anybody on loopback when there is none.
     pub fn administrator(loopback: bool) -> Self {
         Self { name: "dashboard".to_owned(), agent_id: None, scopes: vec![Scope::Admin], loopback }
+    }
+
+    /// The same administrator, at the program's own command line. Others are called what their token is called.
+    #[must_use]
+    pub fn at_command_line(&self) -> Self {
+        let name = if *self == Self::administrator(self.loopback) { "cli" } else { &self.name };
+        Self { name: name.to_owned(), ..self.clone() }
     }
 
     /// Whether this is an administrator.

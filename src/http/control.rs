@@ -49,6 +49,11 @@ impl Fields {
         }
     }
 
+    /// Takes a field that is no part of the request itself.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
     pub(super) fn string(&self, name: &str) -> Result<Option<String>, Refusal> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),

@@ -138,7 +138,10 @@ async fn admit(edge: &Edge, request: &Parts) -> Result<Option<Arc<Caller>>, ApiE
         }
     }
     if let Some(caller) = relay.authenticate(credential(headers), loopback).await? {
-        return Ok(Some(caller));
+        // Only how it is recorded: a request says this of itself.
+        let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_cli = agent.starts_with("agent-relay-cli/");
+        return Ok(Some(if is_cli { Arc::new(caller.at_command_line()) } else { caller }));
     }
     relay.note_refused_credential(peer, loopback).await;
     Err(ApiError::new(&UNAUTHORIZED, "no valid credential was sent")

@@ -11,12 +11,15 @@ use super::answer;
 use super::control::Fields;
 use super::error::ApiError;
 use super::extract::{Authenticated, Json, Path};
+use crate::domain::caller::{Caller, Scope};
 use crate::domain::control::{Control, ControlKind, Outcome};
 use crate::domain::id::AgentId;
 use crate::domain::text;
+use crate::domain::time::Timestamp;
 use crate::plugins::{Action, PluginStatus, Step};
 use crate::relay::Relay;
 use crate::relay::control::ControlAsk;
+use crate::relay::plugins::{Supposed, SupposedCaller};
 
 /// A plugin and what happened to it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -116,14 +119,17 @@ async fn act(relay: &Relay, caller: &Authenticated, id: &str, action: Action) ->
 
 /// Ask each policy about a control request. Nothing is done.
 #[utoipa::path(post, path = "/api/plugins/evaluate", tag = "plugins",
-    request_body(content = Object, description = "`kind`, `target` and the control request's own fields"),
+    request_body(content = Object, description = "`kind`, `target` and the control request's own fields; `as` is another caller (administrators only): the \
+        name of a token, the id of an agent, or `{name, scopes?, agentId?, loopback?}`; `at` is another time, in \
+        milliseconds since the epoch"),
     responses((status = 200, description = "`{verdicts, outcome}`; outcome is allowed, denied or failed", body = Object)))]
 pub(super) async fn evaluate_control(
     State(relay): State<Relay>,
     caller: Authenticated,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
-    let fields = Fields::of(body);
+    let mut fields = Fields::of(body);
+    let supposed = Supposed { caller: supposed_caller(fields.take("as"))?, at: supposed_time(fields.take("at"))? };
     let kind = text::required("kind", fields.string("kind")?, text::WORD_MAX)?;
     let target = text::optional("target", fields.string("target")?, text::ID_MAX)?;
     let ask = match ControlKind::parse(&kind) {
@@ -135,7 +141,7 @@ pub(super) async fn evaluate_control(
         Some(kind) => action_asked(kind, &fields, target)?,
         None => return Err(ApiError::invalid("kind must be one of: spawn, restart, shutdown")),
     };
-    let decision = relay.evaluate_control(&caller, ask).await?;
+    let decision = relay.evaluate_control(&caller, ask, supposed).await?;
     let (outcome, reason) = match &decision.outcome {
         Outcome::Allowed(_) => ("allowed", None),
         Outcome::Denied { reason, .. } => ("denied", Some(reason.as_str())),
@@ -150,6 +156,50 @@ pub(super) async fn evaluate_control(
         answer["approvalMode"] = json!(spawn.approval_mode);
     }
     Ok(answer::json(StatusCode::OK, &answer))
+}
+
+/// The latest time that can be supposed: the end of the year 9999.
+const AT_MAX: i64 = 253_402_300_799_999;
+
+fn supposed_time(at: Option<Value>) -> Result<Option<Timestamp>, ApiError> {
+    let wrong = || ApiError::invalid(format!("at must be milliseconds since the epoch: 0 to {AT_MAX}"));
+    let at = at.map(|at| at.as_i64().filter(|at| (0..=AT_MAX).contains(at)).ok_or_else(wrong)).transpose()?;
+    Ok(at.map(Timestamp::from_ms))
+}
+
+fn supposed_caller(caller: Option<Value>) -> Result<Option<SupposedCaller>, ApiError> {
+    match caller {
+        None => Ok(None),
+        Some(Value::String(name)) => Ok(Some(SupposedCaller::Named(text::required("as", Some(name), text::ID_MAX)?))),
+        Some(described @ Value::Object(_)) => {
+            let CallerBody { name, scopes, agent_id, loopback } =
+                serde_json::from_value(described).map_err(|error| ApiError::invalid(format!("as: {error}")))?;
+            let name = text::required("as.name", Some(name), text::ID_MAX)?;
+            let agent_id = AgentId::optional("as.agentId", agent_id)?;
+            let scope = |word: &String| {
+                Scope::parse(word).ok_or_else(|| ApiError::invalid(format!("as.scopes: {word:?} is no scope")))
+            };
+            let scopes = scopes.iter().take(SCOPES_MAX).map(scope).collect::<Result<_, _>>()?;
+            Ok(Some(SupposedCaller::Described(Caller { name, agent_id, scopes, loopback })))
+        }
+        Some(_) => Err(ApiError::invalid("as must be the name of a caller, or an object")),
+    }
+}
+
+/// Scopes of a supposed caller that are looked at: more than there are.
+const SCOPES_MAX: usize = 16;
+
+/// A caller that need not exist.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CallerBody {
+    name: String,
+    #[serde(default)]
+    scopes: Vec<String>,
+    #[serde(default)]
+    agent_id: Option<String>,
+    #[serde(default)]
+    loopback: bool,
 }
 
 /// The restart or shutdown that is asked about.

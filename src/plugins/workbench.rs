@@ -2,10 +2,12 @@
 //! that a relay loads and calls it with.
 //!
 //! `project` reads a folder or a component, `bench` loads it, `inspection` says what a component is, `check` takes it
-//! through everything that a relay does with it, `finding` is what is wrong and what to do about it, `loaded` calls it, `case` is a question with the answer
-//! it should have, `replay` asks a policy what was asked of its predecessor.
+//! through everything that a relay does with it, `finding` is what is wrong and what to do about it, `loaded` calls it,
+//! `case` is a question with the answer it should have, `bless` makes it expect what is answered, `replay` asks a policy
+//! what was asked of its predecessor, `source_watch` notices that the author changed something.
 
 mod bench;
+mod bless;
 mod case;
 mod check;
 mod finding;
@@ -13,12 +15,14 @@ mod inspection;
 mod loaded;
 mod project;
 mod replay;
+mod source_watch;
 
 use super::kinds;
 use super::package::PluginKind;
 
 pub use super::kinds::{Guide, Question};
 pub use bench::Workbench;
+pub use bless::blessed;
 pub use case::{Case, Difference, differences};
 pub use check::{Checked, Outcome, Report};
 pub use finding::{Finding, Level, next_step};
@@ -26,6 +30,7 @@ pub use inspection::{Inspection, Tool};
 pub use loaded::{Called, Loaded};
 pub use project::{Project, check_id, identity};
 pub use replay::{Change, Ruled};
+pub use source_watch::SourceWatch;
 
 /// What the author of a new plugin of this kind is told and given.
 pub fn guide(kind: PluginKind) -> Guide {

@@ -5,11 +5,32 @@ use serde_json::json;
 use super::control::facts::ControlAsk;
 use super::{Error, Relay, scopes};
 use crate::domain::audit;
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Scope};
 use crate::domain::control::Decision;
 use crate::domain::control::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id};
+use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
 use crate::plugins::{Action, CheckedPlan, PluginChange, PluginSet, PluginStatus, Step};
+use crate::store::StoreError;
+
+/// Who asks, and when, where an evaluation is not about the caller and now.
+#[derive(Clone, Debug, Default)]
+pub struct Supposed {
+    /// Who.
+    pub caller: Option<SupposedCaller>,
+    /// When.
+    pub at: Option<Timestamp>,
+}
+
+/// A caller that an administrator supposes.
+#[derive(Clone, Debug)]
+pub enum SupposedCaller {
+    /// The token of this name, the agent of this id, or `dashboard` or `cli` for the administrator.
+    Named(String),
+    /// One that need not exist.
+    Described(Caller),
+}
 
 impl Relay {
     /// All plugins: those in use, those that are not, and those on their way. By id; the active one of an id
@@ -39,13 +60,53 @@ impl Relay {
         Ok(self.plugins.act(id, action, Some(caller.name.clone())).await?)
     }
 
-    /// Asks the policies about a control and does nothing.
-    pub async fn evaluate_control(&self, caller: &Caller, ask: ControlAsk) -> Result<Decision, Error> {
+    /// Asks the policies about a control and does nothing. `supposed` is who asks, and when, where that is not the
+    /// caller and now: an administrator may suppose anybody.
+    pub async fn evaluate_control(
+        &self,
+        caller: &Caller,
+        ask: ControlAsk,
+        supposed: Supposed,
+    ) -> Result<Decision, Error> {
         caller.require(scopes::CONTROL)?;
         let plugins = self.plugins.current();
+        let supposed_caller = match supposed.caller {
+            None => caller.clone(),
+            Some(_) if !caller.is_administrator() => {
+                return Err(
+                    Refusal::NotAllowed("only an administrator may evaluate as somebody else".to_owned()).into()
+                );
+            }
+            Some(SupposedCaller::Described(caller)) => caller,
+            Some(SupposedCaller::Named(name)) => self.caller_named(name, caller.loopback).await?,
+        };
         let control = self.facts_of(ask).await?;
-        let context = self.context(caller).await?;
+        let mut context = self.context(&supposed_caller).await?;
+        context.now = supposed.at.map_or(context.now, Timestamp::as_ms);
         Ok(plugins.decide(control, &context).await)
+    }
+
+    /// The holder of the token of this name, or the agent of this id with the token it would have.
+    async fn caller_named(&self, name: String, loopback: bool) -> Result<Caller, Error> {
+        let administrator = Caller::administrator(loopback);
+        let at_command_line = administrator.at_command_line();
+        if let Some(known) = [administrator, at_command_line].into_iter().find(|known| known.name == name) {
+            return Ok(known);
+        }
+        if let Some(holder) = self.store.token_holder_named(name.clone(), loopback).await? {
+            return Ok(holder);
+        }
+        let nobody = || {
+            Refusal::invalid(format!(
+                "as: no token and no agent is called {name:?}; say an object with `name` and `scopes` for one that is not there"
+            ))
+        };
+        let id = AgentId::optional("as", Some(name.clone()))?.ok_or_else(nobody)?;
+        let agent = self.store.agent(id).await.map_err(|error| match error {
+            StoreError::Refused(Refusal::NotFound(_)) => Error::from(nobody()),
+            error => error.into(),
+        })?;
+        Ok(Caller { name, agent_id: Some(agent.id), scopes: vec![Scope::Agent], loopback })
     }
 
     /// The plan that a provider would make for a spawn on this host. Nothing is started.

@@ -37,6 +37,15 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Whoever holds the latest token of this name, or that of the agent of this id.
+    pub async fn token_holder_named(&self, name: String, loopback: bool) -> Result<Option<Caller>, StoreError> {
+        let sql = "WHERE name = $1 OR agent_id = $1 ORDER BY id DESC LIMIT 1";
+        let found: Option<Token> = self.read(move |snapshot| snapshot.row(sql, &[&name])).await?;
+        Ok(found.filter(|token| token.is_good(Timestamp::now())).map(|token| token.holder(loopback)))
+    }
+}
+
 /// Stores the token of an agent in place of its earlier ones.
 pub(super) fn replace(tx: &mut Tx<'_>, token: Token) -> Result<(), StoreError> {
     if let Some(agent) = &token.agent_id {

@@ -32,11 +32,12 @@ fn refused(home: &Path, args: &[&str], variables: &[(&str, &str)]) -> (Option<i3
 #[test]
 fn help() {
     let home = home();
-    let pages: [(&str, &[&str]); 16] = [
+    let pages: [(&str, &[&str]); 17] = [
         ("help", &["--help"]),
         ("help-serve", &["serve", "--help"]),
         ("help-serve-short", &["serve", "-h"]),
         ("help-plugin", &["plugin", "--help"]),
+        ("help-plugin-install", &["plugin", "install", "--help"]),
         ("help-plugin-list", &["plugin", "list", "--help"]),
         ("help-plugin-new", &["plugin", "new", "--help"]),
         ("help-plugin-build", &["plugin", "build", "--help"]),

@@ -95,6 +95,43 @@ impl Drop for Serving {
     }
 }
 
+/// A command of the program that goes on until it is ended. Dropping it kills it.
+pub(crate) struct Running {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+        let stdout = lines(child.stdout.take().expect("piped"));
+        let stderr = lines(child.stderr.take().expect("piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// Waits for a line on standard output that holds `text`.
+    pub(crate) fn said(&self, text: &str) {
+        Self::wait_for(&self.stdout, text);
+    }
+
+    /// Waits for a line on standard error that holds `text`.
+    pub(crate) fn complained(&self, text: &str) {
+        Self::wait_for(&self.stderr, text);
+    }
+
+    fn wait_for(lines: &Receiver<String>, text: &str) {
+        while !lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it never said {text:?}")).contains(text) {}
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// The lines of a stream, read by a thread so that waiting for one can be bounded.
 fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     // More than any test lets the program write.

@@ -1,5 +1,7 @@
 //! The plugin author's commands, on real components.
 
+mod install;
+mod manifest_page;
 mod projects;
 mod replay;
 mod sessions;
@@ -233,6 +235,16 @@ fn cases_pass_or_are_told_as_a_diff() {
     assert!(said.out.contains("unknown key `exqect`"), "{}", said.out);
     let tested = plugin(home.path(), &["test", &folder, "--json"]).json();
     assert_eq!((&tested["passed"], &tested["failed"]), (&json!(4), &json!(2)));
+
+    case(&folder, "g.json", &json!({"control": open}));
+    fs::remove_file(format!("{folder}/tests/f.json")).expect("removed");
+    let said = plugin(home.path(), &["test", &folder, "--bless"]);
+    assert!(said.exits(0).out.ends_with("6 cases: 6 passed, 0 failed\n"), "{}", said.out);
+    assert_eq!(said.out.matches("new ").count(), 2, "{}", said.out);
+    let blessed = fs::read_to_string(format!("{folder}/tests/e.json")).expect("a case");
+    assert!(blessed.contains("\"expect\": {\"deny\": {\"code\": \"") || blessed.contains("{\"code\": \""), "{blessed}");
+    assert!(!blessed.contains("never"), "{blessed}");
+    plugin(home.path(), &["test", &folder]).exits(0);
 
     let figures = plugin(home.path(), &["bench", &folder, "--calls", "30", "--json"]);
     let figures = figures.exits(0).json();

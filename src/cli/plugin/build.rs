@@ -109,6 +109,13 @@ pub(super) fn run(args: &Build) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether a folder holds a source that [`build`] takes.
+pub(super) fn has_source(folder: &Path) -> bool {
+    let source = Source { folder: folder.to_owned(), kind: PluginKind::Policy };
+    let named = ["Cargo.toml", "package.json"].iter().any(|name| source.has(name));
+    named || ["py", "c"].iter().any(|extension| !source.files(extension).is_empty())
+}
+
 /// Builds what lies in a folder, and writes plugin.wasm beside plugin.toml.
 pub(super) fn build(path: &Path, toolchain: Option<Toolchain>, debug: bool) -> Result<Component, Failure> {
     let folder = path

@@ -11,6 +11,7 @@ use super::super::{Failure, print};
 use super::list::table;
 use super::operate::{Named, checked};
 use super::plain;
+use super::routes::told;
 
 const HEADINGS: [&str; 5] = ["TIME", "STATE", "LOAD", "DIGEST", "BY"];
 /// Digits of a digest that tell one from another at a glance.
@@ -42,12 +43,12 @@ fn cells(step: &Step) -> [String; HEADINGS.len()] {
 }
 
 /// As the relay's log has it.
-fn clock(millis: i64) -> String {
+pub(super) fn clock(millis: i64) -> String {
     let since = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
     humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }
 
 fn remark(step: &Step) -> Option<String> {
-    let reason = plain(step.reason.as_ref()?);
+    let reason = told(step.reason.as_ref()?);
     Some(step.stage.as_ref().map_or(reason.clone(), |stage| format!("{}: {reason}", plain(stage))))
 }

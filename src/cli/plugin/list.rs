@@ -6,8 +6,10 @@ use agent_relay::config::Environment;
 use super::super::connection::{ClientArgs, Connection};
 use super::super::{Failure, print};
 use super::plain;
+use super::routes::told;
 
-const HEADINGS: [&str; 10] = ["ID", "KIND", "VERSION", "ORIGIN", "STATE", "LOADS", "CALLS", "TRAPS", "P50", "P99"];
+const HEADINGS: [&str; 11] =
+    ["ID", "KIND", "MODE", "VERSION", "ORIGIN", "STATE", "LOADS", "CALLS", "TRAPS", "P50", "P99"];
 
 /// Prints what `GET /api/plugins` answers.
 pub(in crate::cli) fn list(args: &ClientArgs, env: &Environment) -> Result<(), Failure> {
@@ -20,7 +22,7 @@ pub(in crate::cli) fn list(args: &ClientArgs, env: &Environment) -> Result<(), F
 pub(super) fn show(plugins: &[Plugin]) -> Result<(), Failure> {
     let remark = |plugin: &Plugin| {
         let error = plugin.error.as_ref()?;
-        Some(format!("{}: {}", plain(&error.stage), plain(&error.reason)))
+        Some(format!("{}: {}", plain(&error.stage), told(&error.reason)))
     };
     print(&table(HEADINGS, plugins.iter().map(|plugin| (cells(plugin), remark(plugin)))))
 }
@@ -56,6 +58,7 @@ fn cells(plugin: &Plugin) -> [String; HEADINGS.len()] {
     [
         plain(&plugin.id),
         text(&plugin.kind),
+        text(&plugin.mode),
         text(&plugin.version),
         text(&plugin.origin),
         plain(&plugin.state),

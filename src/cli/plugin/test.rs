@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agent_relay::config::Environment;
-use agent_relay::plugins::workbench::{Called, Case, Difference, Loaded, Project, Workbench, differences};
+use agent_relay::plugins::workbench::{Called, Case, Difference, Loaded, Project, Workbench, blessed, differences};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +23,12 @@ use super::{BenchArgs, code, cost, diff, load, print_json, read_case, show_log, 
 pub(in crate::cli) struct Test {
     #[command(flatten)]
     plugin: BenchArgs,
+    /// Write what was answered into the cases that come out otherwise, as far as they expect something of it
+    ///
+    /// A case that expects nothing yet gets the whole answer. A call that failed where an answer was expected is never
+    /// blessed: it trapped, or ran out of time or memory.
+    #[arg(long)]
+    bless: bool,
 }
 
 /// Cases of one plugin.
@@ -33,6 +39,9 @@ const CASES_MAX: usize = 10_000;
 struct Tested {
     case: String,
     passed: bool,
+    /// Whether its file now expects what was answered.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    blessed: bool,
     /// Why it could not be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -46,7 +55,15 @@ pub(super) fn run(args: &Test, env: &Environment) -> Result<ExitCode, Failure> {
     let cases = cases(project.folder())?;
     let workbench = args.plugin.workbench(env)?;
     show_log("warn");
-    let tested = wait(ask_all(&workbench, &project, &cases))??;
+    let mut tested = wait(ask_all(&workbench, &project, &cases))??;
+    if args.bless {
+        for (tested, path) in tested.iter_mut().zip(&cases).filter(|(tested, _)| !tested.passed) {
+            match bless(tested, path) {
+                Ok(()) => (tested.passed, tested.blessed, tested.problem) = (true, true, None),
+                Err(problem) => tested.problem = Some(problem),
+            }
+        }
+    }
     let failed = tested.iter().filter(|tested| !tested.passed).count();
     let passed = tested.len() - failed;
     if args.plugin.json {
@@ -88,12 +105,8 @@ async fn ask_all(workbench: &Workbench, project: &Project, cases: &[PathBuf]) ->
     for path in cases {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let case = read_case(path).and_then(|text| Case::parse(plain.kind(), plain.grants(), &text));
-        let (case, expect) = match case.map(|mut case| (case.expect.take(), case)) {
-            Ok((Some(expect), case)) => (case, expect),
-            Ok((None, _)) => {
-                tested.push(unasked(name, "expect: is missing".into()));
-                continue;
-            }
+        let case = match case {
+            Ok(case) => case,
             Err(problem) => {
                 tested.push(unasked(name, problem));
                 continue;
@@ -114,20 +127,37 @@ async fn ask_all(workbench: &Workbench, project: &Project, cases: &[PathBuf]) ->
             // That settings are refused is an answer, which a case may expect.
             Err(reason) => Called { answer: json!({"error": reason}), asked: false, micros: 0, peak_bytes: 0 },
         };
-        let differences = differences(&expect, &called.answer);
-        let passed = differences.is_empty();
-        tested.push(Tested { case: name, passed, problem: None, differences, called: Some(called) });
+        let found = case.expect.as_ref().map(|expect| differences(expect, &called.answer));
+        let problem = found.is_none().then(|| "expect: is missing; --bless writes what was answered".to_owned());
+        let differences = found.unwrap_or_default();
+        let passed = differences.is_empty() && problem.is_none();
+        tested.push(Tested { case: name, passed, blessed: false, problem, differences, called: Some(called) });
     }
     Ok(tested)
 }
 
 fn unasked(case: String, problem: String) -> Tested {
-    Tested { case, passed: false, problem: Some(problem), differences: Vec::new(), called: None }
+    Tested { case, passed: false, blessed: false, problem: Some(problem), differences: Vec::new(), called: None }
+}
+
+/// Has the file of a case expect what was answered.
+fn bless(tested: &Tested, path: &Path) -> Result<(), String> {
+    let refused = || tested.problem.clone().unwrap_or_else(|| "it was not asked".to_owned());
+    let called = tested.called.as_ref().ok_or_else(refused)?;
+    let blessed = blessed(&read_case(path)?, &called.answer)?;
+    let draft = path.with_extension("json.draft");
+    std::fs::write(&draft, blessed)
+        .and_then(|()| std::fs::rename(&draft, path))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 fn line(tested: &Tested) -> String {
     let cost = tested.called.as_ref().map(cost).unwrap_or_default();
-    let word = if tested.passed { "ok  " } else { "FAIL" };
+    let word = match tested {
+        Tested { blessed: true, .. } => "new ",
+        Tested { passed: true, .. } => "ok  ",
+        _ => "FAIL",
+    };
     let problem = tested.problem.as_ref().map(|problem| format!("    {problem}\n")).unwrap_or_default();
     format!("{word}  {}  {cost}\n{problem}{}", tested.case, diff(&tested.differences))
 }

@@ -72,7 +72,8 @@ impl Project {
         id_in(self.manifest().ok_or_else(missing)?)
     }
 
-    pub(super) fn wasm(&self) -> Bytes {
+    /// The component.
+    pub fn wasm(&self) -> Bytes {
         self.wasm.clone()
     }
 

@@ -118,6 +118,17 @@ async fn a_running_relay_is_asked_and_told() {
     let said =
         tokio::task::spawn_blocking(move || plugin_with(&at, &["evaluate", "--json", "--url", &of_thread], &asked));
     assert_eq!(said.await.expect("the program").exits(1).json()["outcome"], "denied");
+    // As somebody else: an agent may start nobody.
+    server.client.register_all(&["ada"]).await;
+    let spawn = ["evaluate", "--kind", "spawn", "--provider", "claude", "--url", &url];
+    let said = beside(&home, words(&[&spawn[..], &["--as", "ada", "--at", "2026-01-31T09:00:00Z"]].concat())).await;
+    assert!(said.exits(1).out.contains("agent_may_not_control"), "{} {}", said.out, said.err);
+    let said =
+        beside(&home, words(&[&spawn[..], &["--as", r#"{"name": "ops", "scopes": ["control"]}"#]].concat())).await;
+    assert!(said.exits(0).out.contains("mode guarded\nallowed"), "{} {}", said.out, said.err);
+    let said = beside(&home, words(&[&spawn[..], &["--as", "nobody"]].concat())).await;
+    assert!(said.exits(1).err.contains("no token and no agent is called"), "{}", said.err);
+    beside(&home, words(&[&spawn[..], &["--at", "yesterday"]].concat())).await.exits(2);
     beside(&home, words(&["rollback", "No/Such", "--url", &url])).await.exits(2);
     let unknown = beside(&home, words(&["allow", "nothing", "--url", &url])).await;
     assert!(unknown.exits(1).err.contains("nothing of nothing waits to be allowed"), "{}", unknown.err);

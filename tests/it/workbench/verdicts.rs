@@ -66,6 +66,13 @@ fn table() -> Vec<Row> {
         row("traps when it decides", "guard", policy("guard", "decide = 'trap'"), &asked, Some("probe")),
         row("answers nonsense", "guard", policy("guard", "decide = 'nul'"), &asked, Some("probe")),
         row("traps when it plans", "runner", provider("runner", "plan = 'trap'"), &planned, Some("probe")),
+        row(
+            "fails on a host that has none of its variables",
+            "runner",
+            provider("runner", "plan = 'needs-variable'"),
+            &planned,
+            Some("probe"),
+        ),
         row("plans what was not granted", "runner", provider("runner", "plan = 'steal'"), &planned, Some("probe")),
     ]
 }

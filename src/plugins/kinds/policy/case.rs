@@ -10,10 +10,12 @@ use crate::domain::text::path::normalise;
 use super::super::overlay::{only, over};
 use super::samples;
 
-/// What somebody wants done, each path of it complete.
+/// What somebody wants done, each path of it complete: the spawn of the sample, unless something is said.
 pub(crate) fn control(given: Option<Value>) -> Result<Control, String> {
     let wrong = || "control: must be an object with one of `spawn`, `restart` and `shutdown`".to_owned();
-    let Some(Value::Object(given)) = given else { return Err(wrong()) };
+    // A spawn is what most policies are about.
+    let given = given.unwrap_or_else(|| json!({"spawn": {}}));
+    let Value::Object(given) = given else { return Err(wrong()) };
     only("control", &given, &["spawn", "restart", "shutdown"])?;
     let mut parts = given.into_iter();
     let (Some((kind, mut body)), None) = (parts.next(), parts.next()) else { return Err(wrong()) };

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::control::PolicyMode;
+
 use super::super::super::kinds::{Plugin, Rejection, Stage};
 use super::super::super::package::{Grants, Limits, Origin, PluginKind, Terms};
 
@@ -79,6 +81,9 @@ pub struct PluginStatus {
     /// Why it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Rejection>,
+    /// Of a policy, whether its verdicts are obeyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<PolicyMode>,
     /// What its plans may use.
     pub grants: Grants,
     /// What a call may use.
@@ -132,6 +137,7 @@ impl PluginStatus {
         Self {
             kind: Some(terms.kind),
             version: terms.version.clone(),
+            mode: terms.kind.gives_verdicts().then_some(terms.mode),
             grants: terms.grants.clone(),
             limits: Some(terms.limits),
             ..Self::unknown(&terms.id, origin, state)
@@ -150,6 +156,7 @@ impl PluginStatus {
             state,
             since: None,
             error: None,
+            mode: None,
             grants: Grants::default(),
             limits: None,
             calls: 0,

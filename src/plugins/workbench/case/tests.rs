@@ -36,6 +36,7 @@ fn what_is_left_out_comes_from_the_sample() {
     assert_eq!(spawn.cwd.resolved.as_deref(), Some("/code/a"));
     assert_eq!(spawn.site.base_dir.normalised, "/code");
     assert!(context.caller.administrator && context.running.is_empty());
+    assert_eq!(asked("{}").0, Control::Spawn(spawn), "a case that says nothing asks about the sample");
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn unknown_keys_are_named() {
         (r#"{"control": {"spawn": {}}, "expect": {"deny": {"kode": "x"}}}"#, "`expect.deny.kode`"),
         (r#"{"control": {"spawn": {}}, "expect": "deny"}"#, "expect: must be"),
         (r#"{"control": {}}"#, "control: must be"),
-        (r#"{}"#, "control: must be"),
+        (r#"{"control": null}"#, "control: must be"),
         (r#"[]"#, "must be a JSON object"),
     ];
     for (text, expected) in cases {

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{manages, orchestrator};
-use crate::plugins::{guest, policy, put};
+use crate::plugins::{guest, handmade, policy, put};
 use crate::server::{Client, SHIPPED, Server};
 
 fn members(value: &Value) -> BTreeSet<&str> {
@@ -38,7 +38,10 @@ async fn every_plugin_is_listed_with_what_it_may_do_and_what_it_did() {
             "traps",
             "version",
         ];
-        assert_eq!(members(plugin), expected.into());
+        let mut expected: BTreeSet<&str> = expected.into();
+        // Verdicts are obeyed or not; a provider gives none.
+        expected.extend((plugin["kind"] == "policy").then_some("mode"));
+        assert_eq!(members(plugin), expected);
         assert_eq!((&plugin["state"], &plugin["origin"]), (&json!("active"), &json!("built-in")));
         assert_eq!(plugin["digest"].as_str().map(str::len), Some(64));
         assert_eq!(
@@ -153,6 +156,12 @@ async fn an_evaluation_asks_everybody_and_does_nothing() {
         (json!({"kind": "spawn", "provider": "claude", "lable": "x"}), "unknown field \"lable\""),
         (json!({"kind": "restart"}), "target required"),
         (json!({"kind": "restart", "target": "ada", "cwd": "/"}), "unknown field \"cwd\""),
+        (json!({"kind": "restart", "target": "ada", "as": "nobody"}), "no token and no agent is called \"nobody\""),
+        (json!({"kind": "restart", "target": "ada", "as": 7}), "as must be the name of a caller, or an object"),
+        (json!({"kind": "restart", "target": "ada", "as": {"scopes": []}}), "as: missing field `name`"),
+        (json!({"kind": "restart", "target": "ada", "as": {"name": "x", "scopes": ["god"]}}), "as.scopes: \"god\""),
+        (json!({"kind": "restart", "target": "ada", "at": -1}), "at must be milliseconds since the epoch"),
+        (json!({"kind": "restart", "target": "ada", "at": "noon"}), "at must be milliseconds since the epoch"),
     ] {
         client.post("/api/plugins/evaluate", ask).await.invalid(text);
     }
@@ -197,4 +206,46 @@ async fn a_plan_is_shown_and_not_carried_out() {
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("may not begin with !")), "{problem}");
     assert!(client.commands("").await.is_empty());
     assert_eq!(crate::sessions::folders(&sessions.expect("a directory")), Vec::<String>::new());
+}
+
+/// Denies what is asked at the epoch, and nothing else.
+fn only_later() -> Vec<u8> {
+    handmade::policy(
+        "(if (i64.eqz (i64.load offset=NOW (local.get $parameters)))
+           (then unreachable))",
+    )
+}
+
+#[tokio::test]
+async fn an_evaluation_may_suppose_another_caller_and_another_time() {
+    let (server, directory) = Server::start_unwatched().await;
+    let client = &server.client;
+    client.register_all(&["ada"]).await;
+    let manifest = "id = 'guard'\nkind = 'policy'\nmode = 'monitor'\n[limits]\ndeadline_ms = 5000\n";
+    put(&directory.join("guard"), manifest, &only_later());
+    client.post("/api/plugins/reload", json!({})).await.expect::<Value>(202);
+    let listed: Value = client.get("/api/plugins/guard").await.expect(200);
+    assert_eq!((&listed["state"], &listed["mode"]), (&json!("active"), &json!("monitor")));
+
+    let spawn = json!({"kind": "spawn", "provider": "claude"});
+    let with = |more: Value| {
+        let mut ask = spawn.clone();
+        ask.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        ask
+    };
+    let of = |answer: &Value, plugin: &str| {
+        let verdicts = answer["verdicts"].as_array().expect("verdicts");
+        verdicts.iter().find(|verdict| verdict["plugin"] == plugin).cloned().unwrap_or_default()
+    };
+    let now = evaluate(client, spawn.clone()).await;
+    assert_eq!((&of(&now, "guard")["verdict"], &of(&now, "guard")["mode"]), (&json!("allow"), &json!("monitor")));
+    let then = evaluate(client, with(json!({"at": 0}))).await;
+    assert_eq!(of(&then, "guard")["verdict"], "error", "it was asked as at the epoch: {then}");
+
+    // An agent may start nobody, whoever asks about it.
+    let as_agent = evaluate(client, with(json!({"as": "ada"}))).await;
+    assert_eq!(of(&as_agent, "control-guard")["code"], "agent_may_not_control", "{as_agent}");
+    let described = json!({"as": {"name": "x", "agentId": "x", "scopes": ["agent"]}});
+    assert_eq!(evaluate(client, with(described)).await["outcome"], "denied");
+    assert_eq!(evaluate(client, with(json!({"as": "dashboard"}))).await["outcome"], "allowed");
 }

@@ -41,6 +41,10 @@ async fn control_needs_its_scope() {
     orchestrator(admin, "far", "/base").await;
     manages(admin, "far", 1).await;
     let action = json!({"action": "restart"});
+    let supposed = json!({"kind": "restart", "target": "ada", "as": "ada"});
+    let problem = controller.post("/api/plugins/evaluate", supposed.clone()).await.problem(403, "not_allowed");
+    assert_eq!(problem["detail"], "only an administrator may evaluate as somebody else");
+    admin.post("/api/plugins/evaluate", supposed).await.expect::<Value>(200);
     for (path, body, status) in [
         ("/api/agents/ada/actions", action.clone(), 202),
         ("/api/agents/spawn", json!({"provider": "claude", "cwd": "/base"}), 202),
