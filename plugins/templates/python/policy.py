@@ -6,8 +6,8 @@ the relay's log, and so does the traceback of an exception.
 
 import json
 
+import relay  # noqa: F401
 from componentize_py_types import Err
-from relay import logged
 from wit_world import exports
 from wit_world.exports.policy import (
     Context,
@@ -24,16 +24,13 @@ from wit_world.imports.types import ApprovalMode
 
 
 class Policy(exports.Policy):
-    @logged
     def describe(self) -> Description:
         return Description(id="PLUGIN_ID", version="0.1.0", kinds=[ControlKind.SPAWN], extensions=[])
 
-    @logged
     def check_settings(self, settings: str) -> None:
         if json.loads(settings):
             raise Err("there are no settings: remove everything below [settings]")
 
-    @logged
     def decide(self, control: Control, context: Context) -> Verdict:
         if isinstance(control, Control_Spawn) and control.value.approval_mode == ApprovalMode.OPEN:
             return Verdict_Deny(Denial(code="open_mode", reason="ask for approval mode guarded or read-only"))

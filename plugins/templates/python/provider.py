@@ -6,8 +6,8 @@ the relay's log, and so does the traceback of an exception.
 
 import json
 
+import relay  # noqa: F401
 from componentize_py_types import Err
-from relay import logged
 from wit_world import exports
 from wit_world.exports.provider import (
     Description,
@@ -27,7 +27,6 @@ from wit_world.imports.types import ApprovalMode
 
 
 class Provider(exports.Provider):
-    @logged
     def describe(self) -> Description:
         return Description(
             id="PLUGIN_ID",
@@ -38,12 +37,10 @@ class Provider(exports.Provider):
             extensions=[],
         )
 
-    @logged
     def check_settings(self, settings: str) -> None:
         if json.loads(settings):
             raise Err("there are no settings: remove everything below [settings]")
 
-    @logged
     def plan(self, request: SpawnRequest, site: LaunchSite) -> LaunchPlan:
         if request.approval_mode != ApprovalMode.GUARDED:
             raise Err(PlanError_UnsupportedApprovalMode(request.approval_mode))
@@ -59,10 +56,8 @@ class Provider(exports.Provider):
             extensions=[],
         )
 
-    @logged
     def present(self, message: Message) -> Presentation:
         return Presentation(keys_before=[], text=message.body, submit=True)
 
-    @logged
     def stop(self, reason: StopReason) -> StopPlan:
         return StopPlan(keys=["C-c"], grace_ms=5000)
