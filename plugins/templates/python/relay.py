@@ -1,4 +1,4 @@
-"""Writes what is printed, and the traceback of an exception that ends a call, to the relay's log: there is no terminal."""
+"""Writes what is printed, and where an exception that ends a call came from, to the relay's log: there is no terminal."""
 
 import io
 import sys
@@ -17,5 +17,15 @@ class Log(io.TextIOBase):
         return len(text)
 
 
+def traceback(kind, error, place) -> None:
+    # Python's own reads the sources, and there are no files.
+    while place is not None:
+        code = place.tb_frame.f_code
+        host.log(host.Level.ERROR, f"{code.co_filename}, line {place.tb_lineno}, in {code.co_name}")
+        place = place.tb_next
+    host.log(host.Level.ERROR, f"{kind.__name__}: {error}")
+
+
 sys.stdout = Log(host.Level.INFO)
 sys.stderr = Log(host.Level.ERROR)
+sys.excepthook = traceback
