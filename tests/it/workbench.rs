@@ -207,6 +207,20 @@ fn a_plugin_that_fails_at_the_probe_can_be_asked_all_the_same() {
     );
 }
 
+/// What the SDK has a panic say reaches whoever looks for the reason of a trap.
+#[test]
+fn a_panic_says_where_and_why() {
+    let home = tempfile::tempdir().expect("a directory");
+    let folder = home.path().join("conformance");
+    let manifest = "id = 'conformance'\nkind = 'policy'\n[limits]\ndeadline_ms = 5000\n";
+    put(&folder, manifest, &guest("conformance/rust"));
+    let question = r#"{"control": {"spawn": {"label": "panic"}}}"#;
+    let said = plugin_with(home.path(), &["run", folder.to_str().expect("text"), "--json"], question);
+    assert_eq!(said.exits(1).json()["answer"]["code"], "trap");
+    assert!(said.err.contains("panicked at ") && said.err.contains("src/lib.rs:"), "{}", said.err);
+    assert!(said.err.contains("as asked"), "{}", said.err);
+}
+
 #[test]
 fn cases_pass_or_are_told_as_a_diff() {
     let home = tempfile::tempdir().expect("a directory");

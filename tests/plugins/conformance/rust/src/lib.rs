@@ -51,6 +51,8 @@ impl Policy for Conformance {
                 log(Level::Error, "a line at error");
                 Verdict::Allow
             }
+            // This language alone: the SDK says in the log what it was.
+            Some(("panic", _)) => panic!("as asked"),
             Some(("settings", _)) => deny("settings", settings.as_str()),
             _ => deny("echo", line::of(control, context)),
         })
