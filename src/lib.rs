@@ -165,6 +165,9 @@ pub async fn serve_by(
         access: Access::new(config.token.as_ref().map(config::Secret::expose)),
         settings: settings(&config),
     };
+    if let Some(kind) = ingredients.settings.network_file_system {
+        tracing::warn!(path = %config.data_dir.display(), "the data directory lies on {kind}; use a disk of this host");
+    }
     let relay = Relay::new(ingredients, shutdown.clone());
 
     let tasks = relay.tasks().clone();
@@ -205,6 +208,7 @@ fn settings(config: &Config) -> Settings {
         },
         streams_max: config.limits.streams,
         drain: config.limits.drain,
+        network_file_system: plugins::network_file_system(&config.data_dir),
     }
 }
 

@@ -36,6 +36,7 @@ pub use kinds::{Rejection, Stage};
 pub use package::{
     AllowedGrants, CALLS_MAX, DEADLINE_MS_MAX, EMBEDDED, Embedded, Grants, INPUT_KB_MAX, LOG_LINES_MAX, Limits,
     LimitsWanted, MEMORY_MB_MAX, OUTPUT_KB_MAX, Origin, PluginConfig, PluginKind, check_public_key,
+    network_file_system,
 };
 pub use registry::{Action, ActionError, ChangeKind, PluginChange, PluginSet, PluginState, PluginStatus, Step};
 pub use runtime::{CallError, Pauses};
@@ -116,6 +117,9 @@ impl Plugins {
         registry.loads_done(None).await;
         let again = registry.look(Look::Changed, None).await;
         registry.loads_done(None).await;
+        if directory.is_some() {
+            registry.note_losses_since_the_last_run().await;
+        }
         let stop = CancellationToken::new();
         let watched = directory.filter(|_| options.watch);
         registry.spawn(keep_up_to_date(Arc::clone(&registry), watched, again, failures_seen, stop.clone()));

@@ -67,6 +67,8 @@ pub struct Settings {
     pub streams_max: usize,
     /// Over how long the streams are ended at shutdown.
     pub drain: Duration,
+    /// The kind of network file system that the data directory lies on, if it lies on one.
+    pub network_file_system: Option<&'static str>,
 }
 
 /// What a relay is made of.

@@ -40,6 +40,9 @@ pub struct Plugin {
     pub error: Option<Rejection>,
     /// Of a policy, whether its verdicts are obeyed: `enforce`, `monitor` or `off`.
     pub mode: Option<String>,
+    /// Whether every control is refused while it is not active.
+    #[serde(default)]
+    pub required: bool,
     /// What its plans may use.
     #[serde(default)]
     pub grants: Value,

@@ -99,6 +99,25 @@ pub fn credentials_refused(count: u64, address: &str, loopback: bool, now: Times
         .view("activity")
 }
 
+/// A policy that was obeyed is not asked any more, and nobody decided that.
+pub fn policy_lost(
+    id: &str,
+    what: &str,
+    generation: u64,
+    reason: Option<&str>,
+    metadata: Value,
+    now: Timestamp,
+) -> Entry {
+    let entry = Entry::new(
+        ActivityKind::Security,
+        &format!("policy-{id}-lost-{generation}-{now}"),
+        &format!("Policy {what} by itself"),
+    );
+    let why = reason.unwrap_or("its folder is gone");
+    let body = format!("Nobody decided that policy {id} is not asked any more: {why}. What it refused is allowed now.");
+    entry.body(&body).meta(id).icon("ti-shield-off").view("plugins").metadata(metadata)
+}
+
 /// Something happened to a plugin: `what` is a word such as `loaded`, `reason` says why it is not well.
 pub fn plugin_changed(
     id: &str,

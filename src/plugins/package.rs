@@ -1,6 +1,7 @@
 //! A plugin as files: its folder, its manifest, and what both say before any of its code has run.
 //!
-//! - `folder` reads a plugin's folder without trusting it; `stamp` tells whether it may have changed.
+//! - `folder` reads a plugin's folder without trusting it; `stamp` tells whether it may have changed, `mount` what
+//!   it lies on.
 //! - `manifest` is `plugin.toml`, `terms` is what holds once the operator has been heard, `grants` is
 //!   what plans may use, `limits` what a call may use, `kind` what a plugin does, `names` which names each
 //!   of them takes.
@@ -17,6 +18,7 @@ mod grants;
 mod kind;
 mod limits;
 mod manifest;
+mod mount;
 mod names;
 mod private;
 mod requested_grants;
@@ -31,6 +33,7 @@ pub use kind::PluginKind;
 pub use limits::{
     CALLS_MAX, DEADLINE_MS_MAX, INPUT_KB_MAX, LOG_LINES_MAX, Limits, LimitsWanted, MEMORY_MB_MAX, OUTPUT_KB_MAX,
 };
+pub use mount::network_file_system;
 pub use signature::check_public_key;
 pub use source::Origin;
 pub use terms::PluginConfig;

@@ -11,7 +11,7 @@ use crate::domain::control::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id};
 use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
-use crate::plugins::{Action, CheckedPlan, PluginChange, PluginSet, PluginStatus, Step};
+use crate::plugins::{Action, ChangeKind, CheckedPlan, PluginChange, PluginKind, PluginSet, PluginStatus, Step};
 use crate::store::StoreError;
 
 /// Who asks, and when, where an evaluation is not about the caller and now.
@@ -149,7 +149,13 @@ impl Relay {
             "stage": plugin.error.as_ref().map(|rejection| rejection.stage), "by": change.by,
         });
         let reason = plugin.error.as_ref().map(|rejection| rejection.reason.as_str());
-        let entry = audit::plugin_changed(&plugin.id, what, generation, reason, metadata, self.store.now());
+        let is_gone = matches!(change.kind, ChangeKind::Removed | ChangeKind::Disabled);
+        let is_lost = is_gone && change.by.is_none() && plugin.kind == Some(PluginKind::Policy);
+        let entry = if is_lost {
+            audit::policy_lost(&plugin.id, what, generation, reason, metadata, self.store.now())
+        } else {
+            audit::plugin_changed(&plugin.id, what, generation, reason, metadata, self.store.now())
+        };
         if let Err(error) = self.store.announce_plugin(data, entry).await {
             tracing::warn!(%error, plugin.id, "cannot announce a change of a plugin");
         }

@@ -160,6 +160,13 @@ fn check_loss(loss: &Loss) -> Check {
     Check { name: "records", status: "error", detail: format!("{}; {next}", loss.detail) }
 }
 
+fn check_network(kind: &str) -> Check {
+    let detail = format!(
+        "the data directory lies on {kind}, where locks may not hold and what is synced may be lost; use a disk of this host"
+    );
+    Check { name: "file_system", status: "warn", detail }
+}
+
 impl Relay {
     /// How well the relay is, part by part. Each check tries the thing itself.
     pub async fn health(&self) -> Health {
@@ -174,6 +181,7 @@ impl Relay {
             check_clock(self.store.clock()),
         ];
         checks.extend(self.store.loss().map(check_loss));
+        checks.extend(self.settings.network_file_system.map(check_network));
         if self.draining.is_cancelled() {
             checks.push(Check { name: "drain", status: "warn", detail: "shutting down".to_owned() });
         }
@@ -261,6 +269,10 @@ impl Relay {
                 _ => continue,
             };
             *count += 1;
+            // Said already.
+            if plugins.missing().any(|(id, _)| id == plugin.id) {
+                continue;
+            }
             let reason = plugin.error.map(|error| error.reason).unwrap_or_default();
             worries.push(format!("plugin {} {what}: {reason}", plugin.id));
         }

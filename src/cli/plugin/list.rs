@@ -58,7 +58,7 @@ fn cells(plugin: &Plugin) -> [String; HEADINGS.len()] {
     [
         plain(&plugin.id),
         text(&plugin.kind),
-        text(&plugin.mode),
+        text(&plugin.mode) + if plugin.required { ", required" } else { "" },
         text(&plugin.version),
         text(&plugin.origin),
         plain(&plugin.state),

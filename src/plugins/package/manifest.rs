@@ -48,6 +48,11 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Whether its verdicts are obeyed, as far as it says.
+    pub(crate) fn is_obeyed(&self) -> bool {
+        self.kind.gives_verdicts() && self.enabled && self.mode.unwrap_or_default() == PolicyMode::Enforce
+    }
+
     fn check(&self) -> Result<(), String> {
         check_id(&self.id).map_err(|problem| format!("`id`: {problem}"))?;
         if let Some(version) = &self.version {

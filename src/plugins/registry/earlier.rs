@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::kinds::{Plugin, Rejection, Stage};
-use super::super::package::{Origin, Source};
+use super::super::package::{Manifest, Origin, Source};
 use super::blocking::blocking;
 use super::handle::Registry;
 use super::remembered::Content;
@@ -32,6 +32,22 @@ impl Registry {
         let accepted = self.operator_states.of(id).accepted;
         let progress = self.progress(&source, &terms, &fingerprint, Some(self.history.clone()), by);
         self.loader.build(&source, &terms, &fingerprint, accepted.as_ref(), &progress).await
+    }
+
+    /// Notes the policies whose folder went away while no relay ran, and which no one set aside.
+    pub(crate) async fn note_losses_since_the_last_run(self: &Arc<Self>) {
+        for (id, latest) in self.operator_states.latest_of_folders() {
+            if self.state().slots(&id).next().is_some() {
+                continue;
+            }
+            let manifest = self.operator_states.take(&latest).await.ok();
+            let manifest = manifest.and_then(|(manifest, _)| Manifest::parse(&manifest).ok());
+            if manifest.is_some_and(|manifest| manifest.is_obeyed()) {
+                let why = "its folder was there when the relay last ran, and is gone".to_owned();
+                self.state().lose(id, why);
+            }
+        }
+        self.publish(None);
     }
 
     /// The latest of these generations that can be taken back.

@@ -20,10 +20,10 @@ use super::super::package::{Embedded, Fingerprint, Manifest, Origin, PluginKind,
 use super::keyed_lock::KeyedLock;
 use super::lifecycle::{ChangeKind, History, PluginChange, PluginState, PluginStatus, Progress, Step};
 use super::loader::{Candidate, Loader};
-use super::remembered::OperatorStates;
+use super::remembered::{OperatorStates, StateChange};
 use super::serving::PluginSet;
 use super::slot::{Effect, Event, Slot, Ticket};
-use super::state::{Load, State};
+use super::state::{Load, State, Trouble};
 
 /// Changes that a slow listener may be behind before it misses some.
 const CHANGES_MAX: usize = 256;
@@ -194,6 +194,41 @@ impl Registry {
     /// Makes the set that follows from everything that is known the current one.
     pub(crate) fn publish(self: &Arc<Self>, by: Option<&str>) {
         self.announce(vec![Effect::Publish], by);
+    }
+
+    /// Notes that something is, or is not any more, as it should not be: it is logged when that changes.
+    pub(super) fn trouble(self: &Arc<Self>, about: Trouble, now: Option<String>) {
+        {
+            let mut state = self.state();
+            if state.troubles.get(&about) == now.as_ref() {
+                return;
+            }
+            match now {
+                Some(trouble) => {
+                    tracing::warn!("{trouble}");
+                    state.troubles.insert(about, trouble);
+                }
+                None => {
+                    let over = state.troubles.remove(&about).unwrap_or_default();
+                    tracing::info!("plugins: this is over: {over}");
+                }
+            }
+        }
+        self.publish(None);
+    }
+
+    /// Somebody knows what was lost by itself.
+    pub(super) async fn acknowledge_losses(self: &Arc<Self>, by: &str) {
+        let lost = std::mem::take(&mut self.state().lost);
+        for id in lost.keys() {
+            tracing::info!(plugin.id = id, by, "that the policy is not obeyed any more is acknowledged");
+            if !self.state().folders.contains_key(id) {
+                self.operator_states.remember(id, &StateChange::Gone).await;
+            }
+        }
+        if !lost.is_empty() {
+            self.publish(Some(by));
+        }
     }
 
     /// As [`Self::transition`], for what changes no slot.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::kinds::{Rejection, Stage};
-use super::super::package::{self, Fingerprint, Origin, PluginKind, Source, Stamp, Terms};
+use super::super::package::{self, FOLDERS_MAX, Fingerprint, Origin, PluginKind, Source, Stamp, Terms};
 use super::blocking::blocking;
 use super::handle::{Prepared, Registry};
 use super::lifecycle::{PluginState, PluginStatus};
 use super::remembered::{Content, OperatorState};
 use super::slot::{Event, Finding, Slot};
-use super::state::{Folder, PluginSlot};
+use super::state::{Folder, PluginSlot, Trouble};
 
 /// A folder that disappears may be coming back: editors and copies replace by deleting and
 /// creating.
@@ -40,6 +40,9 @@ impl Registry {
         let again = self.look_at_folders(look, by).await;
         if look == Look::Everything {
             self.probe_all(by).await;
+        }
+        if let Some(by) = by {
+            self.acknowledge_losses(by).await;
         }
         let warnings = self.operator_states.warnings();
         let is_new = self.state().warnings != warnings;
@@ -97,10 +100,20 @@ impl Registry {
             Ok(listed) => listed,
             // Not the same as an empty directory: what is loaded stays.
             Err(error) => {
-                tracing::error!(path = %root.display(), "cannot list the plugin directory: {error}");
+                let problem = format!("cannot list the plugin directory {}: {error}", root.display());
+                self.trouble(
+                    Trouble::Listing,
+                    Some(format!("{problem}; what is loaded stays, and nothing new is found")),
+                );
                 return None;
             }
         };
+        self.trouble(Trouble::Listing, None);
+        let more = listed.more.then(|| {
+            format!("more than {FOLDERS_MAX} folders lie in {}: the rest is not looked at; remove some", root.display())
+        });
+        self.trouble(Trouble::Folders, more);
+        let listed = listed.folders;
         let mut again = self.remove_missing(&listed, look, by).await;
         for (name, path) in listed {
             let _turn = self.turns.lock(&name).await;

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::domain::control::PolicyMode;
+use crate::domain::time::Timestamp;
 
 use super::super::kinds::Plugin;
 use super::super::kinds::policy::Policy;
@@ -26,13 +27,32 @@ pub(crate) struct State {
     pub(crate) built_in: BTreeMap<String, PluginSlot>,
     pub(crate) loads: BTreeMap<Ticket, Load>,
     pub(crate) draining: Draining,
-    /// What the operator should know of plugins as a whole.
+    /// What is kept of operators' decisions has this to say.
     pub(crate) warnings: Vec<String>,
+    /// What lasts and is not as it should be, by what it is about.
+    pub(crate) troubles: BTreeMap<Trouble, String>,
+    /// Policies that are not asked any more though nobody decided that, each with the reason.
+    pub(crate) lost: BTreeMap<String, String>,
+    /// The policies that are asked, and how.
+    asked: BTreeMap<String, PolicyMode>,
     /// Policies without which nothing may happen, by the relay's configuration.
     required: Vec<String>,
     /// The latest generation of each id, which only ever rises.
     generations: BTreeMap<String, u64>,
     tickets: Ticket,
+}
+
+/// What can be in trouble for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// Listing the plugin directory.
+    Listing,
+    /// More folders than are looked at.
+    Folders,
+    /// Being told of changes.
+    Watching,
+    /// What the directory lies on.
+    FileSystem,
 }
 
 /// A folder of the plugin directory.
@@ -142,24 +162,69 @@ impl State {
         for id in ids {
             counting(self.slot(Origin::Directory, id), self.slot(Origin::BuiltIn, id)).for_each(&mut show);
         }
-        let missing = self.missing(&active);
+        self.note_losses(&active, by);
+        let required = self.required();
+        let missing = self.missing(&required, &active);
         others.leaving = self.draining.follow(&active, history, by);
-        PluginSet::new(active, missing, others, self.warnings.clone(), Arc::clone(unused))
+        PluginSet::new(active, required, missing, others, self.all_warnings(), Arc::clone(unused))
     }
 
-    fn missing(&self, active: &[Arc<Plugin>]) -> Vec<Missing> {
+    /// Notes the policies that were obeyed and are not any more. Whoever decided that knows it; what happened by itself
+    /// stays told until somebody looks.
+    fn note_losses(&mut self, active: &[Arc<Plugin>], by: Option<&str>) {
+        let policies = active.iter().filter(|plugin| plugin.guest_as::<Policy>().is_some());
+        let now: BTreeMap<String, PolicyMode> =
+            policies.map(|policy| (policy.terms.id.clone(), policy.terms.mode)).collect();
+        let before = std::mem::replace(&mut self.asked, now);
+        let is_obeyed = |mode: Option<&PolicyMode>| mode == Some(&PolicyMode::Enforce);
+        self.lost.retain(|id, _| !is_obeyed(self.asked.get(id)));
+        for (id, mode) in before {
+            if by.is_some() || !is_obeyed(Some(&mode)) || is_obeyed(self.asked.get(&id)) {
+                continue;
+            }
+            let why = match self.asked.get(&id) {
+                Some(mode) => format!("its mode is {} now", mode.as_str()),
+                None if self.slots(&id).next().is_none() => "its folder is gone".to_owned(),
+                None => self.why_not(&id),
+            };
+            self.lose(id, why);
+        }
+    }
+
+    /// A policy is not obeyed any more, and nobody decided that.
+    pub(crate) fn lose(&mut self, id: String, why: String) {
+        tracing::warn!(plugin.id = id, "a policy is not obeyed any more, and nobody decided that: {why}");
+        self.lost.insert(id, why);
+    }
+
+    fn all_warnings(&self) -> Vec<String> {
+        let lost = self.lost.iter().map(|(id, why)| {
+            format!(
+                "policy {id} is not obeyed any more, and nobody decided that: {why}; what it refused is allowed now. Put \
+                 it back, or POST /api/plugins/reload if that is meant; `required` in relay.toml has controls refused \
+                 instead"
+            )
+        });
+        lost.chain(self.warnings.iter().cloned()).chain(self.troubles.values().cloned()).collect()
+    }
+
+    /// Policies without which every control is refused.
+    fn required(&self) -> BTreeSet<String> {
         let folders = self.folders.iter().map(|(id, folder)| (id, &folder.slot));
         let built_in = self.built_in.iter().filter(|(id, _)| !self.folders.contains_key(*id));
         let by_manifest = folders.chain(built_in).filter(|(_, slot)| slot.is_required()).map(|(id, _)| id);
-        let mut required: Vec<&String> = self.required.iter().chain(by_manifest).collect();
-        required.sort();
-        required.dedup();
-        required.retain(|&id| {
-            !active.iter().any(|plugin| {
+        self.required.iter().chain(by_manifest).cloned().collect()
+    }
+
+    fn missing(&self, required: &BTreeSet<String>, active: &[Arc<Plugin>]) -> Vec<Missing> {
+        let is_there = |id: &String| {
+            active.iter().any(|plugin| {
                 plugin.terms.id == *id && plugin.guest_as::<Policy>().is_some() && plugin.terms.mode != PolicyMode::Off
             })
-        });
-        required.into_iter().map(|id| Missing { id: id.clone(), reason: self.why_not(id) }).collect()
+        };
+        let since = Timestamp::now().as_ms();
+        let missing = required.iter().filter(|&id| !is_there(id));
+        missing.map(|id| Missing { id: id.clone(), reason: self.why_not(id), since }).collect()
     }
 
     fn why_not(&self, id: &str) -> String {

@@ -41,17 +41,19 @@ impl GuestLog {
     /// What the guest warned of last, on one line.
     pub(crate) fn last_words(&self) -> Option<String> {
         let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
-        (!words.is_empty()).then(|| words.iter().map(String::as_str).collect::<Vec<_>>().join(" / "))
+        let clean: Vec<String> = words.iter().map(|words| clean(words)).filter(|words| !words.is_empty()).collect();
+        (!clean.is_empty()).then(|| clean.join(" / "))
     }
 
+    /// Cheap, since it is done for every line of a flood: only the last are made fit to be shown.
     fn remember(&self, text: &str) {
+        let text = &text[..text.floor_char_boundary(LAST_WORDS_BYTES_MAX)];
         // Rust's advice, which nobody can follow here.
         if text.trim().is_empty() || text.starts_with("note: run with `RUST_BACKTRACE=1`") {
             return;
         }
         let mut words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = text.floor_char_boundary(LAST_WORDS_BYTES_MAX);
-        words.push_back(text[..end].trim_end().to_owned());
+        words.push_back(text.trim_end().to_owned());
         while words.len() > LAST_WORDS_MAX || words.iter().map(String::len).sum::<usize>() > LAST_WORDS_BYTES_MAX {
             words.pop_front();
         }
@@ -59,18 +61,13 @@ impl GuestLog {
 
     /// Writes one line, or drops it when the call has used up its allowance.
     pub(crate) fn line(&self, level: Level, text: &str) {
-        let is_beyond = self.lines.fetch_add(1, Ordering::Relaxed) >= self.lines_max;
-        let is_warning = matches!(level, Level::Warn | Level::Error);
-        if is_beyond && !is_warning {
+        if matches!(level, Level::Warn | Level::Error) {
+            self.remember(text);
+        }
+        if self.lines.fetch_add(1, Ordering::Relaxed) >= self.lines_max {
             return;
         }
         let (plugin, text) = (&*self.plugin, clean(text));
-        if is_warning {
-            self.remember(&text);
-        }
-        if is_beyond {
-            return;
-        }
         match level {
             Level::Trace => tracing::trace!(target: "plugin", { plugin.id = plugin }, "{text}"),
             Level::Debug => tracing::debug!(target: "plugin", { plugin.id = plugin }, "{text}"),

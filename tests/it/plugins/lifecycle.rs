@@ -3,6 +3,8 @@
 
 mod candidates;
 mod fickle;
+mod losses;
+mod namespaces;
 mod operating;
 mod quarantine;
 mod replacing;

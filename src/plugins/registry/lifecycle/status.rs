@@ -84,6 +84,8 @@ pub struct PluginStatus {
     /// Of a policy, whether its verdicts are obeyed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<PolicyMode>,
+    /// Whether every control is refused while it is not active: its manifest or `plugins.required` says so.
+    pub required: bool,
     /// What its plans may use.
     pub grants: Grants,
     /// What a call may use.
@@ -157,6 +159,7 @@ impl PluginStatus {
             since: None,
             error: None,
             mode: None,
+            required: false,
             grants: Grants::default(),
             limits: None,
             calls: 0,

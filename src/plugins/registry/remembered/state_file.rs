@@ -93,6 +93,13 @@ impl OperatorStates {
         self.plugins().get(id).cloned().unwrap_or_default()
     }
 
+    /// What was last active of each plugin whose folder nobody removed or disabled.
+    pub(crate) fn latest_of_folders(&self) -> Vec<(String, Content)> {
+        let plugins = self.plugins();
+        let kept = plugins.iter().filter(|(_, state)| !state.gone && !state.disabled);
+        kept.filter_map(|(id, state)| Some((id.clone(), state.kept.last()?.clone()))).collect()
+    }
+
     /// Changes what is remembered of a plugin: on disk first, and here only if that went well.
     pub(crate) async fn decide(&self, id: &str, change: &StateChange) -> Result<(), String> {
         self.change(id, change, write_durably).await

@@ -1,7 +1,7 @@
 //! One immutable set of plugins. A control request takes one at its start and keeps it to its
 //! end, so that nothing it does mixes two generations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,10 +10,10 @@ use tokio::sync::Notify;
 use crate::domain::control::plan::{IncomingMessage, LaunchSite, Presentation, SpawnRequest, StopPlan, StopReason};
 use crate::domain::control::{Context, Control, Decision, Outcome};
 
-use super::super::super::kinds::Plugin;
 use super::super::super::kinds::policy;
 use super::super::super::kinds::provider::{self, CheckedPlan, PluginError, Provider};
-use super::super::super::package::PluginKind;
+use super::super::super::kinds::{Plugin, Rejection, Stage};
+use super::super::super::package::{Origin, PluginKind};
 use super::super::super::runtime::CallError;
 use super::super::lifecycle::{PluginState, PluginStatus, Progress};
 use crate::domain::time::Timestamp;
@@ -25,6 +25,7 @@ pub struct PluginSet {
     policies: Vec<Arc<Plugin>>,
     /// Those that are asked by their id: of every other kind.
     by_id: BTreeMap<String, Arc<Plugin>>,
+    required: BTreeSet<String>,
     missing: Vec<Missing>,
     others: Others,
     warnings: Vec<String>,
@@ -77,11 +78,14 @@ impl Leaving {
 pub(crate) struct Missing {
     pub(crate) id: String,
     pub(crate) reason: String,
+    /// In milliseconds since the epoch.
+    pub(crate) since: i64,
 }
 
 impl PluginSet {
     pub(crate) fn new(
         active: Vec<Arc<Plugin>>,
+        required: BTreeSet<String>,
         missing: Vec<Missing>,
         others: Others,
         warnings: Vec<String>,
@@ -93,6 +97,7 @@ impl PluginSet {
         Self {
             policies,
             by_id: others_asked.into_iter().map(|plugin| (plugin.terms.id.clone(), plugin)).collect(),
+            required,
             missing,
             others,
             warnings,
@@ -123,6 +128,17 @@ impl PluginSet {
         statuses.extend(self.others.loading.iter().map(|progress| progress.status()));
         let leaving = self.others.leaving.iter().map(|leaving| leaving.status());
         statuses.extend(leaving.filter(|status| status.state == PluginState::Draining));
+        // One that is required and of which there is nothing at all.
+        for missing in &self.missing {
+            if statuses.iter().all(|status| status.id != missing.id) {
+                let rejection = Rejection { at: missing.since, ..Rejection::new(Stage::Read, &*missing.reason) };
+                let status = PluginStatus::unknown(&missing.id, Origin::Directory, PluginState::Rejected);
+                statuses.push(PluginStatus { since: Some(missing.since), error: Some(rejection), ..status });
+            }
+        }
+        for status in &mut statuses {
+            status.required = self.required.contains(&status.id);
+        }
         // Stable: where an id is there twice, the active one stays first.
         statuses.sort_by(|a, b| a.id.cmp(&b.id));
         statuses

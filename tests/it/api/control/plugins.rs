@@ -33,6 +33,7 @@ async fn every_plugin_is_listed_with_what_it_may_do_and_what_it_did() {
             "origin",
             "p50Micros",
             "p99Micros",
+            "required",
             "since",
             "state",
             "traps",

@@ -128,14 +128,17 @@ async fn components_of_another_world() {
     let reason = "imports what no relay offers: foreign:disk/disk@1.0.0; a plugin may use `host` and nothing else";
     incumbent.stands_against(&manifest(""), &greedy, "world", reason).await;
 
+    // Of WASI there is what languages link by themselves, and no more. What was there before it would have to be allowed.
+    let home = Home::new();
     let talker = dummies::component_with(
         "policy-plugin",
         |text| text.replace("world policy-plugin {", "world policy-plugin {\n    import wasi:http/types@0.2.0;"),
         &["package wasi:http@0.2.0;\ninterface types { get: func(); }"],
     );
-    incumbent
-        .stands_against(&manifest(""), &talker, "world", "imports what no relay offers: wasi:http/types@0.2.0")
-        .await;
+    home.put("guard", &manifest(""), &talker);
+    let error = status(&home.open().await, "guard", PluginState::Rejected).error.expect("a reason");
+    let reason = "imports what no relay offers: wasi:http/types@0.2.0; ";
+    assert!(error.stage.as_str() == "world" && error.reason.starts_with(reason), "{error:?}");
 }
 
 #[tokio::test]

@@ -125,3 +125,34 @@ async fn what_is_new_pushes_nothing_out_of_a_full_directory() {
     let plugins = open(home.options()).await;
     assert_eq!(denial(&decide(&plugins, "deny").await).0, "denied_on_request");
 }
+
+/// As a volume of Kubernetes is updated: all files are links through one, which is exchanged for another.
+#[tokio::test]
+async fn a_link_that_all_files_lead_through_is_exchanged() {
+    use std::os::unix::fs::symlink;
+
+    let home = Home::new();
+    let state = |name: &str, marker: &str, number: u8| {
+        put(&home.folder("guard").join(name), &marked(marker), &variant(&guest("misbehave"), number));
+    };
+    state("..2026_01", "one", 1);
+    symlink("..2026_01", home.folder("guard").join("..data")).expect("a link");
+    for name in ["plugin.toml", "plugin.wasm"] {
+        symlink(format!("..data/{name}"), home.folder("guard").join(name)).expect("a link");
+    }
+    crate::plugins::make_directory(&home.folder("guard"));
+    let plugins = watching(&home).await;
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "one");
+    let mut changes = plugins.changes();
+    state("..2026_02", "two", 2);
+    symlink("..2026_02", home.folder("guard").join("..data_tmp")).expect("a link");
+    fs::rename(home.folder("guard").join("..data_tmp"), home.folder("guard").join("..data")).expect("renamed");
+    fs::remove_dir_all(home.folder("guard").join("..2026_01")).expect("removed");
+    let before = change(&mut changes, ChangeKind::Activated, "guard").await;
+    assert!(before.is_empty(), "{before:#?}");
+    assert_eq!(denial(&decide(&plugins, "deny").await).1, "two");
+    // Looked at once more, it is the same.
+    plugins.reload(None).await;
+    let now = status(&plugins, "guard", PluginState::Active);
+    assert_eq!((now.generation, plugins.list().len()), (Some(2), 1), "one change");
+}
