@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 
 use super::super::kinds::Plugin;
 use super::super::kinds::policy::Policy;
-use super::super::package::{Fingerprint, Origin, Stamp};
+use super::super::package::{FOLDERS_MAX, Fingerprint, Origin, Stamp};
 use super::lifecycle::{History, PluginStatus, Progress};
 use super::serving::{Draining, Missing, Others, PluginSet};
 use super::slot::{Generation, Slot, Ticket, counting};
@@ -31,7 +31,7 @@ pub(crate) struct State {
     pub(crate) warnings: Vec<String>,
     /// What lasts and is not as it should be, by what it is about.
     pub(crate) troubles: BTreeMap<Trouble, String>,
-    /// Policies that are not asked any more though nobody decided that, each with the reason.
+    /// Policies that are not asked any more though nobody decided that, each with the reason: [`FOLDERS_MAX`] at most.
     pub(crate) lost: BTreeMap<String, String>,
     /// The policies that are asked, and how.
     asked: BTreeMap<String, PolicyMode>,
@@ -194,7 +194,9 @@ impl State {
     /// A policy is not obeyed any more, and nobody decided that.
     pub(crate) fn lose(&mut self, id: String, why: String) {
         tracing::warn!(plugin.id = id, "a policy is not obeyed any more, and nobody decided that: {why}");
-        self.lost.insert(id, why);
+        if self.lost.len() < FOLDERS_MAX || self.lost.contains_key(&id) {
+            self.lost.insert(id, why);
+        }
     }
 
     fn all_warnings(&self) -> Vec<String> {

@@ -7,6 +7,8 @@ use super::call_error::CallError;
 use super::engine::STACK_KB;
 use super::guest_log::clean;
 use super::host::Host;
+use super::memory::HANDLES_MAX;
+use super::wasi::RANDOM_KB_MAX;
 
 /// Calls of one function within each other, among the innermost, that look like a recursion without an end.
 const NESTED_MIN: usize = 8;
@@ -66,6 +68,10 @@ fn unusable(error: &wasmtime::Error, limits: Limits) -> CallError {
         "a value in it is none of those that its type has".to_owned()
     } else if says("aligned") {
         "a text or a list in it begins where none can begin".to_owned()
+    } else if says("exceeds limit") {
+        format!("it wants more than the {RANDOM_KB_MAX} KiB of randomness that one request of WASI may have")
+    } else if says("no free keys") {
+        format!("it holds more than {HANDLES_MAX} resources at once")
     } else {
         "it breaks a rule of the component model; the log has which".to_owned()
     };

@@ -24,8 +24,8 @@ use super::guest_log::{GuestLog, LINE_BYTES_MAX, Level, LineWriter};
 use super::inquiry::Inquiry;
 use super::memory::HANDLES_MAX;
 
-/// Bytes of randomness in one request.
-const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+/// KiB of randomness in one request.
+pub(super) const RANDOM_KB_MAX: u64 = 64;
 
 /// What one call finds of WASI.
 pub(super) struct Wasi {
@@ -54,7 +54,7 @@ impl Wasi {
             .secure_random(random("random"))
             .insecure_random(random("insecure"))
             .insecure_random_seed(seed)
-            .max_random_size(RANDOM_BYTES_MAX)
+            .max_random_size(RANDOM_KB_MAX * 1024)
             .build();
         Self { context, table, printed }
     }

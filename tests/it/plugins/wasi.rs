@@ -31,7 +31,7 @@ const PACKAGES: [&str; 6] = [
          subscribe-duration: func(nanoseconds: u64) -> pollable;
      }",
     "package wasi:random@0.2.6;
-     interface random { get-random-u64: func() -> u64; }
+     interface random { get-random-u64: func() -> u64; get-random-bytes: func(len: u64) -> list<u8>; }
      interface insecure { get-insecure-random-u64: func() -> u64; }
      interface insecure-seed { insecure-seed: func() -> tuple<u64, u64>; }",
     "package wasi:cli@0.2.6;
@@ -243,4 +243,37 @@ async fn an_exit_is_named() {
     status(&plugins, "guard", PluginState::Active);
     let decision = plugins.current().decide(spawn(""), &Context { now: 7, ..context() }).await;
     assert!(failure(&decision).contains("exit"), "{decision:?}");
+}
+
+/// What a guest can ask of WASI without an end has one.
+#[tokio::test]
+async fn nothing_of_wasi_is_had_without_a_bound() {
+    let at_seven =
+        |body: &str| format!("(if (i64.eq (i64.load offset=NOW (local.get $parameters)) (i64.const 7)) (then {body}))");
+    let cases = [
+        (
+            component(
+                &["random/random"],
+                r#"(import "wasi:random/random@0.2.6" "get-random-bytes" (func $random (param i64 i32)))"#,
+                &at_seven("(call $random (i64.const 65537) (i32.const 1024))"),
+            ),
+            "policy guard gave an unusable answer: it wants more than the 64 KiB of randomness",
+        ),
+        (
+            component(
+                &["clocks/monotonic-clock"],
+                r#"(import "wasi:clocks/monotonic-clock@0.2.6" "subscribe-duration" (func $wait (param i64) (result i32)))"#,
+                &at_seven("(loop $more (drop (call $wait (i64.const 1))) (br $more))"),
+            ),
+            "policy guard gave an unusable answer: it holds more than 64 resources at once",
+        ),
+    ];
+    for (wasm, said) in cases {
+        let home = Home::new();
+        home.put("guard", &policy("guard", ""), &wasm);
+        let plugins = home.open().await;
+        let decision = plugins.current().decide(spawn(""), &Context { now: 7, ..context() }).await;
+        assert!(failure(&decision).starts_with(said), "{decision:?}");
+        assert!(matches!(decide(&plugins, "well").await.outcome, Outcome::Allowed(_)));
+    }
 }
