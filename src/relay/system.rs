@@ -376,7 +376,8 @@ impl Relay {
             let step = self.store.retain_step(retention, pace.size).await?;
             rows += step.done;
             let is_behind = step.surplus > retention.messages_count / HURRY_SHARE || begun.elapsed() > RETAINED_EVERY;
-            if step.done == 0 || !self.rest(pace.after(step.took, is_behind)).await {
+            // What came meanwhile is for the next time: otherwise it would never end where messages keep coming.
+            if !step.more || !self.rest(pace.after(step.took, is_behind)).await {
                 break;
             }
         }
@@ -384,7 +385,7 @@ impl Relay {
         loop {
             let step = self.store.give_back_step(pace.size).await?;
             pages += step.done;
-            if step.done == 0 || !self.rest(pace.after(step.took, false)).await {
+            if !step.more || !self.rest(pace.after(step.took, false)).await {
                 break;
             }
         }

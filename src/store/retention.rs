@@ -13,8 +13,10 @@ use crate::domain::time::Timestamp;
 /// One step of work that is done bit by bit, so that nobody waits long for the writer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Step {
-    /// How many rows or pages that were. Zero means there is nothing left to do.
+    /// How many rows or pages that were.
     pub done: usize,
+    /// Whether it did as much as it may, so that there is probably more to do.
+    pub more: bool,
     /// How long it held the writer, but for the commit.
     pub took: Duration,
     /// How many are left, as far as that is known.
@@ -34,7 +36,12 @@ impl Store {
         let limit = i64::try_from(rows).unwrap_or(i64::MAX).max(1);
         self.write(move |tx| {
             let begun = Instant::now();
-            let mut rows = retain_messages(tx, retention, limit)? + retain_events(tx, retention, limit)?;
+            let (mut done, mut more) = retain_messages(tx, retention, limit)?;
+            let mut add = |count: usize| {
+                done += count;
+                more |= count >= rows;
+            };
+            add(retain_events(tx, retention, limit)?);
             let old = tx.proven - retention.records_ms;
             // Numbers grow with time, so the oldest rows come first: none of this walks a whole table.
             for (sql, before) in [
@@ -47,7 +54,7 @@ impl Store {
                 ("DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency
                       WHERE created_at < $1 LIMIT $2)", tx.proven - IDEMPOTENCY_MS),
             ] {
-                rows += tx.execute(sql, &[&before, &limit])?;
+                add(tx.execute(sql, &[&before, &limit])?);
             }
             let expired = tx.execute(
                 "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at < $1 LIMIT $2)",
@@ -57,7 +64,8 @@ impl Store {
                 tx.tokens_changed();
             }
             let surplus = tx.counts().messages - retention.messages_count.max(1);
-            Ok(Step { done: rows + expired, took: begun.elapsed(), surplus: surplus.max(0) })
+            add(expired);
+            Ok(Step { done, more, took: begun.elapsed(), surplus: surplus.max(0) })
         })
         .await
     }
@@ -69,11 +77,11 @@ impl Store {
             let begun = Instant::now();
             let (all, free) = tx.pages()?;
             let surplus = free - (all / FREE_SHARE).max(FREE_MIN);
-            let pages = usize::try_from(surplus).unwrap_or(0).min(pages);
-            if pages > 0 && !tx.give_back(pages)? {
+            let done = usize::try_from(surplus).unwrap_or(0).min(pages);
+            if done > 0 && !tx.give_back(done)? {
                 return Ok(Step::default());
             }
-            Ok(Step { done: pages, took: begun.elapsed(), surplus: surplus.max(0) - count(pages) })
+            Ok(Step { done, more: done == pages, took: begun.elapsed(), surplus: surplus.max(0) - count(done) })
         })
         .await
     }
@@ -96,10 +104,10 @@ struct Stored {
 
 stored! { read Stored in messages { id, created_at } }
 
-/// Deletes the oldest messages where they are too old or too many by [`Tx::proven`], so that a clock that was set
-/// ahead deletes nothing: for good, and with them their events. At most
-/// `limit` rows, who read them included.
-fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<usize, StoreError> {
+/// Deletes the oldest messages where they are too many, or too old by [`Tx::proven`], so that a clock that was set
+/// ahead deletes nothing: for good, and with them their events. At most `limit` rows, who read them included.
+/// Answers how many, and whether there may be more.
+fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<(usize, bool), StoreError> {
     let mut surplus = tx.counts().messages - retention.messages_count.max(1);
     let (mut looked_at, mut count_of_doomed) = (Vec::new(), 0);
     let old = tx.proven - retention.messages_ms;
@@ -118,7 +126,8 @@ fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<
     })?;
     let mut doomed = looked_at;
     doomed.truncate(count_of_doomed);
-    let Some(last) = doomed.last() else { return Ok(0) };
+    let Some(last) = doomed.last() else { return Ok((0, false)) };
+    let is_full = count(doomed.len()) >= limit;
     // One message may have as many readers as there are agents.
     let next: Option<MessageId> = tx.value(
         "SELECT message_id FROM reads WHERE message_id <= $1 ORDER BY message_id LIMIT 1 OFFSET $2",
@@ -127,20 +136,21 @@ fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<
     if let Some(next) = next {
         doomed.retain(|id| *id < next);
         if doomed.is_empty() {
-            return tx.execute(
+            let readers = tx.execute(
                 "DELETE FROM reads WHERE message_id = $1
                      AND agent_id IN (SELECT agent_id FROM reads WHERE message_id = $1 LIMIT $2)",
                 &[&next, &limit],
-            );
+            )?;
+            return Ok((readers, true));
         }
     }
-    let Some(last) = doomed.last() else { return Ok(0) };
+    let Some(last) = doomed.last() else { return Ok((0, false)) };
     events::raise_floor(tx, (*last).into())?;
     let rows = tx.execute("DELETE FROM messages WHERE id <= $1", &[last])?;
     tx.execute("DELETE FROM read_ranges WHERE to_id <= $1", &[last])?;
     tx.counts().messages -= count(rows);
     tx.keep_counts()?;
-    Ok(rows)
+    Ok((rows, is_full || next.is_some()))
 }
 
 /// The age of an event.
