@@ -119,9 +119,6 @@ pub(super) fn routes(snapshot: &Snapshot<'_>, id: &AgentId) -> Result<Routes, St
     Ok(load(snapshot, id)?.map_or_else(|| Routes::unregistered(id.clone()), |card| card.routes()))
 }
 
-/// Whether it is offline, as a number: what `live_first` orders by.
-const IS_OFFLINE: &str = "CASE WHEN status = 'offline' THEN 1 ELSE 0 END";
-
 /// How many cards one request looks at.
 const LOOKS_MAX: i64 = 5_000;
 
@@ -137,7 +134,7 @@ fn find(snapshot: &Snapshot<'_>, filter: &AgentFilter) -> Result<Page<Agent, Age
         (true, true) => &[Some(true)],
     };
     for part in parts {
-        let list = List { filter, is_offline: part.map(i64::from), after };
+        let list = List { filter, is_offline: *part, after };
         list.extend(snapshot, &mut page)?;
         if page.next.is_some() {
             break;
@@ -151,13 +148,17 @@ fn find(snapshot: &Snapshot<'_>, filter: &AgentFilter) -> Result<Page<Agent, Age
 struct List<'f> {
     filter: &'f AgentFilter,
     /// Only those that are offline, or that are not.
-    is_offline: Option<i64>,
+    is_offline: Option<bool>,
     after: &'f str,
 }
 
 impl List<'_> {
     fn narrow<'q>(&'q self, query: &mut Conditions<'q>) {
-        query.add_if(&format!("{IS_OFFLINE} = ?"), &self.is_offline);
+        match self.is_offline {
+            None => {}
+            Some(false) => query.add("status <> 'offline'", &[]),
+            Some(true) => query.add("status = 'offline'", &[]),
+        }
         query.add("id > ?", &[&self.after]);
     }
 

@@ -26,7 +26,8 @@ CREATE INDEX commands_finished ON commands (updated_at) WHERE status NOT IN ('pe
 DROP INDEX commands_open;
 CREATE INDEX agents_live ON agents (last_seen) WHERE status <> 'offline';
 CREATE INDEX agents_offline ON agents (last_seen) WHERE status = 'offline';
-CREATE INDEX agents_live_first ON agents ((CASE WHEN status = 'offline' THEN 1 ELSE 0 END), id);
+CREATE INDEX agents_live_by_id ON agents (id) WHERE status <> 'offline';
+CREATE INDEX agents_offline_by_id ON agents (id) WHERE status = 'offline';
 CREATE INDEX sessions_by_end ON sessions (ended_at);
 CREATE INDEX sessions_by_name ON sessions (name);
 CREATE INDEX tokens_by_expiry ON tokens (expires_at) WHERE expires_at IS NOT NULL;
