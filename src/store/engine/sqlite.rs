@@ -48,14 +48,17 @@ impl Connection {
             .map_err(|error| StoreError::Unusable(format!("cannot open database {}: {error}", path.display())))?;
         let connection = rusqlite::Connection::open(path)
             .map_err(|error| StoreError::Unusable(format!("cannot open database {}: {error}", path.display())))?;
-        // A new database can give pages back; `give_back` says how.
+        // A new database can give pages back; `give_back` says how. An old one has its way, and saying it again would
+        // write to a file that may be a newer version's.
+        let is_new = std::fs::metadata(path).is_ok_and(|file| file.len() == 0);
         // FULL: an answered write survives a power cut. The checkpoint comes often enough that the log
         // stays small and is overwritten in place, which syncs in about half the time of growing it. Where a
         // long read of another program let it grow all the same, it is cut to 16 MiB afterwards.
         connection
-            .execute_batch(
-                "PRAGMA auto_vacuum = INCREMENTAL;
-                 PRAGMA journal_mode = WAL;
+            .execute_batch(if is_new { "PRAGMA auto_vacuum = INCREMENTAL" } else { "" })
+            .and_then(|()| {
+                connection.execute_batch(
+                    "PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = FULL;
                  PRAGMA foreign_keys = ON;
                  PRAGMA busy_timeout = 5000;
@@ -63,7 +66,8 @@ impl Connection {
                  PRAGMA journal_size_limit = 16777216;
                  PRAGMA temp_store = MEMORY;
                  PRAGMA cache_size = -8192;",
-            )
+                )
+            })
             .map_err(|error| {
                 let path = path.display();
                 StoreError::Unusable(format!(
@@ -231,7 +235,7 @@ impl Connection {
             return Ok(true);
         }
         if self.size_bytes()? <= REWRITTEN_BYTES_MAX {
-            self.inner.execute_batch("VACUUM")?;
+            self.inner.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM")?;
         }
         Ok(can()?)
     }
