@@ -1,6 +1,6 @@
 //! Scrubbing: reading the whole database in small steps, so that damage is found before somebody needs what is
 //! damaged. `PRAGMA quick_check` cannot be done in steps, so this reads every row with what it keeps on other pages,
-//! and looks every row up in each index of its table, which is what `PRAGMA integrity_check` does.
+//! and looks every row up in each index of its table but those of an expression, as `PRAGMA integrity_check` does.
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Params, Row, ToSql, params_from_iter};
@@ -95,7 +95,9 @@ impl Connection {
                 self.list(of_table, rusqlite::params![name, without_rowid], |row| Ok((row.get(0)?, row.get(1)?)))?;
             for (index, sql) in found {
                 let columns = "SELECT name FROM pragma_index_info(?1) ORDER BY seqno";
-                let columns = self.list(columns, [&index], |row| row.get(0))?;
+                let columns: Vec<Option<String>> = self.list(columns, [&index], |row| row.get(0))?;
+                // An expression has no name to look rows up by: such an index is left out.
+                let Some(columns) = columns.into_iter().collect() else { continue };
                 let filter = sql.split_once("WHERE").map_or("true", |(_, filter)| filter.trim()).to_owned();
                 indexes.push(Index { name: index, columns, filter });
             }
