@@ -18,10 +18,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use file::File;
+pub(crate) use resolve::{
+    BUFFERS_MB, CONNECTIONS, CONNECTIONS_PER_ADDRESS, HEAD_SECONDS, REQUEST_SECONDS, STALL_SECONDS, STREAMS,
+};
 pub use secret::Secret;
 pub use sources::{ConfigError, Environment, Flags, base_url};
 
-use crate::{plugins, sessions, telemetry};
+use crate::{http, plugins, sessions, telemetry};
 
 /// Where the relay listens unless told otherwise.
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4850);
@@ -82,10 +85,10 @@ pub struct Retention {
 /// What the relay takes on at once. Beyond a limit it refuses or makes wait; it never grows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections.
-    pub connections: usize,
     /// Open event streams.
     pub streams: usize,
+    /// What connections may take up.
+    pub http: http::Limits,
     /// How long open requests and streams have to end at shutdown.
     pub drain: Duration,
 }

@@ -19,6 +19,8 @@ mod routes;
 mod serve;
 mod system;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use serde_json::{Value, json};
@@ -34,18 +36,40 @@ use self::routes::{Assembled, Routes};
 use crate::domain::event::EventName;
 use crate::relay::{Relay, scopes};
 
+// For the table of bounds.
+pub(crate) use edge::URI_BYTES_MAX;
+pub(crate) use extract::BODY_MAX;
+pub(crate) use messages::WAIT_MAX;
 pub use routes::openapi::document_text;
+pub(crate) use serve::{HEAD_BYTES_MAX, HEADERS_MAX};
+
+/// What connections may take up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections. Beyond it, whoever keeps one waiting longest has to go.
+    pub connections: usize,
+    /// The same from one address.
+    pub connections_per_address: usize,
+    /// Bodies and answers of more than 16 KiB in memory at once, in bytes.
+    pub buffers_bytes: usize,
+    /// How long the head of a request may take, and the wait for one.
+    pub head: Duration,
+    /// How long a whole request may take.
+    pub request: Duration,
+    /// How long an answer, or an event, may wait to be taken.
+    pub stall: Duration,
+}
 
 /// Serves the relay until `shutdown`, then lets requests and streams end.
 pub async fn serve(
     relay: Relay,
     listener: TcpListener,
-    connections_max: usize,
+    limits: Limits,
     shutdown: CancellationToken,
     tasks: TaskTracker,
 ) {
     let router = router(relay);
-    serve::serve(listener, router, connections_max, shutdown, tasks).await;
+    serve::serve(listener, router, limits, shutdown, tasks).await;
 }
 
 /// The routes with everything around them.

@@ -7,6 +7,7 @@ mod reap;
 mod scrub;
 mod settle;
 mod time;
+mod trim;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub async fn start(relay: &Relay, tasks: &TaskTracker) {
     tasks.spawn(expire::forever(relay.clone()));
     tasks.spawn(scrub::forever(relay.clone()));
     tasks.spawn(fold_metrics(relay.clone()));
+    tasks.spawn(trim::forever(relay.clone()));
 }
 
 /// Histograms keep every value until they are folded.

@@ -33,6 +33,7 @@
 //!   calls one operation, answers. The one module that knows status codes.
 //! - [`client`]: how others ask a relay: typed requests, and a stream of events that goes on where it was. The
 //!   command line and the tests use it. Knows nothing of the relay but the domain.
+//! - [`bounds`]: what everything may have at most, by one look.
 //! - [`config`], [`telemetry`]: what the operator decided; log, spans and metrics.
 //! - The `agent-relay` program (`src/main.rs`, `src/cli`) turns arguments into a [`config::Config`] and calls
 //!   [`serve`].
@@ -65,6 +66,7 @@
 //! the last request that began with it has ended. A candidate that fails changes nothing but the list of what
 //! was rejected, and why.
 
+pub mod bounds;
 pub mod client;
 pub mod config;
 pub mod domain;
@@ -173,7 +175,7 @@ pub async fn serve_by(
     let tasks = relay.tasks().clone();
     jobs::start(&relay, &tasks).await;
     let connections = TaskTracker::new();
-    let serving = http::serve(relay, listener, config.limits.connections, shutdown.clone(), connections.clone());
+    let serving = http::serve(relay, listener, config.limits.http.clone(), shutdown.clone(), connections.clone());
     ready();
     let drain_over = async {
         shutdown.cancelled().await;

@@ -397,6 +397,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        let _place = self.inner.readers.place().await?;
         let permit = self.inner.readers.permit(size).await?;
         let inner = self.inner.clone();
         let task = tokio::task::spawn_blocking(move || {

@@ -10,3 +10,4 @@ mod hub;
 
 pub use feed::{Feed, Start};
 pub use hub::{Echo, Hub, Listen, Subscription, TooManyStreams};
+pub(crate) use hub::{QUEUE_BYTES_MAX, QUEUE_MAX};

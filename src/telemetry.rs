@@ -154,6 +154,10 @@ pub mod metric {
     pub const HTTP_SECONDS: &str = "agent_relay_http_request_seconds";
     /// Open connections, without event streams.
     pub const CONNECTIONS: &str = "agent_relay_connections";
+    /// Connections that had to go for others: `limit`, the setting that was reached.
+    pub const CONNECTIONS_ENDED: &str = "agent_relay_connections_ended_total";
+    /// What bodies and answers take up in memory.
+    pub const BUFFERS: &str = "agent_relay_buffers_bytes";
     /// Open event streams.
     pub const STREAMS: &str = "agent_relay_streams";
     /// Times a slow stream went back to reading from the store.
@@ -196,6 +200,8 @@ pub mod metric {
     pub(super) fn describe() {
         describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time to a request's answer");
         describe_gauge!(CONNECTIONS, "open connections");
+        describe_counter!(CONNECTIONS_ENDED, "connections that had to go for others");
+        describe_gauge!(BUFFERS, Unit::Bytes, "bodies and answers in memory");
         describe_gauge!(STREAMS, "open event streams");
         describe_counter!(STREAM_LAGS, "slow streams sent back to the store");
         describe_counter!(EVENTS, "events committed");

@@ -74,7 +74,7 @@ const LEFTOVERS: Duration = Duration::from_secs(2);
 pub(super) fn run(args: Serve, env: &Environment) -> Result<(), Failure> {
     let Serve { listen, data_dir, plugins, base_dir, config, log } = args;
     let flags = Flags { listen, data_dir, plugins, base_dir, config, log };
-    let config = Config::load(&flags, env)?;
+    let mut config = Config::load(&flags, env)?;
     share_arenas();
     telemetry::start_log(&config.log);
     telemetry::start_metrics();
@@ -87,7 +87,7 @@ pub(super) fn run(args: Serve, env: &Environment) -> Result<(), Failure> {
     }
     // Held to the end: it keeps a second relay away from the same database.
     let _data_dir = DataDir::claim(&config.data_dir).map_err(Failure::Other)?;
-    raise_open_files(config.limits.connections);
+    raise_open_files(&mut config.limits.http.connections);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -155,6 +155,11 @@ fn end_now() -> ! {
     std::process::exit(1)
 }
 
+/// What is larger than this is given back to the system as soon as it is freed. Left alone, glibc raises the bound
+/// to the largest that ever was, and keeps all below it.
+#[cfg(target_env = "gnu")]
+const LARGE_BYTES: libc::c_int = 128 << 10;
+
 /// Has threads share the allocator's arenas, one for each processor. Left alone, glibc gives every thread
 /// its own, up to eight for each processor, and what compiling a plugin took from one stays there:
 /// the relay would be a third larger. Whoever sets `MALLOC_ARENA_MAX` has the last word.
@@ -168,21 +173,29 @@ fn share_arenas() {
     let arenas = libc::c_int::try_from(processors.max(2)).unwrap_or(libc::c_int::MAX);
     // SAFETY: it takes two numbers, and there is no other thread yet.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
+    // SAFETY: as before.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
 }
 
 #[cfg(not(target_env = "gnu"))]
 fn share_arenas() {}
 
+/// What the database, plugins, sessions and logs need of the files that the system allows.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
+
 /// Lets this process open as many files as the system allows it: each connection is one, and the
 /// usual soft limit of 1,024 is far below what the relay carries.
-fn raise_open_files(connections: usize) {
+fn raise_open_files(connections: &mut usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none() || setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
         let allowed = maximum.unwrap_or(u64::MAX);
-        if allowed < connections as u64 {
+        let most = usize::try_from(allowed.saturating_sub(FILES_BESIDE_CONNECTIONS)).unwrap_or(usize::MAX).max(8);
+        if most < *connections {
             tracing::warn!(
-                "the system lets this process open {allowed} files, fewer than limits.connections ({connections}): raise ulimit -n"
+                "the system lets this process open {allowed} files: it takes {most} connections, not \
+                 limits.connections ({connections}); raise ulimit -n"
             );
+            *connections = most;
         }
     }
 }

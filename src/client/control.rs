@@ -1,8 +1,9 @@
 //! Control: starting, restarting and stopping agents, and the commands that record it.
 
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::request::escaped;
 use super::{Client, Pages, Request};
@@ -10,6 +11,7 @@ use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::control::{ApprovalMode, ControlKind};
 use crate::domain::id::CommandId;
 use crate::domain::message::Message;
+use crate::domain::text::json::Exact;
 
 /// Control requests. See [`Client::control`].
 #[derive(Clone, Copy, Debug)]
@@ -76,13 +78,23 @@ pub struct Dispatched {
 }
 
 /// A spawn, by whoever carries it out.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Spawned {
     /// The relay started it on its own host.
     Here(Box<SpawnedHere>),
     /// An orchestrator was asked to.
     Through(Box<Dispatched>),
+}
+
+// Not `untagged`, which would take numbers for what they are not.
+impl<'de> Deserialize<'de> for Spawned {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let answer = Box::<RawValue>::deserialize(deserializer)?;
+        let text = answer.get();
+        let here = serde_json::from_str(text).map(|here| Self::Here(Box::new(here)));
+        here.or_else(|_| serde_json::from_str(text).map(|through| Self::Through(Box::new(through))))
+            .map_err(serde::de::Error::custom)
+    }
 }
 
 /// An agent that the relay started on its own host.
@@ -157,7 +169,7 @@ pub struct CommandReport {
     pub status: CommandStatus,
     /// What came of it, at most 16 KiB of JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<Value>,
+    pub result: Option<Exact>,
     /// Why it was not done, at most 4000 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

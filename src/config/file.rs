@@ -69,6 +69,11 @@ pub(super) struct CommandsSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LimitsSection {
     pub(super) connections: Option<i64>,
+    pub(super) connections_per_address: Option<i64>,
+    pub(super) buffers_mb: Option<i64>,
+    pub(super) head_seconds: Option<i64>,
+    pub(super) request_seconds: Option<i64>,
+    pub(super) stall_seconds: Option<i64>,
     pub(super) streams: Option<i64>,
     pub(super) drain_seconds: Option<i64>,
 }

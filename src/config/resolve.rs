@@ -9,7 +9,7 @@ use super::file::{File, Retained, Tmux};
 use super::sources::base_url;
 use super::{Agents, ConfigError, Environment, Flags, LISTEN_DEFAULT, Limits, Retention, Secret, Spawn};
 use crate::sessions::TmuxChoice;
-use crate::{plugins, sessions, telemetry};
+use crate::{http, plugins, sessions, telemetry};
 
 /// The longest time a setting may name, in days: ten years is longer than any relay lives.
 const DAYS_MAX: u32 = 3_650;
@@ -21,6 +21,20 @@ const ROOTS_MAX: usize = 64;
 const PLUGINS_MAX: usize = 256;
 /// The longest plugin id, in bytes.
 const PLUGIN_ID_BYTES_MAX: usize = 64;
+/// Open connections, unless set otherwise.
+pub(crate) const CONNECTIONS: u32 = 10_000;
+/// The same from one address.
+pub(crate) const CONNECTIONS_PER_ADDRESS: u32 = 9_000;
+/// Open event streams.
+pub(crate) const STREAMS: u32 = 8_000;
+/// Bodies and answers in memory, in MiB.
+pub(crate) const BUFFERS_MB: u32 = 64;
+/// How long a head may take.
+pub(crate) const HEAD_SECONDS: u32 = 30;
+/// How long a whole request may take.
+pub(crate) const REQUEST_SECONDS: u32 = 60;
+/// How long an answer may wait to be taken.
+pub(crate) const STALL_SECONDS: u32 = 30;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn config_path(flags: &Flags, env: &Environment) -> Result<Option<(String, PathBuf)>, ConfigError> {
@@ -194,9 +208,23 @@ pub(super) fn limits(file: &File) -> Result<Limits, ConfigError> {
         let number = file.number(&format!("limits.{key}"), typed, default, allowed)?;
         Ok::<_, ConfigError>(number as usize)
     };
+    let seconds = |key: &str, typed, default| {
+        let number = file.number(&format!("limits.{key}"), typed, default, 1..=3_600)?;
+        Ok::<_, ConfigError>(Duration::from_secs(number.into()))
+    };
+    let connections = size("connections", typed.connections, CONNECTIONS, 8..=1_000_000)?;
+    let of_address =
+        size("connections_per_address", typed.connections_per_address, CONNECTIONS_PER_ADDRESS, 1..=1_000_000)?;
     Ok(Limits {
-        connections: size("connections", typed.connections, 10_000, 8..=1_000_000)?,
-        streams: size("streams", typed.streams, 8_000, 1..=1_000_000)?,
+        streams: size("streams", typed.streams, STREAMS, 1..=1_000_000)?,
+        http: http::Limits {
+            connections,
+            connections_per_address: of_address.min(connections),
+            buffers_bytes: size("buffers_mb", typed.buffers_mb, BUFFERS_MB, 4..=65_536)? << 20,
+            head: seconds("head_seconds", typed.head_seconds, HEAD_SECONDS)?,
+            request: seconds("request_seconds", typed.request_seconds, REQUEST_SECONDS)?,
+            stall: seconds("stall_seconds", typed.stall_seconds, STALL_SECONDS)?,
+        },
         drain: Duration::from_secs(file.number("limits.drain_seconds", typed.drain_seconds, 10, 0..=600)?.into()),
     })
 }

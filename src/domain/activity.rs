@@ -1,18 +1,19 @@
 //! Activity: the log of what happened, for people.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::id::{ActivityId, AgentId, MessageId, TaskId};
 use super::page::{Limit, Query};
 use super::refusal::Refusal;
 use super::text;
+use super::text::json;
 use super::text::word::words;
 use super::time::Timestamp;
 
 /// The longest title, in characters.
-const TITLE_MAX: usize = 200;
+pub const TITLE_MAX: usize = 200;
 
 words! {
     /// What an entry is about.
@@ -76,7 +77,7 @@ pub struct Activity {
     /// Anything else.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Map<String, Value>>,
+    pub metadata: Option<json::Object>,
     /// When it was written, in milliseconds since the epoch.
     #[schema(value_type = i64)]
     pub created_at: Timestamp,
@@ -86,29 +87,37 @@ pub struct Activity {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewActivity {
-    /// Unique; a repeat is ignored.
+    /// Unique; a repeat is ignored. What begins with `server-` is the relay's own.
+    #[schema(value_type = String, max_length = 240, pattern = r"\S")]
     pub client_id: Option<String>,
     /// What it is about.
+    #[schema(value_type = ActivityKind)]
     pub kind: Option<String>,
     /// One line, at most 200 characters.
+    #[schema(value_type = String, max_length = 200, pattern = r"\S")]
     pub title: Option<String>,
     /// More, at most 16 KiB.
+    #[schema(max_length = 16384)]
     pub body: Option<String>,
     /// A short note.
+    #[schema(max_length = 240)]
     pub meta: Option<String>,
     /// The icon of a dashboard.
+    #[schema(max_length = 120)]
     pub icon: Option<String>,
     /// The view of a dashboard.
+    #[schema(max_length = 120)]
     pub view: Option<String>,
     /// The message concerned.
     pub message_id: Option<i64>,
     /// The agent concerned.
+    #[schema(max_length = 240)]
     pub agent_id: Option<String>,
     /// The task concerned.
     pub task_id: Option<i64>,
     /// Anything else, at most 16 KiB of JSON.
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Map<String, Value>>,
+    pub metadata: Option<json::Object>,
 }
 
 impl NewActivity {
@@ -149,7 +158,7 @@ pub struct Entry {
     message_id: Option<MessageId>,
     agent_id: Option<AgentId>,
     task_id: Option<TaskId>,
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<json::Object>,
 }
 
 impl Entry {
@@ -222,7 +231,10 @@ impl Entry {
     /// With more for programs. What is no object, or larger than 16 KiB of JSON, is left out.
     #[must_use]
     pub fn metadata(self, metadata: Value) -> Self {
-        let Value::Object(metadata) = metadata else { return self };
+        if !metadata.is_object() {
+            return self;
+        }
+        let metadata = json::Object::from(metadata);
         let fits = text::object("metadata", &metadata, text::META_BYTES_MAX).is_ok();
         Self { metadata: fits.then_some(metadata), ..self }
     }

@@ -4,12 +4,13 @@ mod registration;
 mod routes;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::id::{AgentId, EventSeq};
 use super::page::{Limit, Query};
 use super::refusal::Refusal;
+use super::text;
+use super::text::json;
 use super::text::word::words;
 use super::time::Timestamp;
 
@@ -70,7 +71,7 @@ pub struct Agent {
     pub epoch: i64,
     /// Anything else, at most 16 KiB of JSON.
     #[schema(value_type = Object)]
-    pub meta: Map<String, Value>,
+    pub meta: json::Object,
     /// When it was last heard from, in milliseconds since the epoch.
     #[schema(value_type = i64)]
     pub last_seen: Timestamp,
@@ -98,7 +99,7 @@ impl Agent {
             ready: false,
             instance_id: None,
             epoch: 0,
-            meta: Map::new(),
+            meta: json::Object::default(),
             last_seen: now,
             created_at: now,
             joined_after: EventSeq::default(),
@@ -107,7 +108,7 @@ impl Agent {
 
     /// Whether this is a channel adapter.
     pub fn is_channel(&self) -> bool {
-        self.meta.get("kind").and_then(Value::as_str) == Some("channel") || self.tags.iter().any(|tag| tag == "channel")
+        self.meta.get("kind").is_some_and(|kind| kind == "channel") || self.tags.iter().any(|tag| tag == "channel")
     }
 
     /// Whether control actions make sense for it.
@@ -253,6 +254,11 @@ pub struct SessionGuard {
 }
 
 impl SessionGuard {
+    /// The guard that these fields make.
+    pub fn parse(instance_id: Option<String>, epoch: Option<i64>) -> Result<Self, Refusal> {
+        Ok(Self { instance_id: text::optional("instanceId", instance_id, text::ID_MAX)?, epoch })
+    }
+
     /// Whether nothing is guarded.
     pub fn is_open(&self) -> bool {
         self.instance_id.is_none() && self.epoch.is_none()

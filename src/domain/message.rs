@@ -4,7 +4,6 @@ mod claim;
 mod draft;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::event::Audience;
@@ -12,6 +11,7 @@ use super::id::{AgentId, MessageId};
 use super::page::{Limit, Query};
 use super::refusal::Refusal;
 use super::text;
+use super::text::json;
 use super::text::word::words;
 use super::time::Timestamp;
 
@@ -94,7 +94,7 @@ pub struct Message {
     pub idempotency_key: Option<String>,
     /// Anything else, at most 16 KiB of JSON.
     #[schema(value_type = Object)]
-    pub meta: Map<String, Value>,
+    pub meta: json::Object,
     /// When it was stored, in milliseconds since the epoch.
     #[schema(value_type = i64)]
     pub created_at: Timestamp,

@@ -1,7 +1,7 @@
 //! Orchestrators: the daemons that start agents on other hosts.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::agent::{Agent, AgentStatus};
@@ -9,6 +9,7 @@ use super::control::ApprovalMode;
 use super::id::{AgentId, EventSeq, OrchestratorId};
 use super::refusal::Refusal;
 use super::text;
+use super::text::json;
 use super::text::word::words;
 use super::time::Timestamp;
 
@@ -118,7 +119,7 @@ pub struct Orchestrator {
     pub env_keys: Vec<String>,
     /// Anything else.
     #[schema(value_type = Object)]
-    pub meta: Map<String, Value>,
+    pub meta: json::Object,
     /// The agents it runs.
     pub managed_agents: Vec<ManagedAgent>,
     /// When it was last heard from, in milliseconds since the epoch.
@@ -134,18 +135,23 @@ pub struct Orchestrator {
 #[serde(rename_all = "camelCase")]
 pub struct OrchestratorRegistration {
     /// At most 120 characters.
+    #[schema(value_type = String, max_length = 120, pattern = r"\S")]
     pub id: Option<String>,
     /// The host it runs on.
+    #[schema(value_type = String, max_length = 120, pattern = r"\S")]
     pub hostname: Option<String>,
     /// The directory in which its agents work; absolute.
+    #[schema(value_type = String, max_length = 500, pattern = r"^\s*/")]
     pub base_dir: Option<String>,
-    /// The providers it offers; all loaded ones when left out.
+    /// The providers it offers, each loaded here; all loaded ones when left out.
+    #[schema(value_type = Option<Vec<text::WordSchema>>, max_items = 64)]
     pub providers: Option<Vec<String>>,
     /// Names of environment variables.
+    #[schema(value_type = Option<Vec<text::WordSchema>>, max_items = 64)]
     pub env_keys: Option<Vec<String>>,
     /// Anything else, at most 16 KiB of JSON.
     #[schema(value_type = Option<Object>)]
-    pub meta: Option<Map<String, Value>>,
+    pub meta: Option<json::Object>,
 }
 
 impl OrchestratorRegistration {
@@ -197,7 +203,7 @@ pub struct NewOrchestrator {
     /// Names of environment variables.
     pub env_keys: Vec<String>,
     /// Anything else.
-    pub meta: Map<String, Value>,
+    pub meta: json::Object,
 }
 
 impl NewOrchestrator {
@@ -226,9 +232,9 @@ impl NewOrchestrator {
 impl Orchestrator {
     /// The agent under which it gets its messages, from the one there was. `newest` is the newest event.
     pub fn agent(&self, before: Option<Agent>, now: Timestamp, newest: EventSeq) -> Agent {
-        let mut meta = Map::new();
-        meta.insert("kind".to_owned(), Value::from("orchestrator"));
-        meta.insert("orchestratorId".to_owned(), Value::from(&self.id));
+        let mut meta = json::Object::default();
+        meta.insert("kind", "orchestrator");
+        meta.insert("orchestratorId", &self.id);
         let (created_at, joined_after, epoch, instance_id) = match before {
             Some(before) => (before.created_at, before.joined_after, before.epoch, before.instance_id),
             None => (now, newest, 1, None),

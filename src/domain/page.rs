@@ -1,6 +1,15 @@
 //! Pages: how much of a list is answered at once, and whether there may be more.
 
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
 use super::refusal::Refusal;
+
+/// The most bytes of JSON in a page, unless its first entry alone has more: what one reader who takes nothing
+/// costs.
+pub const BYTES_MAX: usize = 2 << 20;
 
 /// The most entries a page may have: 1 to [`Limit::MAX`], [`Limit::DEFAULT`] unless asked otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +66,73 @@ pub struct Page<T, P> {
     pub next: Option<P>,
 }
 
-impl<T, P> Page<T, P> {
-    /// The page that these entries are under this limit, which lie at these places. A full one may have another
-    /// after it.
-    pub fn new(entries: Vec<T>, limit: Limit, place: impl FnOnce(&T) -> P) -> Self {
-        Self { next: entries.last().filter(|_| entries.len() == limit.0).map(place), entries }
+/// A page that is being filled, in the order of its list.
+pub struct Filling<T> {
+    entries: Vec<T>,
+    limit: Limit,
+    bytes: usize,
+    /// An entry found no room any more.
+    is_cut: bool,
+}
+
+impl<T: Serialize> Filling<T> {
+    /// An empty page under this limit and [`BYTES_MAX`].
+    pub fn new(limit: Limit) -> Self {
+        Self { entries: Vec::new(), limit, bytes: 0, is_cut: false }
     }
+
+    /// Takes an entry, unless the page is full without it. Breaks once no other would be taken.
+    pub fn take(&mut self, entry: T) -> ControlFlow<()> {
+        self.bytes += json_bytes(&entry);
+        if self.is_full() || (self.bytes > BYTES_MAX && !self.entries.is_empty()) {
+            self.is_cut = true;
+            return ControlFlow::Break(());
+        }
+        self.entries.push(entry);
+        if self.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// How many entries it may still have.
+    pub fn room(&self) -> usize {
+        self.limit.0 - self.entries.len()
+    }
+
+    /// Whether it takes nothing more, for its count or its bytes.
+    pub fn is_full(&self) -> bool {
+        self.is_cut || self.room() == 0
+    }
+
+    /// The page of entries at these places. A full one may have another after it.
+    pub fn finish<P>(self, place: impl FnOnce(&T) -> P) -> Page<T, P> {
+        let next = self.entries.last().filter(|_| self.is_full()).map(place);
+        Page { entries: self.entries, next }
+    }
+
+    /// The same for a list that was looked at up to `looked_to`, or to its end, where the page has room for all that
+    /// was found there.
+    pub fn finish_at<P>(self, looked_to: Option<P>, place: impl FnOnce(&T) -> P) -> Page<T, P> {
+        let cut_at = self.entries.last().filter(|_| self.is_cut).map(place);
+        Page { entries: self.entries, next: cut_at.or(looked_to) }
+    }
+}
+
+/// How many bytes the JSON of this value has.
+fn json_bytes(value: &impl Serialize) -> usize {
+    struct Counted(usize);
+    impl Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counted = Counted(0);
+    // What cannot be written is found when the page is.
+    let _ = serde_json::to_writer(&mut counted, value);
+    counted.0
 }
 
 /// The parameters of an address that asks for a page, in the order they are written. What was not asked
@@ -99,10 +169,39 @@ mod tests {
         }
     }
 
+    fn filled<T: Serialize + Clone>(entries: Vec<T>, limit: i64) -> Page<T, T> {
+        let mut page = Filling::new(Limit::parse(Some(limit)).unwrap());
+        let _ = entries.into_iter().try_for_each(|entry| page.take(entry));
+        page.finish(T::clone)
+    }
+
     #[test]
     fn a_full_page_may_have_another_after_it() {
-        let limit = Limit::parse(Some(2)).unwrap();
-        assert_eq!(Page::new(vec![1, 2], limit, |last| last * 10).next, Some(20));
-        assert_eq!(Page::new(vec![1], limit, |last| last * 10).next, None);
+        assert_eq!(filled(vec![1, 2, 3], 2), Page { entries: vec![1, 2], next: Some(2) });
+        assert_eq!(filled(vec![1, 2], 2).next, Some(2));
+        assert_eq!(filled(vec![1], 2).next, None);
+    }
+
+    #[test]
+    fn a_page_that_was_looked_for_goes_on_where_it_was_cut_or_where_the_looking_ended() {
+        let page = |entries: Vec<String>, looked_to: Option<usize>| {
+            let mut page = Filling::new(Limit::parse(Some(2)).unwrap());
+            let _ = entries.into_iter().try_for_each(|entry| page.take(entry));
+            page.finish_at(looked_to, String::len)
+        };
+        let large = "x".repeat(BYTES_MAX - 2);
+        assert_eq!(page(vec!["x".to_owned()], None).next, None);
+        assert_eq!(page(vec!["x".to_owned()], Some(7)).next, Some(7));
+        assert_eq!(page(vec!["x".to_owned(), large], Some(7)).next, Some(1));
+    }
+
+    #[test]
+    fn a_page_ends_before_it_has_too_many_bytes_and_has_at_least_one_entry() {
+        let half = "x".repeat(BYTES_MAX / 2 - 2);
+        let page = filled(vec![half.clone(), half.clone(), half.clone()], 100);
+        assert_eq!((page.entries.len(), page.next.is_some()), (2, true));
+        let large = "\u{1}".repeat(BYTES_MAX / 2);
+        let page = filled(vec![large.clone(), half], 100);
+        assert_eq!((page.entries, page.next.is_some()), (vec![large], true));
     }
 }

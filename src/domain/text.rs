@@ -5,10 +5,9 @@
 //! code and patches matter.
 
 pub mod hex;
+pub mod json;
 pub mod path;
 pub mod word;
-
-use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 
@@ -28,6 +27,12 @@ pub const PATH_MAX: usize = 500;
 pub const META_BYTES_MAX: usize = 16 * 1024;
 /// The largest body of a message, in bytes.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// A tag, a capability, or the like.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Word, value_type = String, max_length = 120)]
+#[expect(dead_code, reason = "describes the entries of a list")]
+pub struct WordSchema(String);
 
 /// A short text: trimmed, absent when empty.
 pub fn optional(field: &str, value: Option<String>, max: usize) -> Result<Option<String>, Refusal> {
@@ -117,7 +122,7 @@ pub fn words(field: &str, values: Vec<String>) -> Result<Vec<String>, Refusal> {
 }
 
 /// A JSON object of bounded size.
-pub fn object(field: &str, value: &Map<String, Value>, bytes_max: usize) -> Result<(), Refusal> {
+pub fn object(field: &str, value: &json::Object, bytes_max: usize) -> Result<(), Refusal> {
     // Serialising to count is linear in what the request already cost to parse.
     let size = serde_json::to_string(value).map_or(usize::MAX, |text| text.len());
     if size > bytes_max {

@@ -23,8 +23,10 @@ pub(super) struct ListActivity {
     /// Only those with a smaller id: the next page.
     before: Option<i64>,
     /// Only those of this kind.
+    #[param(value_type = Option<ActivityKind>)]
     kind: Option<String>,
     /// Only those about this agent.
+    #[param(max_length = 240)]
     agent: Option<String>,
     /// 100 unless given; at most 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]

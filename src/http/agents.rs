@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer;
+use super::answer::{self, Done};
 use super::error::ApiError;
 use super::extract::{Authenticated, Json, Keyed, OptionalJson, Path, Query};
 use crate::domain::agent::{Agent, AgentFilter, AgentPatch, AgentStatus, Registration, SessionGuard};
@@ -32,23 +32,30 @@ pub(super) async fn register_agent(
 #[into_params(parameter_in = Query)]
 pub(super) struct FindAgents {
     /// `online`, `idle`, `busy` or `offline`.
+    #[param(value_type = Option<AgentStatus>)]
     status: Option<String>,
     /// Only those with this tag.
+    #[param(max_length = 120)]
     tag: Option<String>,
     /// Only those with this capability.
+    #[param(max_length = 120)]
     capability: Option<String>,
     /// Only those with exactly this label.
+    #[param(max_length = 120)]
     label: Option<String>,
     /// Only those on this machine.
+    #[param(max_length = 240)]
     machine: Option<String>,
     /// Only those that take work, or that do not.
     ready: Option<bool>,
-    /// Text in the id, name, label, tags or capabilities.
+    /// Of `/find`: text in the id, name, label, tags or capabilities.
+    #[param(max_length = 240)]
     q: Option<String>,
     /// 100 unless given; at most 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
     /// Only those after this id: the next page.
+    #[param(max_length = 240)]
     after: Option<String>,
     /// Of `/find`, whose order is live ones first: whether the agent of `after` was offline.
     #[serde(rename = "afterOffline")]
@@ -67,7 +74,7 @@ impl FindAgents {
             label: word("label", &self.label)?,
             machine: text::optional("machine", self.machine.clone(), text::ID_MAX)?,
             ready: self.ready,
-            text: if live_first { text::optional("q", self.q.clone(), text::ID_MAX)? } else { None },
+            text: text::optional("q", self.q.clone(), text::ID_MAX)?.filter(|_| live_first),
             live_first,
             after: AgentId::optional("after", self.after.clone())?,
             after_offline: self.after_offline.unwrap_or(false),
@@ -115,23 +122,64 @@ pub(super) async fn get_agent(
 }
 
 /// What a change to an agent says, with the session guard.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AgentChange {
-    /// `online`, `idle`, `busy` or `offline`.
     status: Option<String>,
-    /// Whether it takes work.
     ready: Option<bool>,
-    /// Its label; null clears it.
     #[serde(default, deserialize_with = "text::present")]
-    #[schema(value_type = Option<String>)]
     label: Option<Option<String>>,
-    /// Its tags.
     tags: Option<Vec<String>>,
-    /// Must be the current session when given.
     instance_id: Option<String>,
-    /// Must be the current epoch when given.
     epoch: Option<i64>,
+}
+
+macro_rules! changes {
+    ($($(#[$doc:meta])* $name:ident { $(#[$of_field:meta])* $field:ident: $type:ty })+) => {$(
+        $(#[$doc])*
+        #[derive(ToSchema)]
+        #[schema(rename_all = "camelCase")]
+        #[expect(dead_code, reason = "describes what a route takes of a change")]
+        pub(super) struct $name {
+            $(#[$of_field])*
+            $field: $type,
+            /// Must be the current session when given.
+            #[schema(max_length = 240)]
+            instance_id: Option<String>,
+            /// Must be the current epoch when given.
+            epoch: Option<i64>,
+        }
+    )+};
+}
+
+changes! {
+    /// How an agent is doing.
+    StatusChange {
+        /// `online`, `idle`, `busy` or `offline`.
+        status: AgentStatus
+    }
+    /// Whether an agent takes work.
+    ReadyChange {
+        /// Whether it takes work.
+        ready: bool
+    }
+    /// How people call an agent.
+    LabelChange {
+        /// Its label; null clears it.
+        #[schema(required = true, max_length = 120)]
+        label: Option<String>
+    }
+    /// The groups of an agent.
+    TagsChange {
+        /// Its tags.
+        #[schema(max_items = 64)]
+        tags: Vec<text::WordSchema>
+    }
+    /// A sign of life.
+    Heartbeat {
+        /// `online`, `idle`, `busy` or `offline`; as before when left out.
+        status: Option<AgentStatus>
+    }
 }
 
 async fn patch(
@@ -141,7 +189,7 @@ async fn patch(
     change: &AgentChange,
     patch: AgentPatch,
 ) -> Result<Agent, ApiError> {
-    let guard = SessionGuard { instance_id: change.instance_id.clone(), epoch: change.epoch };
+    let guard = SessionGuard::parse(change.instance_id.clone(), change.epoch)?;
     Ok(relay.change_agent(caller, id, guard, patch).await?)
 }
 
@@ -152,7 +200,7 @@ fn status(change: &AgentChange) -> Result<Option<AgentStatus>, ApiError> {
 
 /// Set how an agent is doing.
 #[utoipa::path(patch, path = "/api/agents/{id}/status", tag = "agents", params(("id" = String, Path)),
-    request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
+    request_body = StatusChange, responses((status = 200, description = "Its card", body = Agent)))]
 pub(super) async fn set_agent_status(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -165,7 +213,7 @@ pub(super) async fn set_agent_status(
 
 /// Set whether an agent takes work.
 #[utoipa::path(patch, path = "/api/agents/{id}/ready", tag = "agents", params(("id" = String, Path)),
-    request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
+    request_body = ReadyChange, responses((status = 200, description = "Its card", body = Agent)))]
 pub(super) async fn set_agent_ready(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -178,7 +226,7 @@ pub(super) async fn set_agent_ready(
 
 /// Set or clear an agent's label.
 #[utoipa::path(patch, path = "/api/agents/{id}/label", tag = "agents", params(("id" = String, Path)),
-    request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
+    request_body = LabelChange, responses((status = 200, description = "Its card", body = Agent)))]
 pub(super) async fn set_agent_label(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -192,7 +240,7 @@ pub(super) async fn set_agent_label(
 
 /// Set an agent's tags.
 #[utoipa::path(patch, path = "/api/agents/{id}/tags", tag = "agents", params(("id" = String, Path)),
-    request_body = AgentChange, responses((status = 200, description = "Its card", body = Agent)))]
+    request_body = TagsChange, responses((status = 200, description = "Its card", body = Agent)))]
 pub(super) async fn set_agent_tags(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -206,8 +254,8 @@ pub(super) async fn set_agent_tags(
 
 /// Say that an agent is alive.
 #[utoipa::path(post, path = "/api/agents/{id}/heartbeat", tag = "agents", params(("id" = String, Path)),
-    request_body = AgentChange, responses((status = 200, description = "`ok`; 404 once the agent was pruned",
-    body = Object)))]
+    request_body = Option<Heartbeat>, responses((status = 200, description = "`ok`; 404 once the agent was pruned",
+    body = Done)))]
 pub(super) async fn heartbeat_agent(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -225,6 +273,7 @@ pub(super) async fn heartbeat_agent(
 #[into_params(parameter_in = Query)]
 pub(super) struct Guard {
     /// Must be the current session when given.
+    #[param(max_length = 240)]
     instance_id: Option<String>,
     /// Must be the current epoch when given.
     epoch: Option<i64>,
@@ -232,7 +281,7 @@ pub(super) struct Guard {
 
 /// Remove an agent; its messages stay.
 #[utoipa::path(delete, path = "/api/agents/{id}", tag = "agents", params(("id" = String, Path), Guard),
-    responses((status = 200, description = "`ok`", body = Object)))]
+    responses((status = 200, description = "`ok`", body = Done)))]
 pub(super) async fn delete_agent(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -240,7 +289,7 @@ pub(super) async fn delete_agent(
     Query(query): Query<Guard>,
     OptionalJson(body): OptionalJson<Guard>,
 ) -> Result<Response, ApiError> {
-    let guard = SessionGuard { instance_id: query.instance_id.or(body.instance_id), epoch: query.epoch.or(body.epoch) };
+    let guard = SessionGuard::parse(query.instance_id.or(body.instance_id), query.epoch.or(body.epoch))?;
     relay.remove_agent(&caller, id, guard).await?;
     Ok(answer::ok())
 }

@@ -20,6 +20,14 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
+/// What is answered where there is nothing to tell.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes `ok`")]
+pub(super) struct Done {
+    /// True.
+    ok: bool,
+}
+
 /// `{"ok":true}`
 pub(super) fn ok() -> Response {
     (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], r#"{"ok":true}"#).into_response()

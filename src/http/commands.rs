@@ -4,7 +4,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
@@ -13,8 +12,9 @@ use super::extract::{Authenticated, Json, Path, Query};
 use crate::domain::control::ControlKind;
 use crate::domain::control::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
 use crate::domain::id::{AgentId, CommandId};
-use crate::domain::page::Limit;
+use crate::domain::page::{self, Limit};
 use crate::domain::text;
+use crate::domain::text::json::Exact;
 use crate::relay::{Relay, commands};
 
 /// Which commands.
@@ -22,10 +22,13 @@ use crate::relay::{Relay, commands};
 #[into_params(parameter_in = Query)]
 pub(super) struct ListCommands {
     /// Only those for this agent.
+    #[param(max_length = 240)]
     target: Option<String>,
     /// Only those with this status.
+    #[param(value_type = Option<CommandStatus>)]
     status: Option<String>,
     /// `spawn`, `restart` or `shutdown`.
+    #[param(value_type = Option<ControlKind>)]
     kind: Option<String>,
     /// 100 unless given; at most 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -70,11 +73,13 @@ pub(super) async fn get_command(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct CommandReport {
     /// `accepted`, `running`, `succeeded` or `failed`.
+    #[schema(value_type = CommandStatus)]
     status: Option<String>,
     /// What came of it, at most 16 KiB of JSON.
-    #[schema(value_type = Option<Object>)]
-    result: Option<Value>,
-    /// Why it was not done, at most 4000 characters.
+    #[schema(value_type = serde_json::Value, required = false)]
+    result: Option<Exact>,
+    /// Why it was not done, at most 4000 bytes.
+    #[schema(max_length = 4000)]
     error: Option<String>,
 }
 
@@ -89,7 +94,7 @@ pub(super) async fn report_command(
 ) -> Result<Response, ApiError> {
     let status = CommandStatus::named("status", &text::required("status", report.status, text::WORD_MAX)?)?;
     let error = text::long("error", report.error, 4_000)?;
-    if report.result.as_ref().is_some_and(|result| result.to_string().len() > text::META_BYTES_MAX) {
+    if report.result.as_ref().is_some_and(|result| result.as_str().len() > text::META_BYTES_MAX) {
         return Err(ApiError::invalid(format!("result must have at most {} bytes of JSON", text::META_BYTES_MAX)));
     }
     let report = commands::CommandReport { status, result: report.result, error };
@@ -109,10 +114,9 @@ pub(super) struct ListDecisions {
 
 /// List recorded decisions with the question that was asked, newest first.
 ///
-/// A page of large questions is shorter than `limit`; the last one is empty. Decisions whose question
-/// was too large to keep are left out.
+/// Decisions whose question was too large to keep are left out.
 #[utoipa::path(get, path = "/api/plugins/decisions", tag = "plugins", params(ListDecisions),
-    responses((status = 200, description = "A page; the next one begins before its last commandId",
+    responses((status = 200, description = "A page; the next one is in the Link header",
         body = Vec<RecordedDecision>)))]
 pub(super) async fn list_decisions(
     State(relay): State<Relay>,
@@ -120,5 +124,7 @@ pub(super) async fn list_decisions(
     Query(query): Query<ListDecisions>,
 ) -> Result<Response, ApiError> {
     let (before, limit) = (query.before.map(CommandId::new), Limit::parse(query.limit)?);
-    Ok(answer::json(StatusCode::OK, &relay.list_decisions(&caller, before, limit).await?))
+    let page = relay.list_decisions(&caller, before, limit).await?;
+    let after = |last: &CommandId| page::Query::default().with("limit", Some(limit)).with("before", Some(last));
+    Ok(answer::page("/api/plugins/decisions", &page, after))
 }

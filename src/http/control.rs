@@ -4,16 +4,19 @@
 //! look at the body by hand. They refuse what they do not know: a misspelt `agentId` must never
 //! mean "all".
 
+use std::path::PathBuf;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
 use super::extract::{Authenticated, Keyed, Path, Query};
+use crate::domain::control::order::ControlAnswer;
 use crate::domain::control::spawn::SpawnAsk;
 use crate::domain::control::{ApprovalMode, ControlKind};
 use crate::domain::id::{AgentId, OrchestratorId};
@@ -140,6 +143,7 @@ pub(super) enum Action {
 pub(super) struct OrchestratorAction {
     action: Action,
     /// One managed agent; or else `all`.
+    #[schema(max_length = 240)]
     agent_id: Option<String>,
     /// Must be true when no agent is named.
     all: Option<bool>,
@@ -151,21 +155,46 @@ pub(super) struct OrchestratorAction {
 #[expect(dead_code, reason = "describes a body that is read by hand")]
 pub(super) struct SpawnBody {
     /// The id of a loaded provider plugin.
+    #[schema(max_length = 64, pattern = r"\S")]
     provider: String,
     /// `guarded` unless given.
     approval_mode: Option<ApprovalMode>,
     /// The base directory unless given; relative paths start there.
+    #[schema(max_length = 500)]
     cwd: Option<String>,
     /// At most 120 characters.
+    #[schema(max_length = 120)]
     label: Option<String>,
     /// At most 4000 characters.
+    #[schema(max_length = 4000)]
+    prompt: Option<String>,
+}
+
+/// What would be asked of the provider in the path.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes a body that is read by hand")]
+pub(super) struct PlanBody {
+    /// The plugin in the path, or nothing.
+    #[schema(max_length = 64)]
+    provider: Option<String>,
+    /// `guarded` unless given.
+    approval_mode: Option<ApprovalMode>,
+    /// The base directory unless given; relative paths start there.
+    #[schema(max_length = 500)]
+    cwd: Option<String>,
+    /// At most 120 characters.
+    #[schema(max_length = 120)]
+    label: Option<String>,
+    /// At most 4000 characters.
+    #[schema(max_length = 4000)]
     prompt: Option<String>,
 }
 
 /// Ask an agent to restart or shut down.
 #[utoipa::path(post, path = "/api/agents/{id}/actions", tag = "control", params(("id" = String, Path)),
     request_body = AgentAction,
-    responses((status = 202, description = "`{ok, action, message, command}`", body = Object)))]
+    responses((status = 202, description = "What is done about it", body = ControlAnswer)))]
 pub(super) async fn create_agent_action(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -180,9 +209,8 @@ pub(super) async fn create_agent_action(
 
 /// Start an agent: through the orchestrator that suits, or else on the relay's own host.
 #[utoipa::path(post, path = "/api/agents/spawn", tag = "control", request_body = SpawnBody,
-    responses((status = 202, description = "Through an orchestrator `{ok, orchestratorId, provider, message, command}`; \
-        here `{ok, provider, approvalMode, cwd, label, agentId, session, pid, logPath, dryRun, command}`",
-        body = Object)))]
+    responses((status = 202, description = "Through an orchestrator, with its `orchestratorId`; here, with its `session`",
+        body = ControlAnswer)))]
 pub(super) async fn create_spawn(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -195,7 +223,7 @@ pub(super) async fn create_spawn(
 /// Have an orchestrator start an agent.
 #[utoipa::path(post, path = "/api/orchestrators/{id}/spawn", tag = "control", params(("id" = String, Path)),
     request_body = SpawnBody,
-    responses((status = 202, description = "`{ok, orchestratorId, message, command}`", body = Object)))]
+    responses((status = 202, description = "What is done about it", body = ControlAnswer)))]
 pub(super) async fn create_orchestrator_spawn(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -209,7 +237,7 @@ pub(super) async fn create_orchestrator_spawn(
 /// Have an orchestrator restart or shut down one of its agents, or all.
 #[utoipa::path(post, path = "/api/orchestrators/{id}/actions", tag = "control", params(("id" = String, Path)),
     request_body = OrchestratorAction,
-    responses((status = 202, description = "`{ok, action, message, command}`", body = Object)))]
+    responses((status = 202, description = "What is done about it", body = ControlAnswer)))]
 pub(super) async fn create_orchestrator_action(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -228,12 +256,40 @@ pub(super) async fn create_orchestrator_action(
 #[into_params(parameter_in = Query)]
 pub(super) struct ListDirectories {
     /// The base directory unless given.
+    #[param(max_length = 500)]
     path: Option<String>,
+}
+
+/// A directory and those in it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Directories {
+    /// Resolved.
+    #[schema(value_type = String)]
+    path: PathBuf,
+    /// The one above, where that is allowed.
+    #[schema(required = true, value_type = Option<String>)]
+    parent: Option<PathBuf>,
+    /// The home directory of the relay's user.
+    #[schema(value_type = String)]
+    home: PathBuf,
+    /// Where agents start unless asked otherwise.
+    #[schema(value_type = String)]
+    cwd: PathBuf,
+    /// By name; hidden ones are left out.
+    entries: Vec<Directory>,
+}
+
+/// A directory.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Directory {
+    name: String,
+    #[schema(value_type = String)]
+    path: PathBuf,
 }
 
 /// List directories in which agents may be started on the relay's own host.
 #[utoipa::path(get, path = "/api/agents/spawn/directories", tag = "control", params(ListDirectories),
-    responses((status = 200, description = "`{path, parent, home, cwd, entries: [{name, path}]}`", body = Object)))]
+    responses((status = 200, description = "The directory and those in it", body = Directories)))]
 pub(super) async fn list_spawn_directories(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -241,11 +297,12 @@ pub(super) async fn list_spawn_directories(
 ) -> Result<Response, ApiError> {
     let path = text::optional("path", query.path, text::PATH_MAX)?;
     let listing = relay.list_directories(&caller, path).await?;
-    Ok(answer::json(
-        StatusCode::OK,
-        &json!({
-            "path": listing.path, "parent": listing.parent, "home": listing.home, "cwd": listing.cwd,
-            "entries": listing.entries.iter().map(|(name, path)| json!({"name": name, "path": path})).collect::<Vec<_>>(),
-        }),
-    ))
+    let directories = Directories {
+        path: listing.path,
+        parent: listing.parent,
+        home: listing.home,
+        cwd: listing.cwd,
+        entries: listing.entries.into_iter().map(|(name, path)| Directory { name, path }).collect(),
+    };
+    Ok(answer::json(StatusCode::OK, &directories))
 }

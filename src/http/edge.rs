@@ -17,14 +17,14 @@ use axum::response::{IntoResponse, Response};
 use metrics::Histogram;
 use tracing::Instrument as _;
 
-use super::error::{ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, UNAUTHORIZED, Unrendered, WRONG_HOST};
+use super::error::{ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, UNAUTHORIZED, URI_TOO_LONG, Unrendered, WRONG_HOST};
 use super::extract::{Authenticated, is_unsafe};
-use super::serve::Peer;
+use super::serve::{Peer, Seat};
 use crate::domain::caller::Caller;
 use crate::relay::Relay;
 use crate::telemetry::metric;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RELAY_TOKEN: HeaderName = HeaderName::from_static("x-agent-relay-token");
 
 /// What the edge works with. Cheap to clone.
@@ -111,8 +111,20 @@ fn render(mut response: Response, id: &str, method: &str, path: &str) -> Respons
     response
 }
 
+/// The longest target of a request, in bytes: every parameter at its longest fits.
+pub(crate) const URI_BYTES_MAX: usize = 16 << 10;
+
 /// Who is calling; `None` on a route that is open to everybody.
 async fn admit(edge: &Edge, request: &Parts) -> Result<Option<Arc<Caller>>, ApiError> {
+    let is_public = edge.public.contains(request.uri.path());
+    if request.extensions.get::<Arc<Seat>>().is_some_and(|seat| seat.is_reserve) && !is_public {
+        return Err(ApiError::too_many_connections());
+    }
+    let length = request.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if length > URI_BYTES_MAX {
+        let detail = format!("the target of the request has {length} bytes, more than {URI_BYTES_MAX}");
+        return Err(ApiError::new(&URI_TOO_LONG, detail));
+    }
     let (relay, headers) = (&edge.relay, &request.headers);
     let peer = request.extensions.get::<Peer>().map(|peer| peer.0.ip());
     let loopback = peer.is_some_and(|address| address.to_canonical().is_loopback());
@@ -128,7 +140,7 @@ async fn admit(edge: &Edge, request: &Parts) -> Result<Option<Arc<Caller>>, ApiE
             check_origin(headers)?;
         }
     } else {
-        if edge.public.contains(request.uri.path()) {
+        if is_public {
             return Ok(None);
         }
         if let Some(ticket) = super::events::ticket_of(&request.uri)
@@ -190,7 +202,7 @@ fn is_local(host: &str) -> bool {
 }
 
 /// The client's own id when it sent a decent one.
-fn request_id(headers: &HeaderMap) -> String {
+pub(super) fn request_id(headers: &HeaderMap) -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     static RUN: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
     let decent = |id: &&str| {

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::edge::REQUEST_ID;
 use crate::domain::refusal::Refusal;
 use crate::plugins::ActionError;
 use crate::relay;
@@ -78,6 +79,14 @@ codes! {
         "Do what the detail says; GET /api/plugins shows how every plugin is.";
     ORCHESTRATOR_OFFLINE = "orchestrator_offline", CONFLICT, "The orchestrator has not been heard from",
         "Start the orchestrator, or choose one that is online.";
+    MALFORMED_HEAD = "malformed_request", BAD_REQUEST, "The request is not HTTP/1.1",
+        "Send a request line and headers as RFC 9112 has them, over a connection without TLS.";
+    URI_TOO_LONG = "uri_too_long", URI_TOO_LONG, "The target of the request is too long",
+        "Send at most 16 KiB of path and query.";
+    HEAD_TOO_LARGE = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large",
+        "Send at most 32 KiB of request line and headers, and at most 100 headers.";
+    HEAD_TOO_SLOW = "head_too_slow", REQUEST_TIMEOUT, "The head did not come in time",
+        "Send the request again, all of it at once.";
     BODY_TOO_SLOW = "body_too_slow", REQUEST_TIMEOUT, "The body did not come in time",
         "Send the request again, all of it at once.";
     TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
@@ -90,7 +99,9 @@ codes! {
         "Send the first request again unchanged, or choose a new key.";
     TOO_MANY_STREAMS = "too_many_streams", SERVICE_UNAVAILABLE, "Too many streams are open",
         "Close a stream, or try again later.";
-    OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "The relay has more to write than it can promise",
+    TOO_MANY_CONNECTIONS = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections are open",
+        "Send the request again after Retry-After seconds, over a connection that is kept.";
+    OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "The relay has more to do than it can promise",
         "Send the request again after Retry-After seconds.";
     DISK_FULL = "disk_full", SERVICE_UNAVAILABLE, "The disk is full",
         "Nothing was stored. Free space on the relay's host, then send the request again.";
@@ -154,6 +165,16 @@ impl ApiError {
         Self::new(code, detail).with_header(header::RETRY_AFTER, "1")
     }
 
+    /// For whoever comes when every connection is in use.
+    pub(super) fn too_many_connections() -> Self {
+        Self::retry_later(&TOO_MANY_CONNECTIONS, "every connection that the relay may have is in use")
+    }
+
+    /// For whoever sends or asks for much while others do.
+    pub(super) fn no_room() -> Self {
+        Self::retry_later(&OVERLOADED, "others send or fetch so much that there is no room for more")
+    }
+
     /// For whoever comes while the relay ends.
     pub(super) fn draining() -> Self {
         Self::retry_later(&NOT_READY, "the relay is shutting down")
@@ -166,6 +187,12 @@ impl ApiError {
 
     /// The answer of this error under a request id. Logs it, in the span of its request.
     pub(super) fn render(self, request_id: &str) -> Response {
+        let (status, headers, body) = self.parts(request_id);
+        (status, headers, body).into_response()
+    }
+
+    /// The same in parts, for where there is no request to answer.
+    pub(super) fn parts(self, request_id: &str) -> (StatusCode, HeaderMap, String) {
         let status = self.code.status;
         let (code, cause) = (self.code.name, self.more.cause.as_deref());
         if status.is_server_error() {
@@ -173,7 +200,7 @@ impl ApiError {
         } else {
             tracing::info!(error.code = code, "{}", self.detail);
         }
-        let More { members: mut problem, headers, .. } = *self.more;
+        let More { members: mut problem, mut headers, .. } = *self.more;
         let standard = json!({
             "type": format!("urn:agent-relay:error:{}", self.code.name),
             "title": self.code.title,
@@ -187,10 +214,11 @@ impl ApiError {
         if let Value::Object(standard) = standard {
             problem.extend(standard);
         }
-        let mut response = (status, Value::Object(problem).to_string()).into_response();
-        response.headers_mut().extend(headers);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        response
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        (status, headers, Value::Object(problem).to_string())
     }
 }
 

@@ -2,12 +2,15 @@
 
 mod stream;
 
+use std::borrow::Cow;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::error::ApiError;
@@ -25,8 +28,10 @@ use crate::relay::events::EventQuery;
 #[into_params(parameter_in = Query)]
 pub(super) struct StreamEvents {
     /// Only what concerns this agent.
+    #[param(max_length = 240)]
     agent: Option<String>,
     /// Only these kinds, separated by commas.
+    #[param(max_length = 1000)]
     types: Option<String>,
     /// After this position. The header `Last-Event-ID` wins; without either, from now on.
     since: Option<String>,
@@ -77,10 +82,10 @@ pub(super) async fn stream_events(
     }
     let (feed, start) = relay.follow_events(&caller, wanted).await?;
     let (draining, drain) = (relay.draining().clone(), relay.drain_time());
-    response.extensions_mut().insert(Takeover::new(move |socket, head| async move {
+    response.extensions_mut().insert(Takeover::new(move |socket, head, seat| async move {
         let mut greeting = head;
         greeting.extend_from_slice(stream::greet(&start).as_bytes());
-        let outcome = stream::run(socket, greeting, feed, drain, draining).await;
+        let outcome = stream::run(socket, greeting, feed, seat, drain, draining).await;
         if let Err(error) = outcome {
             tracing::debug!(%error, "stream ended");
         }
@@ -122,8 +127,10 @@ fn position(headers: &HeaderMap, since: Option<&str>) -> Result<Option<Cursor>, 
 #[into_params(parameter_in = Query)]
 pub(super) struct ListEvents {
     /// Only what concerns this agent.
+    #[param(max_length = 240)]
     agent: Option<String>,
     /// Only these kinds, separated by commas.
+    #[param(max_length = 1000)]
     types: Option<String>,
     /// After this position; without it, from the oldest event kept.
     since: Option<String>,
@@ -131,15 +138,36 @@ pub(super) struct ListEvents {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
     /// Wait up to this many seconds, at most 60, until there is one.
-    #[param(maximum = 60)]
+    #[param(minimum = 0, maximum = 60)]
     wait: Option<u64>,
+}
+
+/// An event of the log.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LogEntry<'a> {
+    /// Its position; `relay.reset` has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// Its name.
+    #[schema(value_type = String)]
+    event: &'static str,
+    /// What it tells.
+    #[schema(value_type = Object)]
+    data: Cow<'a, RawValue>,
+}
+
+/// A ticket with which a browser opens one stream.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ticket {
+    /// Good once, for 60 s.
+    ticket: String,
 }
 
 /// The same events page by page, for clients behind proxies that hold streams back.
 #[utoipa::path(get, path = "/api/events/log", tag = "events", params(ListEvents),
-    responses((status = 200, description = "`[{id, event, data}]` in commit order; the Link header leads to the next \
+    responses((status = 200, description = "In commit order; the Link header leads to the next \
         page while there is one. A `relay.reset` without an id comes first when the wanted position is no longer \
-        kept", body = Vec<Object>)))]
+        kept", body = Vec<LogEntry>)))]
 pub(super) async fn list_events(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -152,13 +180,16 @@ pub(super) async fn list_events(
     };
     let (limit, wait) = (Limit::parse(query.limit)?, wait(query.wait)?);
     let log = relay.list_events(&caller, wanted, limit, wait).await?;
-    let mut entries: Vec<Value> = Vec::with_capacity(log.events.len() + 1);
+    let mut entries: Vec<LogEntry> = Vec::with_capacity(log.events.len() + 1);
     if let Some((reason, oldest)) = &log.reset {
-        entries.push(json!({"event": "relay.reset", "data": {"reason": reason, "oldest": oldest.to_string()}}));
+        let data =
+            to_raw_value(&json!({"reason": reason, "oldest": oldest.to_string()})).map_err(ApiError::internal)?;
+        entries.push(LogEntry { id: None, event: "relay.reset", data: Cow::Owned(data) });
     }
     for (id, event) in &log.events {
-        let data: Value = serde_json::from_str(event.data()).map_err(ApiError::internal)?;
-        entries.push(json!({"id": id.to_string(), "event": event.name.as_str(), "data": data}));
+        // As it was told, to the last digit.
+        let data = serde_json::from_str(event.data()).map_err(ApiError::internal)?;
+        entries.push(LogEntry { id: Some(id.to_string()), event: event.name.as_str(), data: Cow::Borrowed(data) });
     }
     let next = log.next.map(|last| {
         let mut link = answer::Link::new("/api/events/log");
@@ -173,8 +204,8 @@ pub(super) async fn list_events(
 
 /// A ticket with which a browser opens one stream.
 #[utoipa::path(post, path = "/api/events/ticket", tag = "events",
-    responses((status = 201, description = "`ticket`, good once for 60 s", body = Object)))]
+    responses((status = 201, description = "The ticket", body = Ticket)))]
 pub(super) async fn create_ticket(State(relay): State<Relay>, caller: Authenticated) -> Result<Response, ApiError> {
     let ticket = relay.create_ticket(caller.0)?;
-    Ok(answer::json(StatusCode::CREATED, &json!({"ticket": ticket})))
+    Ok(answer::json(StatusCode::CREATED, &Ticket { ticket }))
 }

@@ -11,19 +11,20 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use bytes::BytesMut;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::error::{ApiError, BODY_TOO_SLOW, INTERNAL, NOT_JSON, TOO_LARGE};
+use super::serve::{Doing, Held, Seat};
 use crate::domain::caller::Caller;
 use crate::domain::text;
+use crate::domain::text::json::Exact;
 use crate::relay::Idempotency;
 
 /// The largest body, in bytes.
-pub(super) const BODY_MAX: usize = 1 << 20;
-/// How long a body may take: whoever sends nothing must not keep a connection.
-const BODY_TIME: Duration = Duration::from_secs(30);
+pub(crate) const BODY_MAX: usize = 1 << 20;
+/// How deep a body may be nested.
+const BODY_DEPTH_MAX: usize = 127;
 /// Of a body that is too large, so many bytes more are read, for so long, before the answer.
 const DISCARD_MAX: usize = 8 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
@@ -107,8 +108,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
 
 /// The JSON value, not its spelling: another order of members is the same request.
 fn fingerprint(bytes: &[u8]) -> Result<[u8; 32], ApiError> {
-    let value: Value = parse(bytes)?;
-    Ok(Sha256::digest(value.to_string().as_bytes()).into())
+    let value = Exact::parse(bytes, BODY_DEPTH_MAX).map_err(malformed)?;
+    Ok(Sha256::digest(value.as_str().as_bytes()).into())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -130,19 +131,41 @@ async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(ApiError::new(&NOT_JSON, "the body must not be compressed: leave Content-Encoding out"));
     }
-    let read = timeout(BODY_TIME, read(&mut body)).await.map_err(|_| {
-        let seconds = BODY_TIME.as_secs();
-        ApiError::new(&BODY_TOO_SLOW, format!("the body was not there within {seconds} seconds"))
-    })?;
-    let Some(bytes) = read? else {
-        // Whoever is still sending when the connection closes may never see the answer.
-        let _ = timeout(DISCARD_TIME, discard(&mut body)).await;
-        return Err(too_large());
+    let Some(seat) = parts.extensions.get::<Arc<Seat>>() else {
+        return Err(ApiError::internal("a request without a connection"));
     };
+    if !body.is_end_stream() {
+        hold(&parts, seat, declared).await?;
+    }
+    seat.begin(Doing::Body);
+    let read = timeout_at(seat.request_deadline().into(), read(&mut body)).await;
+    let bytes = match read {
+        Ok(Ok(Some(bytes))) => bytes,
+        Ok(Ok(None)) => {
+            // Whoever is still sending when the connection closes may never see the answer.
+            let _ = timeout(DISCARD_TIME, discard(&mut body)).await;
+            return Err(too_large());
+        }
+        Ok(Err(error)) => return Err(error),
+        Err(_) => {
+            let within = seat.limits().request.as_secs_f64();
+            return Err(ApiError::new(&BODY_TOO_SLOW, format!("the request was not there within {within} s")));
+        }
+    };
+    seat.begin(Doing::Work);
     if !bytes.is_empty() && !is_json(parts.headers.get(header::CONTENT_TYPE)) {
         return Err(ApiError::new(&NOT_JSON, "the body must be JSON in UTF-8 with Content-Type: application/json"));
     }
     Ok(bytes)
+}
+
+/// Room for the body and what becomes of it, until the request is answered.
+async fn hold(parts: &Parts, seat: &Seat, declared: Option<usize>) -> Result<(), ApiError> {
+    let room = seat.room(declared.unwrap_or(BODY_MAX).min(BODY_MAX)).await.map_err(|_| ApiError::no_room())?;
+    if let Some(held) = parts.extensions.get::<Held>() {
+        held.keep(room);
+    }
+    Ok(())
 }
 
 /// A body, or nothing if it is too large.
@@ -196,9 +219,20 @@ fn is_json(content_type: Option<&HeaderValue>) -> bool {
             || essence.get(essence.len().saturating_sub(5)..).is_some_and(|end| end.eq_ignore_ascii_case("+json")))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::invalid(format!("body is not what this route takes: {error}")))
+/// Reads JSON. Who is refused is told the field.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        // Only who is refused has to wait for the name of the field.
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+            Err(located) if located.path().iter().next().is_some() => malformed(located),
+            _ => malformed(error),
+        }
+    })
+}
+
+fn malformed(error: impl std::fmt::Display) -> ApiError {
+    ApiError::invalid(format!("body is not what this route takes: {error}"))
 }
 
 /// The query string, with our errors. Unknown parameters are ignored.

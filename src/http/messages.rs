@@ -5,11 +5,10 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer::{self, Link, ok};
+use super::answer::{self, Done, Link, ok};
 use super::error::ApiError;
 use super::extract::{Authenticated, Json, Keyed, Path, Query};
 use crate::domain::agent::SessionGuard;
@@ -37,31 +36,36 @@ pub(super) async fn create_message(
 #[into_params(parameter_in = Query)]
 pub(super) struct ListMessages {
     /// Only those that reach this agent and are still to be delivered.
+    #[param(max_length = 240)]
     r#for: Option<String>,
     /// Only those with a greater id.
     since: Option<i64>,
     /// With `for`: only those that agent has not marked read.
     unread: Option<bool>,
     /// Only those from this sender.
+    #[param(max_length = 240)]
     from: Option<String>,
     /// Only those to this target.
+    #[param(max_length = 300)]
     to: Option<String>,
     /// Only those of this channel.
+    #[param(max_length = 120)]
     channel: Option<String>,
     /// Only those of this thread.
     thread: Option<i64>,
     /// `message` or `system`.
+    #[param(value_type = Option<MessageType>)]
     r#type: Option<String>,
     /// 100 unless given; at most 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
     /// Wait up to this many seconds, at most 60, until there is one.
-    #[param(maximum = 60)]
+    #[param(minimum = 0, maximum = 60)]
     wait: Option<u64>,
 }
 
 /// The longest a long poll waits, in seconds.
-const WAIT_MAX: u64 = 60;
+pub(crate) const WAIT_MAX: u64 = 60;
 
 /// List messages, oldest first.
 #[utoipa::path(get, path = "/api/messages", tag = "messages", params(ListMessages),
@@ -99,15 +103,23 @@ pub(super) fn wait(asked: Option<u64>) -> Result<Duration, ApiError> {
     }
 }
 
+/// Where the messages end.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Latest {
+    #[schema(value_type = i64)]
+    latest_id: MessageId,
+}
+
 /// The id of the newest message.
 #[utoipa::path(get, path = "/api/messages/cursor", tag = "messages",
-    responses((status = 200, description = "`latestId`, 0 when there is none", body = Object)))]
+    responses((status = 200, description = "0 when there is none", body = Latest)))]
 pub(super) async fn get_message_cursor(
     State(relay): State<Relay>,
     caller: Authenticated,
 ) -> Result<Response, ApiError> {
-    let latest = relay.latest_message_id(&caller).await?;
-    Ok(answer::json(StatusCode::OK, &json!({"latestId": latest})))
+    let latest_id = relay.latest_message_id(&caller).await?;
+    Ok(answer::json(StatusCode::OK, &Latest { latest_id }))
 }
 
 /// One message.
@@ -153,43 +165,82 @@ pub(super) async fn get_thread(
 }
 
 /// What a request about a message's claim says.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClaimRequest {
-    /// The agent that claims; the credential's agent when left out.
     agent_id: Option<String>,
-    /// The generation that the claim was answered with.
     claim_generation: Option<i64>,
-    /// How long the claim lasts, in milliseconds: 300000 unless given, 1000 to 3600000.
     lease_ms: Option<i64>,
-    /// The session guard.
     instance_id: Option<String>,
-    /// The session guard.
     epoch: Option<i64>,
 }
 
+macro_rules! requests {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$of_field:meta])* $field:ident: $type:ty,)* })+) => {$(
+        $(#[$doc])*
+        #[derive(ToSchema)]
+        #[schema(rename_all = "camelCase")]
+        #[expect(dead_code, reason = "describes what a route takes of a claim request")]
+        pub(super) struct $name {
+            /// The agent; the credential's agent when left out.
+            #[schema(max_length = 240)]
+            agent_id: Option<String>,
+            $($(#[$of_field])* $field: $type,)*
+            /// The session guard.
+            #[schema(max_length = 240)]
+            instance_id: Option<String>,
+            /// The session guard.
+            epoch: Option<i64>,
+        }
+    )+};
+}
+
+requests! {
+    /// Who reads a message.
+    Reading {}
+    /// Who claims a message.
+    Claiming {
+        /// How long the claim lasts, in milliseconds: 300000 unless given, 1000 to 3600000.
+        #[schema(minimum = 1000, maximum = 3600000)]
+        lease_ms: Option<i64>,
+    }
+    /// Who prolongs a claim.
+    Renewing {
+        /// The generation that the claim was answered with.
+        claim_generation: i64,
+        /// How long the claim lasts from now on, in milliseconds: as long as before unless given, 1000 to 3600000.
+        #[schema(minimum = 1000, maximum = 3600000)]
+        lease_ms: Option<i64>,
+    }
+    /// Who holds a claim.
+    Holding {
+        /// The generation that the claim was answered with.
+        claim_generation: i64,
+    }
+}
+
 impl ClaimRequest {
-    fn claimant(&self) -> Claimant {
-        let guard = SessionGuard { instance_id: self.instance_id.clone(), epoch: self.epoch };
-        Claimant { agent: self.agent_id.clone(), guard }
+    fn claimant(&self) -> Result<Claimant, ApiError> {
+        let guard = SessionGuard::parse(self.instance_id.clone(), self.epoch)?;
+        Ok(Claimant { agent: self.agent_id.clone(), guard })
     }
 }
 
 /// Mark a message read by an agent.
 #[utoipa::path(post, path = "/api/messages/{id}/read", tag = "messages", params(("id" = i64, Path)),
-    request_body = ClaimRequest, responses((status = 200, description = "The message", body = Message)))]
+    request_body = Reading, responses((status = 200, description = "The message", body = Message)))]
 pub(super) async fn read_message(
     State(relay): State<Relay>,
     caller: Authenticated,
     Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    Ok(answer::json(StatusCode::OK, &relay.read_message(&caller, id, request.claimant()).await?))
+    Ok(answer::json(StatusCode::OK, &relay.read_message(&caller, id, request.claimant()?).await?))
 }
 
 /// Claim a message: exactly one agent holds it.
 #[utoipa::path(post, path = "/api/messages/{id}/claim", tag = "messages", params(("id" = i64, Path)),
-    request_body = ClaimRequest,
+    request_body = Claiming,
     responses((status = 200, description = "The message with its `claimGeneration`", body = Message)))]
 pub(super) async fn claim_message(
     State(relay): State<Relay>,
@@ -197,53 +248,53 @@ pub(super) async fn claim_message(
     Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    let message = relay.claim_message(&caller, id, request.claimant(), request.lease_ms).await?;
+    let message = relay.claim_message(&caller, id, request.claimant()?, request.lease_ms).await?;
     Ok(answer::json(StatusCode::OK, &message))
 }
 
 /// Prolong a claim.
 #[utoipa::path(post, path = "/api/messages/{id}/claim/renew", tag = "messages", params(("id" = i64, Path)),
-    request_body = ClaimRequest, responses((status = 200, description = "The message", body = Message)))]
+    request_body = Renewing, responses((status = 200, description = "The message", body = Message)))]
 pub(super) async fn renew_claim(
     State(relay): State<Relay>,
     caller: Authenticated,
     Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    let (who, generation) = (request.claimant(), request.claim_generation);
+    let (who, generation) = (request.claimant()?, request.claim_generation);
     let message = relay.renew_claim(&caller, id, who, generation, request.lease_ms).await?;
     Ok(answer::json(StatusCode::OK, &message))
 }
 
 /// Give a claim back.
 #[utoipa::path(post, path = "/api/messages/{id}/claim/release", tag = "messages", params(("id" = i64, Path)),
-    request_body = ClaimRequest, responses((status = 200, description = "The message", body = Message)))]
+    request_body = Holding, responses((status = 200, description = "The message", body = Message)))]
 pub(super) async fn release_claim(
     State(relay): State<Relay>,
     caller: Authenticated,
     Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    let message = relay.release_claim(&caller, id, request.claimant(), request.claim_generation).await?;
+    let message = relay.release_claim(&caller, id, request.claimant()?, request.claim_generation).await?;
     Ok(answer::json(StatusCode::OK, &message))
 }
 
 /// Finish claimed work for good.
 #[utoipa::path(post, path = "/api/messages/{id}/claim/complete", tag = "messages", params(("id" = i64, Path)),
-    request_body = ClaimRequest, responses((status = 200, description = "The message", body = Message)))]
+    request_body = Holding, responses((status = 200, description = "The message", body = Message)))]
 pub(super) async fn complete_claim(
     State(relay): State<Relay>,
     caller: Authenticated,
     Path(id): Path<MessageId>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Response, ApiError> {
-    let message = relay.complete_claim(&caller, id, request.claimant(), request.claim_generation).await?;
+    let message = relay.complete_claim(&caller, id, request.claimant()?, request.claim_generation).await?;
     Ok(answer::json(StatusCode::OK, &message))
 }
 
 /// Delete a message for good.
 #[utoipa::path(delete, path = "/api/messages/{id}", tag = "messages", params(("id" = i64, Path)),
-    responses((status = 200, description = "`ok`", body = Object)))]
+    responses((status = 200, description = "It is gone", body = Done)))]
 pub(super) async fn delete_message(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -257,8 +308,10 @@ pub(super) async fn delete_message(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Broadcast {
     /// At most 200 characters.
+    #[schema(max_length = 200)]
     subject: Option<String>,
     /// At most 256 KiB.
+    #[schema(value_type = String, max_length = 262144, pattern = r"\S")]
     body: Option<String>,
 }
 

@@ -3,13 +3,17 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use utoipa::IntoParams;
 
-use super::answer;
+use super::answer::{self, Done};
 use super::error::ApiError;
-use super::extract::{Authenticated, Json, Keyed, Path};
+use super::extract::{Authenticated, Json, Keyed, Path, Query, parse};
 use crate::domain::id::OrchestratorId;
 use crate::domain::orchestrator::{Orchestrator, OrchestratorRegistration};
+use crate::domain::page::{self, Limit};
 use crate::relay::Relay;
 
 /// Register an orchestrator, or again.
@@ -18,24 +22,40 @@ use crate::relay::Relay;
 pub(super) async fn register_orchestrator(
     State(relay): State<Relay>,
     caller: Authenticated,
-    Keyed { body, key }: Keyed<Value>,
+    Keyed { body, key }: Keyed<Box<RawValue>>,
 ) -> Result<Response, ApiError> {
-    if !body.is_object() {
+    if !body.get().starts_with('{') {
         return Err(ApiError::invalid("body required"));
     }
-    let registration: OrchestratorRegistration =
-        serde_json::from_value(body).map_err(|error| ApiError::invalid(error.to_string()))?;
+    let registration = parse(body.get().as_bytes())?;
     Ok(answer::created(relay.register_orchestrator(&caller, registration, key).await?))
 }
 
+/// Which orchestrators.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListOrchestrators {
+    /// 100 unless given; at most 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<i64>,
+    /// Only those after this id: the next page.
+    #[param(max_length = 120)]
+    after: Option<String>,
+}
+
 /// List orchestrators by id.
-#[utoipa::path(get, path = "/api/orchestrators", tag = "orchestrators",
-    responses((status = 200, description = "All of them", body = Vec<Orchestrator>)))]
+#[utoipa::path(get, path = "/api/orchestrators", tag = "orchestrators", params(ListOrchestrators),
+    responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<Orchestrator>)))]
 pub(super) async fn list_orchestrators(
     State(relay): State<Relay>,
     caller: Authenticated,
+    Query(query): Query<ListOrchestrators>,
 ) -> Result<Response, ApiError> {
-    Ok(answer::json(StatusCode::OK, &relay.list_orchestrators(&caller).await?))
+    let limit = Limit::parse(query.limit)?;
+    let after = OrchestratorId::optional("after", query.after)?;
+    let page = relay.list_orchestrators(&caller, after, limit).await?;
+    let after = |last: &OrchestratorId| page::Query::default().with("limit", Some(limit)).with("after", Some(last));
+    Ok(answer::page("/api/orchestrators", &page, after))
 }
 
 /// One orchestrator.
@@ -51,7 +71,7 @@ pub(super) async fn get_orchestrator(
 
 /// Say that an orchestrator is alive.
 #[utoipa::path(post, path = "/api/orchestrators/{id}/heartbeat", tag = "orchestrators", params(("id" = String, Path)),
-    responses((status = 200, description = "`ok`", body = Object)))]
+    responses((status = 200, description = "It is done", body = Done)))]
 pub(super) async fn heartbeat_orchestrator(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -76,7 +96,7 @@ pub(super) async fn set_managed_agents(
 
 /// Remove an orchestrator: its agent goes offline and its open commands fail.
 #[utoipa::path(delete, path = "/api/orchestrators/{id}", tag = "orchestrators", params(("id" = String, Path)),
-    responses((status = 200, description = "`ok`", body = Object)))]
+    responses((status = 200, description = "It is done", body = Done)))]
 pub(super) async fn delete_orchestrator(
     State(relay): State<Relay>,
     caller: Authenticated,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::answer;
@@ -12,7 +12,8 @@ use super::control::Fields;
 use super::error::ApiError;
 use super::extract::{Authenticated, Json, Path};
 use crate::domain::caller::{Caller, Scope};
-use crate::domain::control::{Control, ControlKind, Outcome};
+use crate::domain::control::plan::Plan;
+use crate::domain::control::{ApprovalMode, Control, ControlKind, Outcome, VerdictRecord};
 use crate::domain::id::AgentId;
 use crate::domain::text;
 use crate::domain::time::Timestamp;
@@ -96,6 +97,7 @@ pub(super) async fn disable_plugin(
 #[serde(deny_unknown_fields)]
 pub(super) struct AllowBody {
     /// The digest of the rejection that lists what the plugin asks for.
+    #[schema(max_length = 120, pattern = r"\S")]
     digest: String,
 }
 
@@ -117,12 +119,31 @@ async fn act(relay: &Relay, caller: &Authenticated, id: &str, action: Action) ->
     Ok(answer::json(StatusCode::ACCEPTED, &relay.operate_plugin(caller, id, action).await?))
 }
 
+/// What the policies say of a control request.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Evaluation<'a> {
+    /// What each policy said.
+    verdicts: &'a [VerdictRecord],
+    /// `allowed`, `denied` or `failed`.
+    outcome: &'a str,
+    /// Why, unless it is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// Where an allowed spawn would work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cwd: Option<&'a str>,
+    /// What it might do by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval_mode: Option<ApprovalMode>,
+}
+
 /// Ask each policy about a control request. Nothing is done.
 #[utoipa::path(post, path = "/api/plugins/evaluate", tag = "plugins",
     request_body(content = Object, description = "`kind`, `target` and the control request's own fields; `as` is another caller (administrators only): the \
         name of a token, the id of an agent, or `{name, scopes?, agentId?, loopback?}`; `at` is another time, in \
         milliseconds since the epoch"),
-    responses((status = 200, description = "`{verdicts, outcome}`; outcome is allowed, denied or failed", body = Object)))]
+    responses((status = 200, description = "What they say", body = Evaluation)))]
 pub(super) async fn evaluate_control(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -147,15 +168,12 @@ pub(super) async fn evaluate_control(
         Outcome::Denied { reason, .. } => ("denied", Some(reason.as_str())),
         Outcome::Failed { reason, .. } => ("failed", Some(reason.as_str())),
     };
-    let mut answer = json!({"verdicts": decision.verdicts, "outcome": outcome});
-    if let Some(reason) = reason {
-        answer["reason"] = Value::from(reason);
-    }
-    if let Outcome::Allowed(Control::Spawn(spawn)) = &decision.outcome {
-        answer["cwd"] = Value::from(spawn.cwd.effective());
-        answer["approvalMode"] = json!(spawn.approval_mode);
-    }
-    Ok(answer::json(StatusCode::OK, &answer))
+    let (cwd, approval_mode) = match &decision.outcome {
+        Outcome::Allowed(Control::Spawn(spawn)) => (Some(spawn.cwd.effective()), Some(spawn.approval_mode)),
+        _ => (None, None),
+    };
+    let verdicts = &decision.verdicts;
+    Ok(answer::json(StatusCode::OK, &Evaluation { verdicts, outcome, reason, cwd, approval_mode }))
 }
 
 /// The latest time that can be supposed: the end of the year 9999.
@@ -213,11 +231,25 @@ fn action_asked(kind: ControlKind, fields: &Fields, target: Option<String>) -> R
     })
 }
 
+/// A plan and who made it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Planned<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    /// The plugin.
+    provider: &'a str,
+    /// Its version.
+    version: &'a str,
+    /// Its digest.
+    digest: &'a str,
+    /// The hash of the plan.
+    sha256: &'a str,
+}
+
 /// The plan a provider would make for a spawn on this host. Nothing is started.
 #[utoipa::path(post, path = "/api/plugins/{id}/plan", tag = "plugins", params(("id" = String, Path)),
-    request_body = super::control::SpawnBody,
-    responses((status = 200, description = "The plan, with the provider's version and digest and its own hash",
-        body = Object)))]
+    request_body = super::control::PlanBody,
+    responses((status = 200, description = "The plan", body = Planned)))]
 pub(super) async fn plan_spawn(
     State(relay): State<Relay>,
     caller: Authenticated,
@@ -226,7 +258,10 @@ pub(super) async fn plan_spawn(
 ) -> Result<Response, ApiError> {
     let Value::Object(mut map) = body else { return Err(ApiError::invalid("body required")) };
     // The provider is already in the path; naming another one in the body is a mistake.
-    let named = map.entry("provider").or_insert_with(|| Value::from(id.as_str()));
+    let named = map.entry("provider").or_insert(Value::Null);
+    if named.is_null() {
+        *named = Value::from(id.as_str());
+    }
     if named != &Value::from(id.as_str()) {
         return Err(ApiError::invalid("provider must be the plugin of the path"));
     }
@@ -234,10 +269,12 @@ pub(super) async fn plan_spawn(
     fields.only(&["provider", "approvalMode", "cwd", "label", "prompt"])?;
     let ask = fields.spawn()?;
     let plan = relay.plan_spawn(&caller, ask).await?;
-    let mut answer = serde_json::to_value(plan.plan()).map_err(ApiError::internal)?;
-    answer["provider"] = Value::from(plan.provider());
-    answer["version"] = Value::from(plan.version());
-    answer["digest"] = Value::from(plan.digest());
-    answer["sha256"] = Value::from(plan.sha256());
-    Ok(answer::json(StatusCode::OK, &answer))
+    let planned = Planned {
+        plan: plan.plan(),
+        provider: plan.provider(),
+        version: plan.version(),
+        digest: plan.digest(),
+        sha256: plan.sha256(),
+    };
+    Ok(answer::json(StatusCode::OK, &planned))
 }

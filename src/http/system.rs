@@ -83,7 +83,7 @@ pub(super) async fn reap(State(relay): State<Relay>, caller: Authenticated) -> R
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
 pub(super) async fn get_spec() -> Response {
     let json = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, json)], super::routes::openapi::document_text().to_owned()).into_response()
+    ([(header::CONTENT_TYPE, json)], super::routes::openapi::document_text()).into_response()
 }
 
 /// What no route takes.

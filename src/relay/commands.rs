@@ -1,12 +1,11 @@
 //! Commands: the record of each control request, and what its target reports.
 
-use serde_json::Value;
-
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::control::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
 use crate::domain::id::CommandId;
 use crate::domain::page::{Limit, Page};
+use crate::domain::text::json::Exact;
 
 impl Relay {
     /// A page of commands, newest first. A bound credential sees those for its own agent; the filter is
@@ -47,13 +46,13 @@ impl Relay {
     }
 
     /// Recorded decisions with the question that was asked, newest first, of commands with a smaller id than
-    /// `before`. A page of large questions is shorter than `limit`; the last one is empty.
+    /// `before`.
     pub async fn list_decisions(
         &self,
         caller: &Caller,
         before: Option<CommandId>,
         limit: Limit,
-    ) -> Result<Vec<RecordedDecision>, Error> {
+    ) -> Result<Page<RecordedDecision, CommandId>, Error> {
         caller.require(scopes::READ_PLUGINS)?;
         Ok(self.store.decisions(before, limit).await?)
     }
@@ -80,7 +79,7 @@ pub struct CommandReport {
     /// How far it has come.
     pub status: CommandStatus,
     /// What came of it, at most 16 KiB of JSON.
-    pub result: Option<Value>,
+    pub result: Option<Exact>,
     /// Why it was not done, at most 4000 bytes.
     pub error: Option<String>,
 }

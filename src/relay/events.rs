@@ -10,7 +10,7 @@ use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::event::{Cursor, Event, EventTypes};
 use crate::domain::id::AgentId;
-use crate::domain::page::Limit;
+use crate::domain::page::{BYTES_MAX, Limit};
 use crate::stream::{Feed, Listen, Start, Subscription};
 
 /// Which events.
@@ -34,6 +34,9 @@ pub struct EventLog {
     /// Where the next page begins, while there is one.
     pub next: Option<Cursor>,
 }
+
+/// The largest event, about: a message whose body has a line end for every character.
+const EVENT_BYTES_MAX: usize = 1 << 20;
 
 impl Relay {
     /// Opens a stream: replay after `since`, or from now on, then live.
@@ -63,7 +66,10 @@ impl Relay {
             Listen::All => None,
             Listen::Agent(agent) => Some(self.store.routes(agent.clone()).await?),
         };
-        let page = self.store.events_after(start.from.seq, routes, query.types, limit.get()).await?;
+        let page = self
+            .store
+            .events_after(start.from.seq, routes, query.types, limit.get(), BYTES_MAX - EVENT_BYTES_MAX)
+            .await?;
         let mut next = page.more.then_some(page.scanned_to);
         let mut events: VecDeque<Arc<Event>> = page.events.into();
         if events.is_empty() && !wait.is_zero() && start.reset.is_none() {

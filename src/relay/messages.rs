@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Error, Relay, scopes};
@@ -13,6 +13,8 @@ use crate::domain::id::{AgentId, MessageId};
 use crate::domain::message::{Draft, Message, MessageFilter, MessageType, NewMessage};
 use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
+use crate::domain::text::json;
+use crate::domain::time::Timestamp;
 use crate::store::{Created, Idempotency};
 use crate::stream::Listen;
 
@@ -137,12 +139,11 @@ impl Relay {
     /// One message, expired or not. A bound credential reads what its agent sent or got.
     pub async fn get_message(&self, caller: &Caller, id: MessageId) -> Result<Message, Error> {
         caller.require(scopes::READ_MESSAGES)?;
+        let Some(agent) = &caller.agent_id else { return Ok(self.store.message(id).await?) };
+        let routes = self.store.routes(agent.clone()).await?;
         let message = self.store.message(id).await?;
-        if let Some(agent) = &caller.agent_id {
-            let routes = self.store.routes(agent.clone()).await?;
-            if message.from != *agent && !routes.reach(&message.to, &message.from, message.id.into()) {
-                return Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into());
-            }
+        if message.from != *agent && !routes.reach(&message.to, &message.from, message.id.into()) {
+            return Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into());
         }
         Ok(message)
     }
@@ -157,11 +158,15 @@ impl Relay {
         limit: Limit,
     ) -> Result<(Vec<Message>, Option<MessageId>), Error> {
         caller.require(scopes::READ_MESSAGES)?;
+        // Asked first: a page does not wait in memory for another read.
+        let bound = match &caller.agent_id {
+            Some(agent) => Some((agent, self.store.routes(agent.clone()).await?)),
+            None => None,
+        };
         let page = self.store.thread(id, since, limit).await?;
         let next = page.next;
         let mut thread = page.entries;
-        if let Some(agent) = &caller.agent_id {
-            let routes = self.store.routes(agent.clone()).await?;
+        if let Some((agent, routes)) = bound {
             thread.retain(|message| {
                 message.from == *agent || routes.reach(&message.to, &message.from, message.id.into())
             });
@@ -273,14 +278,28 @@ fn check_sender(caller: &Caller, message: &NewMessage) -> Result<(), Refusal> {
 /// A key in the body counts as one beside it does; that one wins.
 fn key_of_body(caller: &Caller, message: &NewMessage) -> Option<Idempotency> {
     let key = message.idempotency_key.clone()?;
-    let body = json!({
-        "from": message.from, "to": message.to, "type": message.kind, "subject": message.subject,
-        "body": message.body, "channel": message.channel, "replyTo": message.reply_to,
-        "claimable": message.claimable, "meta": message.meta, "expiresAt": message.expires_at,
-    });
+    // With its members in the order of their names, as the body of any other request is bound to its key.
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Bound<'a> {
+        body: &'a str,
+        channel: &'a Option<String>,
+        claimable: bool,
+        expires_at: Option<Timestamp>,
+        from: &'a AgentId,
+        meta: &'a json::Object,
+        reply_to: Option<MessageId>,
+        subject: &'a Option<String>,
+        to: &'a str,
+        r#type: MessageType,
+    }
+    let NewMessage { body, channel, claimable, expires_at, from, meta, reply_to, subject, to, kind, .. } = message;
+    let (claimable, expires_at, reply_to, r#type) = (*claimable, *expires_at, *reply_to, *kind);
+    let bound = Bound { body, channel, claimable, expires_at, from, meta, reply_to, subject, to, r#type };
+    let body = serde_json::to_string(&bound).ok()?;
     Some(Idempotency {
         scope: format!("{} POST /api/messages", caller.principal()),
         key,
-        fingerprint: Sha256::digest(body.to_string().as_bytes()).into(),
+        fingerprint: Sha256::digest(body.as_bytes()).into(),
     })
 }

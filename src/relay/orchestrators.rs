@@ -8,6 +8,7 @@ use crate::domain::id::OrchestratorId;
 use crate::domain::orchestrator::{
     MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration, require_providers,
 };
+use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::store::{Created, Idempotency};
 
@@ -25,10 +26,15 @@ impl Relay {
         Ok(self.store.register_orchestrator(orchestrator, key).await?)
     }
 
-    /// All orchestrators, by id.
-    pub async fn list_orchestrators(&self, caller: &Caller) -> Result<Vec<Orchestrator>, Error> {
+    /// A page of orchestrators, by id: those with a greater one than `after`.
+    pub async fn list_orchestrators(
+        &self,
+        caller: &Caller,
+        after: Option<OrchestratorId>,
+        limit: Limit,
+    ) -> Result<Page<Orchestrator, OrchestratorId>, Error> {
         caller.require(scopes::READ_ORCHESTRATORS)?;
-        Ok(self.store.orchestrators().await?)
+        Ok(self.store.orchestrators_after(after, limit).await?)
     }
 
     /// One orchestrator.

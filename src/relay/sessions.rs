@@ -84,7 +84,7 @@ impl StoreReports {
             rig: Some(Some(spec.provider.clone())),
             status: Some(AgentStatus::Online),
             instance_id: Some(self.name.as_str().to_owned()),
-            meta: Some(meta.as_object().cloned()),
+            meta: Some(Some(meta.into())),
             ..NewRegistration::of(spec.agent_id.clone())
         };
         if let Err(error) = self.relay.store.register(registration, None).await {
@@ -296,7 +296,7 @@ impl Relay {
         };
         StoreReports::new(self, command.id, &spec, &name).ended(&exit.how.to_string()).await;
         let Some(place) = place else {
-            let result = json!({"exit": exit.how});
+            let result = json!({"exit": exit.how}).into();
             let done = self.store.report_command(command.id, CommandStatus::Succeeded, Some(result), None);
             if let Err(error) = done.await {
                 tracing::warn!(%error, "cannot report a command");

@@ -7,7 +7,7 @@ use super::{Created, Idempotency, Json, Store, StoreError};
 use crate::domain::activity::{Activity, ActivityFilter, Entry};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::ActivityId;
-use crate::domain::page::Page;
+use crate::domain::page::{Filling, Page};
 
 stored! {
     stored Activity in activity {
@@ -41,11 +41,14 @@ impl Store {
             ];
             let rows = NewestFirst { table: "activity", lists: &lists, since: filter.since.get() };
             let (ids, next) = rows.find(snapshot, filter.before.map(ActivityId::get), filter.limit.get())?;
-            let mut entries = Vec::with_capacity(ids.len());
+            let mut page = Filling::new(filter.limit);
             for id in ids {
-                entries.extend(snapshot.row("WHERE id = $1", &[&id])?);
+                let Some(entry) = snapshot.row::<Activity>("WHERE id = $1", &[&id])? else { continue };
+                if page.take(entry).is_break() {
+                    break;
+                }
             }
-            Ok(Page { entries, next: next.map(ActivityId::new) })
+            Ok(page.finish_at(next.map(ActivityId::new), |last| last.id))
         })
         .await
     }

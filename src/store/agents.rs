@@ -11,7 +11,7 @@ use crate::domain::agent::{
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::AgentId;
-use crate::domain::page::Page;
+use crate::domain::page::{Filling, Page};
 use crate::domain::refusal::Refusal;
 
 stored! {
@@ -125,7 +125,7 @@ const LOOKS_MAX: i64 = 5_000;
 stored! { read AgentPlace in agents { is_offline = "CASE WHEN status = 'offline' THEN 1 ELSE 0 END", id } }
 
 fn find(snapshot: &Snapshot<'_>, filter: &AgentFilter) -> Result<Page<Agent, AgentPlace>, StoreError> {
-    let mut page = Page { entries: Vec::new(), next: None };
+    let mut page = Filling::new(filter.limit);
     // By id, or the live ones by id and then the others.
     let mut after = filter.after.as_deref().unwrap_or_default();
     let parts: &[Option<bool>] = match (filter.live_first, filter.after_offline) {
@@ -135,13 +135,16 @@ fn find(snapshot: &Snapshot<'_>, filter: &AgentFilter) -> Result<Page<Agent, Age
     };
     for part in parts {
         let list = List { filter, is_offline: *part, after };
-        list.extend(snapshot, &mut page)?;
-        if page.next.is_some() {
+        let furthest = list.fill(snapshot, &mut page)?;
+        if page.is_full() {
             break;
+        }
+        if furthest.is_some() {
+            return Ok(page.finish_at(furthest, |last| AgentPlace::from(last)));
         }
         after = "";
     }
-    Ok(page)
+    Ok(page.finish(|last| AgentPlace::from(last)))
 }
 
 /// Agents in the order of their ids.
@@ -175,11 +178,11 @@ impl List<'_> {
         Ok(snapshot.rows_of(sql, values)?.pop())
     }
 
-    /// Adds what matches to a page, and where it ends if there may be more.
-    fn extend(&self, snapshot: &Snapshot<'_>, page: &mut Page<Agent, AgentPlace>) -> Result<(), StoreError> {
+    /// Adds what matches to a page, and answers where the looking ended if there may be more.
+    fn fill(&self, snapshot: &Snapshot<'_>, page: &mut Filling<Agent>) -> Result<Option<AgentPlace>, StoreError> {
         let filter = self.filter;
         let furthest = self.furthest(snapshot)?;
-        let limit = filter.limit.as_i64() - i64::try_from(page.entries.len()).unwrap_or(i64::MAX);
+        let limit = i64::try_from(page.room()).unwrap_or(i64::MAX);
         let tag = filter.tag.as_ref().map(|tag| format!("tag:{tag}"));
         let capability = filter.capability.as_ref().map(|capability| format!("cap:{capability}"));
         let text = filter.text.as_deref().map(containing);
@@ -202,10 +205,8 @@ impl List<'_> {
         }
         query.push(" ORDER BY id LIMIT ?", &[&limit]);
         let (sql, values) = query.parts();
-        page.entries.extend(snapshot.rows_of::<Agent>(sql, values)?);
-        let last = page.entries.last().filter(|_| page.entries.len() == filter.limit.get());
-        page.next = last.map(AgentPlace::from).or(furthest);
-        Ok(())
+        snapshot.each_of(sql, values, |agent: Agent| page.take(agent))?;
+        Ok(furthest)
     }
 }
 

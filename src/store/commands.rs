@@ -16,8 +16,9 @@ use crate::domain::control::{ControlKind, Question, VerdictRecord};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::message::{Message, NewMessage};
-use crate::domain::page::{Limit, Page};
+use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
+use crate::domain::text::json::Exact;
 use crate::domain::time::Timestamp;
 
 /// A control request that was decided on.
@@ -91,9 +92,6 @@ pub enum Recorded {
 /// The longest reason that is kept of a failure, in characters.
 const REASON_MAX: usize = 4_000;
 
-/// Bytes of the questions in one page: a question may have a quarter of a mebibyte.
-const PAGE_BYTES_MAX: usize = 4 << 20;
-
 impl Store {
     /// Records a command with its message, its audit entry and the answer to whoever asked, to which the key
     /// is bound.
@@ -155,7 +153,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |tx| {
             let command = load(tx, id)?.ok_or(Refusal::NotFound("command"))?;
-            let command = advance(tx, command, CommandStatus::Succeeded, Some(result), None)?;
+            let command = advance(tx, command, CommandStatus::Succeeded, Some(result.into()), None)?;
             if let Some(order) = order {
                 keep_answer(tx, &order, &command, None)?;
             }
@@ -193,11 +191,14 @@ impl Store {
             ];
             let rows = NewestFirst { table: "commands", lists: &lists, since: 0 };
             let (ids, next) = rows.find(snapshot, filter.before.map(CommandId::get), filter.limit.get())?;
-            let mut entries = Vec::with_capacity(ids.len());
+            let mut page = Filling::new(filter.limit);
             for id in ids {
-                entries.extend(load(snapshot, CommandId::new(id))?);
+                let Some(command) = load(snapshot, CommandId::new(id))? else { continue };
+                if page.take(command).is_break() {
+                    break;
+                }
             }
-            Ok(Page { entries, next: next.map(CommandId::new) })
+            Ok(page.finish_at(next.map(CommandId::new), |last| last.id))
         })
         .await
     }
@@ -207,7 +208,7 @@ impl Store {
         &self,
         id: CommandId,
         status: CommandStatus,
-        result: Option<Value>,
+        result: Option<Exact>,
         error: Option<String>,
     ) -> Result<Command, StoreError> {
         self.write(move |tx| {
@@ -217,28 +218,26 @@ impl Store {
         .await
     }
 
-    /// Recorded decisions of commands with a smaller id than `before`, newest first. A page of large
-    /// questions is shorter than its limit, and never empty while there is one.
+    /// Recorded decisions of commands with a smaller id than `before`, newest first.
     pub async fn decisions(
         &self,
         before: Option<CommandId>,
         limit: Limit,
-    ) -> Result<Vec<RecordedDecision>, StoreError> {
+    ) -> Result<Page<RecordedDecision, CommandId>, StoreError> {
         self.read_page(move |snapshot| {
             let mut query = Conditions::after(Decided::select());
             query.add("question IS NOT NULL AND id < ?", &[before.as_ref().unwrap_or(&COMMAND_MAX)]);
             query.push(" ORDER BY id DESC LIMIT ?", &[&limit]);
             let (sql, values) = query.parts();
-            let (mut page, mut bytes) = (Vec::new(), 0);
-            snapshot.each_of(sql, values, |decided: Decided| {
-                bytes += decided.question.len();
-                if bytes > PAGE_BYTES_MAX && !page.is_empty() {
-                    return ControlFlow::Break(());
+            let (mut page, mut unread) = (Filling::new(limit), None);
+            snapshot.each_of(sql, values, |decided| match recorded(decided) {
+                Ok(decision) => page.take(decision),
+                Err(error) => {
+                    unread = Some(error);
+                    ControlFlow::Break(())
                 }
-                page.push(decided);
-                ControlFlow::Continue(())
             })?;
-            page.into_iter().map(recorded).collect()
+            unread.map_or_else(|| Ok(page.finish(|last| last.command_id)), Err)
         })
         .await
     }
@@ -294,7 +293,7 @@ fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>)
     let message = match new.message {
         None => None,
         Some(mut message) => {
-            message.meta.insert("commandId".to_owned(), Value::from(command.id));
+            message.meta.insert("commandId", command.id);
             message.expires_at = Some(command.expires_at);
             let (message, _) = messages::insert(tx, message)?;
             command.message_id = Some(message.id);
@@ -311,7 +310,7 @@ pub(super) fn advance(
     tx: &mut Tx<'_>,
     command: Command,
     status: CommandStatus,
-    result: Option<Value>,
+    result: Option<Exact>,
     error: Option<String>,
 ) -> Result<Command, StoreError> {
     let command = command.advance(status, result, error, tx.now)?;
@@ -328,12 +327,12 @@ pub(super) fn advance(
 
 /// Adds members to the result of a command that goes on, and tells those concerned.
 pub(super) fn tell(tx: &mut Tx<'_>, mut command: Command, told: Map<String, Value>) -> Result<(), StoreError> {
-    let mut result = match command.result.take() {
+    let mut result = match command.result.take().map(|result| result.value()) {
         Some(Value::Object(result)) => result,
         _ => Map::new(),
     };
     result.extend(told);
-    (command.result, command.updated_at) = (Some(Value::Object(result)), tx.now);
+    (command.result, command.updated_at) = (Some(Value::Object(result).into()), tx.now);
     tx.execute(
         "UPDATE commands SET result = $1, updated_at = $2 WHERE id = $3",
         &[&command.result.as_ref().map(AsJson), &command.updated_at, &command.id],

@@ -37,17 +37,16 @@ pub struct EventRange {
     pub latest: EventSeq,
 }
 
-/// A page ends after this many bytes of data, so that large messages do not add up in memory.
-const PAGE_BYTES_MAX: usize = 1 << 20;
-
 impl Store {
-    /// The events after `after`, for everybody or for one agent.
+    /// The events after `after`, for everybody or for one agent: at most `limit`, and none after the first that
+    /// ends beyond `bytes` of data.
     pub async fn events_after(
         &self,
         after: EventSeq,
         routes: Option<Routes>,
         types: EventTypes,
         limit: usize,
+        bytes_max: usize,
     ) -> Result<EventPage, StoreError> {
         let (epoch, now) = (self.inner.epoch.clone(), self.now());
         self.read_page(move |snapshot| {
@@ -61,7 +60,7 @@ impl Store {
             };
             let mut bytes = 0;
             for Found { seq, name } in found {
-                if page.events.len() == limit || bytes > PAGE_BYTES_MAX {
+                if page.events.len() == limit || bytes > bytes_max {
                     page.more = true;
                     page.scanned_to = page.events.last().map_or(after, |event| event.seq);
                     break;

@@ -12,7 +12,7 @@ use crate::domain::agent::{Routes, SessionGuard};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::message::{Message, MessageFilter, NewMessage};
-use crate::domain::page::{Limit, Page};
+use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 
@@ -42,11 +42,6 @@ stored! {
         is_read = "EXISTS (SELECT 1 FROM reads WHERE message_id = messages.id)",
     }
 }
-
-/// A page has no more bytes than this, unless its only message has.
-const PAGE_BYTES_MAX: usize = 4 << 20;
-/// What a message has beside its body, as a rule.
-const BESIDE_BODY: usize = 512;
 
 impl Store {
     /// Stores a message. Refuses an answer to a message that is not there.
@@ -155,21 +150,14 @@ fn page(
     filter: &MessageFilter,
     now: Timestamp,
 ) -> Result<Page<Message, MessageId>, StoreError> {
-    let (ids, next) = search::find(snapshot, filter, now)?;
-    let mut page: Page<Message, MessageId> = Page { entries: Vec::with_capacity(ids.len()), next };
-    let mut bytes = 0;
+    let (ids, looked_to) = search::find(snapshot, filter, now)?;
+    let mut page = Filling::new(filter.limit);
     for id in ids {
-        let message = load(snapshot, id)?;
-        bytes += message.body.len() + BESIDE_BODY;
-        if let Some(last) = page.entries.last()
-            && bytes > PAGE_BYTES_MAX
-        {
-            page.next = Some(last.id);
+        if page.take(load(snapshot, id)?).is_break() {
             break;
         }
-        page.entries.push(message);
     }
-    Ok(page)
+    Ok(page.finish_at(looked_to, |last| last.id))
 }
 
 /// The greatest message id, or 0.

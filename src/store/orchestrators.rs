@@ -9,6 +9,7 @@ use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, OrchestratorId};
 use crate::domain::orchestrator::{ManagedAgent, NewOrchestrator, Orchestrator, OrchestratorStatus};
+use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
 
 stored! {
@@ -58,6 +59,25 @@ impl Store {
             let mut all: Vec<_> = snapshot.rows("ORDER BY id", &[])?.into_iter().map(with_agent).collect();
             all.iter_mut().for_each(|orchestrator| store.freshen_orchestrator(orchestrator));
             Ok(all)
+        })
+        .await
+    }
+
+    /// A page of orchestrators, by id: those with a greater one than `after`.
+    pub async fn orchestrators_after(
+        &self,
+        after: Option<OrchestratorId>,
+        limit: Limit,
+    ) -> Result<Page<Orchestrator, OrchestratorId>, StoreError> {
+        let store = self.clone();
+        self.read(move |snapshot| {
+            let mut page = Filling::new(limit);
+            snapshot.each("WHERE id > $1 ORDER BY id LIMIT $2", &[&after.as_deref().unwrap_or(""), &limit], |row| {
+                let mut orchestrator = with_agent(row);
+                store.freshen_orchestrator(&mut orchestrator);
+                page.take(orchestrator)
+            })?;
+            Ok(page.finish(|last| last.id.clone()))
         })
         .await
     }

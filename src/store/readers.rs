@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::StoreError;
 use super::engine::Connection;
@@ -16,6 +16,8 @@ pub(super) struct Readers {
     permits: Arc<Semaphore>,
     /// Of these, for pages.
     pages: Arc<Semaphore>,
+    /// What was read and is not yet looked at takes up memory, up to a page each.
+    results: Semaphore,
 }
 
 /// The right to a connection, and what is given back with it.
@@ -33,12 +35,25 @@ pub(super) enum Size {
     Page,
 }
 
+/// Results that wait for whoever asked, at most.
+const RESULTS_MAX: usize = 8;
+
 impl Readers {
     pub(super) fn open(writable: &Connection, path: &Path, count: usize) -> Result<Self, StoreError> {
         let reader = || Ok(Connection::open_readable(path)?.counted_with(writable));
         let idle = (0..count).map(|_| reader()).collect::<Result<_, StoreError>>()?;
         let semaphore = |count| Arc::new(Semaphore::new(count));
-        Ok(Self { idle: Mutex::new(idle), permits: semaphore(count), pages: semaphore(count.div_ceil(2)) })
+        Ok(Self {
+            idle: Mutex::new(idle),
+            permits: semaphore(count),
+            pages: semaphore(count.div_ceil(2)),
+            results: Semaphore::new(RESULTS_MAX),
+        })
+    }
+
+    /// Waits for a place for a result, which is kept until the result is taken.
+    pub(super) async fn place(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        self.results.acquire().await.map_err(|_| StoreError::Closed)
     }
 
     /// Waits for an idle connection and reserves it.

@@ -14,6 +14,7 @@ use crate::domain::control::order::ControlOrder;
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::session::{SessionRecord, SessionStart};
+use crate::domain::text::json::Exact;
 use crate::domain::token::Token;
 
 stored! {
@@ -58,7 +59,7 @@ impl Store {
             tx.execute("UPDATE sessions SET pid = $1 WHERE name = $2", &[&pid, &name])?;
             match commands::load(tx, command)? {
                 Some(command) if command.status.may_become(CommandStatus::Running) => {
-                    let command = commands::advance(tx, command, CommandStatus::Running, Some(result), None)?;
+                    let command = commands::advance(tx, command, CommandStatus::Running, Some(result.into()), None)?;
                     if let Some(order) = order {
                         commands::keep_answer(tx, &order, &command, None)?;
                     }
@@ -97,8 +98,9 @@ impl Store {
             if let Some(mut command) = commands::load(tx, command)?
                 && command.status.may_become(status)
             {
-                if let Some(Value::Object(result)) = &mut command.result {
+                if let Some(Value::Object(mut result)) = command.result.as_ref().map(Exact::value) {
                     WAITING_MEMBERS.iter().for_each(|member| drop(result.remove(*member)));
+                    command.result = Some(Value::Object(result).into());
                 }
                 commands::advance(tx, command, status, None, problem)?;
             }

@@ -10,6 +10,10 @@ use crate::store::{EventRange, Store, StoreError};
 
 /// Events read from the store at a time.
 const PAGE_EVENTS: usize = 256;
+/// Their bytes, about, for a reader that takes them as fast as they are read.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+/// The same for one that just did not.
+const PAGE_BYTES_MIN: usize = 64 << 10;
 
 /// Where a feed begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,7 @@ pub struct Feed {
     position: EventSeq,
     /// Whether the store may hold events that the subscription does not.
     replaying: bool,
+    page_bytes: usize,
 }
 
 impl Feed {
@@ -61,7 +66,7 @@ impl Feed {
         // Even without a position to replay from: what was committed since the subscription is in
         // its queue, and what was committed before it is at most `latest`.
         let replaying = position < latest;
-        Ok((Self { store, subscription, position, replaying }, start))
+        Ok((Self { store, subscription, position, replaying, page_bytes: PAGE_BYTES_MAX }, start))
     }
 
     /// The next events, at least one. Cancel safe.
@@ -88,12 +93,26 @@ impl Feed {
         }
     }
 
+    /// Goes back to just after an event that it told.
+    pub fn go_back_to(&mut self, told: EventSeq) {
+        self.position = told;
+        self.replaying = true;
+        self.page_bytes = PAGE_BYTES_MIN;
+    }
+
+    /// Whether to keep only a few bytes of what comes while the reader takes nothing: the store has it all.
+    pub fn keep_few(&self, few: bool) {
+        self.subscription.keep_few(few);
+    }
+
     async fn replay(&mut self) -> Result<VecDeque<Arc<Event>>, StoreError> {
         let routes = match self.subscription.listen() {
             Listen::All => None,
             Listen::Agent(agent) => Some(self.store.routes(agent.clone()).await?),
         };
-        let page = self.store.events_after(self.position, routes, self.subscription.types(), PAGE_EVENTS).await?;
+        let (types, bytes) = (self.subscription.types(), self.page_bytes);
+        let page = self.store.events_after(self.position, routes, types, PAGE_EVENTS, bytes).await?;
+        self.page_bytes = (bytes * 2).min(PAGE_BYTES_MAX);
         self.replaying = page.more;
         if page.events.is_empty() {
             self.position = self.position.max(page.scanned_to);

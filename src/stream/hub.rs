@@ -16,7 +16,11 @@ use crate::telemetry::metric;
 
 /// Events a stream may be behind before it goes back to the store. A burst fits, and a full queue is
 /// some kilobytes of pointers; the frames themselves are shared.
-const QUEUE_MAX: usize = 512;
+pub(crate) const QUEUE_MAX: usize = 512;
+/// The same in bytes, beside the first.
+pub(crate) const QUEUE_BYTES_MAX: usize = 1 << 20;
+/// The same while the reader takes nothing, the first included.
+const QUEUE_BYTES_FEW: usize = 16 << 10;
 
 /// What a stream listens to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +76,9 @@ struct Queue {
 #[derive(Default)]
 struct QueueState {
     events: VecDeque<Arc<Event>>,
+    bytes: usize,
+    /// Whether the reader takes nothing.
+    few: bool,
     overflowed: bool,
     waker: Option<Waker>,
 }
@@ -210,19 +217,28 @@ impl Queue {
             if state.overflowed {
                 return;
             }
-            if state.events.len() >= QUEUE_MAX {
-                // The store has them all; what is queued would only be read twice.
-                state.events = VecDeque::new();
-                state.overflowed = true;
-                metrics::counter!(metric::STREAM_LAGS).increment(1);
-            } else {
-                state.events.push_back(event.clone());
-            }
+            state.events.push_back(event.clone());
+            state.bytes += event.frame.len();
+            state.check();
             // One wake is enough for everything queued until the reader comes.
             state.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+}
+
+impl QueueState {
+    /// Lets go of everything when it is too much. The store has it all; what is queued would only be read twice.
+    fn check(&mut self) {
+        let count = self.events.len();
+        let bytes_max = if self.few { QUEUE_BYTES_FEW } else { QUEUE_BYTES_MAX };
+        let is_first = count == 1 && !self.few;
+        if count > QUEUE_MAX || (self.bytes > bytes_max && !is_first) {
+            (self.events, self.bytes) = (VecDeque::new(), 0);
+            self.overflowed = true;
+            metrics::counter!(metric::STREAM_LAGS).increment(1);
         }
     }
 }
@@ -296,6 +312,13 @@ impl Subscription {
         }
     }
 
+    /// Whether to keep only a few bytes, because the reader takes nothing.
+    pub fn keep_few(&self, few: bool) {
+        let mut state = self.queue.state();
+        state.few = few;
+        state.check();
+    }
+
     /// Waits until there is something, and takes all of it. Cancel safe: nothing is taken unless it
     /// is answered.
     pub async fn take(&self) -> Taken {
@@ -313,6 +336,7 @@ impl Subscription {
                 return Poll::Pending;
             }
             // Takes the allocation as well: an idle stream keeps none.
+            state.bytes = 0;
             Poll::Ready(Taken::Events(std::mem::take(&mut state.events)))
         })
         .await

@@ -5,6 +5,7 @@ mod activity;
 mod agents;
 mod claims;
 mod clock;
+mod connections;
 mod control;
 mod conventions;
 mod events;

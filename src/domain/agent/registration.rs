@@ -1,13 +1,13 @@
 //! Registrations: what an agent says about itself.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{Agent, AgentStatus, SessionGuard, refuse_reserved};
 use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
+use crate::domain::text::json;
 use crate::domain::time::Timestamp;
 
 /// What a registration sets. A field left out keeps its value, `null` clears it.
@@ -15,41 +15,45 @@ use crate::domain::time::Timestamp;
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
     /// Chosen by the agent, at most 240 characters.
+    #[schema(value_type = String, max_length = 240, pattern = r"\S")]
     pub id: Option<String>,
     /// A display name; the id when never given.
+    #[schema(max_length = 120)]
     pub name: Option<String>,
     /// A human name for the session.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 120)]
     pub label: Option<Option<String>>,
     /// Groups it belongs to, at most 64.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<text::WordSchema>>, max_items = 64)]
     pub tags: Option<Option<Vec<String>>>,
     /// What it can do, at most 64.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<text::WordSchema>>, max_items = 64)]
     pub capabilities: Option<Option<Vec<String>>>,
     /// The machine it runs on.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 240)]
     pub machine: Option<Option<String>>,
     /// The program that drives it.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 240)]
     pub rig: Option<Option<String>>,
     /// How it is doing; `online` for a new session.
+    #[schema(value_type = Option<AgentStatus>)]
     pub status: Option<String>,
     /// Whether it takes work.
     pub ready: Option<bool>,
     /// The session; a new one raises `epoch` and wins.
+    #[schema(max_length = 240)]
     pub instance_id: Option<String>,
     /// The session guard: must be the current one when given.
     pub epoch: Option<i64>,
     /// Anything else, at most 16 KiB of JSON.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::present")]
     #[schema(value_type = Option<Object>)]
-    pub meta: Option<Option<Map<String, Value>>>,
+    pub meta: Option<Option<json::Object>>,
 }
 
 impl Registration {
@@ -105,7 +109,7 @@ pub struct NewRegistration {
     /// The session guard: must be the current one when given.
     pub epoch: Option<i64>,
     /// Anything else.
-    pub meta: Option<Option<Map<String, Value>>>,
+    pub meta: Option<Option<json::Object>>,
 }
 
 /// What a registration made.

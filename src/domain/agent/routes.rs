@@ -12,8 +12,8 @@ impl Agent {
         keys.extend(self.tags.iter().map(|tag| format!("tag:{tag}")));
         keys.extend(self.capabilities.iter().map(|capability| format!("cap:{capability}")));
         keys.extend(self.label.iter().map(|label| format!("label:{label}")));
-        let channels = self.meta.get("channels").and_then(Value::as_array);
-        let subscribed = channels.into_iter().flatten().filter_map(Value::as_str);
+        let channels = self.meta.get("channels").unwrap_or_default();
+        let subscribed = channels.as_array().into_iter().flatten().filter_map(Value::as_str);
         keys.extend(subscribed.map(|name| format!("channel:{name}")));
         // A tag `channel:NAME` subscribes as well.
         keys.extend(self.tags.iter().filter(|tag| tag.starts_with("channel:")).cloned());

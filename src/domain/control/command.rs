@@ -8,6 +8,7 @@ use super::{ControlKind, Question, VerdictRecord};
 use crate::domain::id::{AgentId, CommandId, MessageId};
 use crate::domain::page::{Limit, Query};
 use crate::domain::refusal::Refusal;
+use crate::domain::text::json::Exact;
 use crate::domain::text::word::words;
 use crate::domain::time::Timestamp;
 
@@ -81,8 +82,8 @@ pub struct Command {
     /// What came of it. While a program runs and is not seen to be up: `seen`, which is `dialog` or `unknown`, the end of
     /// its `screen`, and what to do `next`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub result: Option<Value>,
+    #[schema(value_type = serde_json::Value, required = false)]
+    pub result: Option<Exact>,
     /// Why it was not done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -109,7 +110,7 @@ impl Command {
     pub fn advance(
         self,
         next: CommandStatus,
-        result: Option<Value>,
+        result: Option<Exact>,
         error: Option<String>,
         now: Timestamp,
     ) -> Result<Self, Refusal> {

@@ -7,7 +7,8 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::command::Command;
 use super::spawn::SpawnSpec;
@@ -15,6 +16,7 @@ use super::{ApprovalMode, ControlKind, Spawn};
 use crate::domain::activity::{ActivityKind, Entry};
 use crate::domain::id::{AgentId, OrchestratorId};
 use crate::domain::message::{Message, MessageType, NewMessage};
+use crate::domain::text::json::Object;
 use crate::domain::text::short;
 use crate::domain::time::Timestamp;
 
@@ -71,10 +73,10 @@ pub struct OrchestratorRef {
 }
 
 /// What whoever asked for a control is answered, with 202.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ControlAnswer {
-    /// Of [`ControlOrder::Agent`] and [`ControlOrder::Managed`].
+    /// A restart or shutdown.
     Action {
         /// True.
         ok: bool,
@@ -85,12 +87,13 @@ pub enum ControlAnswer {
         /// Its record.
         command: Command,
     },
-    /// Of [`ControlOrder::SpawnThrough`].
+    /// A spawn through an orchestrator.
     #[serde(rename_all = "camelCase")]
     SpawnThrough {
         /// True.
         ok: bool,
         /// The orchestrator that will start it.
+        #[schema(value_type = String)]
         orchestrator_id: OrchestratorId,
         /// The provider, when the relay chose the orchestrator.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +103,7 @@ pub enum ControlAnswer {
         /// Its record.
         command: Command,
     },
-    /// Of [`ControlOrder::SpawnHere`].
+    /// A spawn on the relay's own host.
     #[serde(rename_all = "camelCase")]
     SpawnHere {
         /// True.
@@ -112,12 +115,15 @@ pub enum ControlAnswer {
         /// Where it works.
         cwd: String,
         /// Its label; null when it has none.
+        #[schema(required = true)]
         label: Option<String>,
         /// The id under which it registers.
+        #[schema(value_type = String)]
         agent_id: AgentId,
         /// The name of its session.
         session: String,
         /// Where its output is kept.
+        #[schema(value_type = String)]
         log_path: PathBuf,
         /// Nothing was started.
         dry_run: bool,
@@ -374,15 +380,15 @@ fn action_icon(kind: ControlKind) -> &'static str {
     if kind == ControlKind::Restart { icon::RESTART } else { icon::SHUTDOWN }
 }
 
-fn envelope(key: &str, details: Value) -> Map<String, Value> {
-    let mut meta = Map::new();
-    meta.insert(key.to_owned(), details);
-    meta.insert("delivery".to_owned(), Value::from("interrupt"));
-    meta.insert("priority".to_owned(), Value::from("urgent"));
+fn envelope(key: &str, details: Value) -> Object {
+    let mut meta = Object::default();
+    meta.insert(key, details);
+    meta.insert("delivery", "interrupt");
+    meta.insert("priority", "urgent");
     meta
 }
 
-fn system_message(to: &AgentId, subject: &str, body: String, meta: Map<String, Value>) -> NewMessage {
+fn system_message(to: &AgentId, subject: &str, body: String, meta: Object) -> NewMessage {
     NewMessage {
         kind: MessageType::System,
         subject: Some(subject.to_owned()),

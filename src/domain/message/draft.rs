@@ -1,13 +1,13 @@
 //! Drafts: a message as a client sends it, and what is left to do once it is checked.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{CHANNEL_MAX, Message, MessageType, RESERVED_META, SUBJECT_MAX, check_target, is_group};
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
+use crate::domain::text::json;
 use crate::domain::time::Timestamp;
 
 /// A message as a client sends it.
@@ -15,27 +15,34 @@ use crate::domain::time::Timestamp;
 #[serde(rename_all = "camelCase")]
 pub struct Draft {
     /// Who sends it; the credential's agent when left out.
+    #[schema(max_length = 240)]
     pub from: Option<String>,
     /// Whom it is for.
+    #[schema(value_type = String, max_length = 300, pattern = r"\S")]
     pub to: Option<String>,
     /// `message` (default) or `system`.
     #[serde(rename = "type")]
+    #[schema(value_type = Option<MessageType>)]
     pub kind: Option<String>,
     /// At most 200 characters.
+    #[schema(max_length = 200)]
     pub subject: Option<String>,
     /// At most 256 KiB; kept as it is.
+    #[schema(value_type = String, max_length = 262144, pattern = r"\S")]
     pub body: Option<String>,
     /// The channel it belongs to.
+    #[schema(max_length = 120)]
     pub channel: Option<String>,
     /// The message it answers.
     pub reply_to: Option<i64>,
     /// Whether it is work that exactly one agent takes.
     pub claimable: Option<bool>,
     /// The same key with the same body sends only once.
+    #[schema(max_length = 200)]
     pub idempotency_key: Option<String>,
     /// Anything else, at most 16 KiB of JSON.
     #[schema(value_type = Option<Object>)]
-    pub meta: Option<Map<String, Value>>,
+    pub meta: Option<json::Object>,
     /// After this it is no longer delivered; must lie in the future.
     pub expires_at: Option<i64>,
 }
@@ -62,7 +69,7 @@ pub struct NewMessage {
     /// The client's key.
     pub idempotency_key: Option<String>,
     /// Anything else.
-    pub meta: Map<String, Value>,
+    pub meta: json::Object,
     /// After this it is no longer delivered.
     pub expires_at: Option<Timestamp>,
 }
@@ -82,7 +89,7 @@ impl Draft {
         let channel = text::optional("channel", self.channel, CHANNEL_MAX)?;
         let meta = self.meta.unwrap_or_default();
         text::object("meta", &meta, text::META_BYTES_MAX)?;
-        if let Some(key) = RESERVED_META.into_iter().find(|key| meta.contains_key(*key)) {
+        if let Some(key) = RESERVED_META.into_iter().find(|key| meta.contains(key)) {
             return Err(Refusal::ReservedMeta(key));
         }
         let expires_at = self.expires_at.map(Timestamp::from_ms);
@@ -120,7 +127,7 @@ impl NewMessage {
             reply_to: None,
             claimable: false,
             idempotency_key: None,
-            meta: Map::new(),
+            meta: json::Object::default(),
             expires_at: None,
         }
     }

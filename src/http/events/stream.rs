@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io::{ErrorKind, IoSlice};
+use std::io::{Error, ErrorKind, IoSlice};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::event::Event;
+use crate::http::serve::{Doing, Seat};
 use crate::stream::{Feed, Start};
 
 /// A comment at least this often, so that proxies and clients know the stream is alive.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// A reader that takes nothing at all for this long is gone.
-const STALL_MAX: Duration = Duration::from_secs(60);
+/// What a stream keeps of the events that its reader does not take, in bytes, beside the one that it is at.
+const UNTAKEN_BYTES_MAX: usize = 16 << 10;
+/// How often a stream whose reader takes nothing counts what it keeps: fewer streams may share it by then.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// Frames written at once: what one system call takes gladly.
 const FRAMES_MAX: usize = 64;
 
@@ -52,10 +55,12 @@ pub(super) async fn run(
     mut socket: TcpStream,
     greeting: Vec<u8>,
     mut feed: Feed,
+    seat: Arc<Seat>,
     drain: Duration,
     draining: CancellationToken,
 ) -> std::io::Result<()> {
-    write(&mut socket, &greeting).await?;
+    let stall = seat.limits().stall;
+    write(&mut socket, &greeting, stall).await?;
     drop(greeting);
     let mut last_write = Instant::now();
     let mut end: Option<Instant> = None;
@@ -67,7 +72,7 @@ pub(super) async fn run(
             biased;
             events = feed.next() => match events {
                 Ok(events) => {
-                    write_events(&socket, events).await?;
+                    write_events(&socket, events, &mut feed, &seat).await?;
                     last_write = Instant::now();
                 }
                 Err(error) => {
@@ -82,7 +87,7 @@ pub(super) async fn run(
                     return socket.shutdown().await;
                 }
                 if now >= last_write + KEEPALIVE {
-                    write(&mut socket, b":\n\n").await?;
+                    write(&mut socket, b":\n\n", stall).await?;
                     last_write = now;
                 }
                 let next_comment = last_write + KEEPALIVE;
@@ -109,13 +114,18 @@ pub(super) async fn run(
     }
 }
 
-async fn write(socket: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
-    timeout(STALL_MAX, socket.write_all(bytes)).await?
+async fn write(socket: &mut TcpStream, bytes: &[u8], stall: Duration) -> std::io::Result<()> {
+    timeout(stall, socket.write_all(bytes)).await?
 }
 
 /// Writes what is queued with as few system calls as the socket allows. A stream that is behind has
 /// many frames waiting, and each call costs more than a frame.
-async fn write_events(socket: &TcpStream, mut events: VecDeque<Arc<Event>>) -> std::io::Result<()> {
+async fn write_events(
+    socket: &TcpStream,
+    mut events: VecDeque<Arc<Event>>,
+    feed: &mut Feed,
+    seat: &Seat,
+) -> std::io::Result<()> {
     let mut written = 0;
     while let Some(front) = events.front() {
         let sent = {
@@ -133,7 +143,7 @@ async fn write_events(socket: &TcpStream, mut events: VecDeque<Arc<Event>>) -> s
                 Ok(sent) => sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     // Boxed because it is rare: a reader that keeps up never waits here.
-                    Box::pin(timeout(STALL_MAX, socket.writable())).await??;
+                    Box::pin(wait_for_reader(socket, &mut events, feed, seat)).await?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -147,5 +157,54 @@ async fn write_events(socket: &TcpStream, mut events: VecDeque<Arc<Event>>) -> s
             events.pop_front();
         }
     }
+    Ok(())
+}
+
+/// Waits until the reader takes more. Most of what it did not take is let go meanwhile, and read from the store
+/// when its turn comes; what is kept is counted, unless others have it as well.
+async fn wait_for_reader(
+    socket: &TcpStream,
+    events: &mut VecDeque<Arc<Event>>,
+    feed: &mut Feed,
+    seat: &Seat,
+) -> std::io::Result<()> {
+    let mut bytes = 0;
+    let kept = 1 + events
+        .iter()
+        .skip(1)
+        .take_while(|event| {
+            bytes += event.frame.len();
+            bytes <= UNTAKEN_BYTES_MAX
+        })
+        .count();
+    if kept < events.len() {
+        events.truncate(kept);
+        if let Some(last) = events.back() {
+            feed.go_back_to(last.seq);
+        }
+    }
+    feed.keep_few(true);
+    seat.begin(Doing::Untaken);
+    let end = Instant::now() + seat.limits().stall;
+    loop {
+        let share = events.front().map_or(0, |event| event.frame.len() / Arc::strong_count(event).max(1));
+        let _room = seat.room_for_answer(share).await.map_err(|_| Error::other("no room for a slow stream"))?;
+        tokio::select! {
+            writable = socket.writable() => {
+                writable?;
+                break;
+            }
+            () = seat.must_leave() => return Err(Error::other("it went for others")),
+            () = sleep_until(end.min(Instant::now() + COUNT_EVERY)) => {}
+        }
+        if Instant::now() >= end {
+            return Err(Error::new(ErrorKind::TimedOut, "nothing was taken"));
+        }
+    }
+    if seat.is_leaving() {
+        return Err(Error::other("it went for others"));
+    }
+    seat.begin(Doing::Stream);
+    feed.keep_few(false);
     Ok(())
 }

@@ -58,6 +58,7 @@ fn document(api: OpenApi) -> Value {
                 the scope admin.",
         },
     });
+    document["info"]["contact"] = json!({"name": "Whoever runs this relay"});
     document["servers"] = json!([{"url": "/", "description": "The relay that this document came from."}]);
     document["info"]["license"] = json!({"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"});
     let tags = TAGS.map(|(name, description)| json!({"name": name, "description": description}));
@@ -77,15 +78,34 @@ fn document(api: OpenApi) -> Value {
         },
     });
     document["components"]["schemas"]["EventName"] = events_schema();
+    document["components"]["schemas"]["LogEntry"]["properties"]["event"] = json!({
+        "description": "Its name; `relay.reset` when the wanted position is no longer kept.",
+        "anyOf": [{"$ref": "#/components/schemas/EventName"}, {"type": "string", "const": "relay.reset"}],
+    });
     let problem = json!({
         "description": "Any error.",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     });
     if let Some(paths) = document["paths"].as_object_mut() {
         for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(serde_json::Map::values_mut) {
+            if operation.get("description").is_none() {
+                let summary = operation["summary"].as_str().unwrap_or_default();
+                operation["description"] = Value::from(format!("{summary} {}", who_may(&operation["security"])));
+            }
             operation["responses"]["4XX"] = problem.clone();
             operation["responses"]["default"] = problem.clone();
         }
     }
     document
+}
+
+/// Who may call an operation, in words.
+fn who_may(security: &Value) -> String {
+    let scopes = security.as_array().into_iter().flatten().filter_map(|any| any[SECURITY_SCHEME][0].as_str());
+    let scopes: Vec<_> = scopes.map(|scope| format!("`{scope}`")).collect();
+    match scopes.as_slice() {
+        [] => "It needs no credential.".to_owned(),
+        [one] => format!("It needs a credential with the scope {one}."),
+        _ => format!("It needs a credential with one of the scopes {}.", scopes.join(", ")),
+    }
 }

@@ -1,7 +1,9 @@
 //! What holds for every route: the form of errors, bodies, bounds, and repeats.
 
 mod bounds;
+mod exact;
 mod idempotency;
+mod table;
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! The document of the API: kept under review, and true.
 
+mod bounds;
+
 use std::collections::BTreeSet;
 
 use reqwest::Method;

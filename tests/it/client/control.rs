@@ -54,9 +54,9 @@ async fn an_orchestrator_is_asked_and_reports() {
     let nobody = control.act_on_managed("far", Action::Restart, Managed::One("nobody")).send().await;
     assert!(nobody.expect_err("nobody").is("not_found"));
 
-    let report = |status| CommandReport { status, result: Some(json!({"seen": true})), error: None };
+    let report = |status| CommandReport { status, result: Some(json!({"seen": true}).into()), error: None };
     let running = control.report(told.command.id, &report(CommandStatus::Running)).send().await.expect("a command");
-    assert_eq!((running.status, running.result), (CommandStatus::Running, Some(json!({"seen": true}))));
+    assert_eq!((running.status, running.result), (CommandStatus::Running, Some(json!({"seen": true}).into())));
     let back = control.report(told.command.id, &report(CommandStatus::Accepted)).send().await;
     assert!(back.expect_err("steps go forward only").is("illegal_transition"));
 

@@ -188,7 +188,7 @@ impl Site {
             }
         }
         assert_eq!(steps, [CommandStatus::Accepted, CommandStatus::Running, CommandStatus::Succeeded]);
-        let done = self.client.outcome(command.id).await.result.expect("a result");
+        let done = self.client.outcome(command.id).await.result.expect("a result").value();
         assert_eq!(done["plan"]["provider"], provider, "{done}");
         assert_eq!(done["plan"]["sha256"].as_str().map(str::len), Some(64), "{done}");
 
@@ -208,7 +208,7 @@ impl Site {
         .await;
         assert_eq!(card.status.as_str(), "online");
         assert_eq!(card.label, Some(format!("{mode} one")));
-        assert_eq!(card.meta["session"], json!(session));
+        assert_eq!(card.meta.value()["session"], json!(session));
         Running { id, session, pid }
     }
 

@@ -46,7 +46,10 @@ async fn a_spawn_has_succeeded_when_the_program_is_up_and_not_before() {
         assert_eq!((card.status.as_str(), card.ready), ("online", false));
         assert_eq!((card.name.as_str(), card.label.as_deref()), ("Docs & more", Some("Docs & more")));
         assert_eq!(card.tags, ["claude", "spawned"]);
-        assert_eq!((&card.meta["approvalMode"], &card.meta["cwd"]), (&json!("read-only"), &json!(project)));
+        assert_eq!(
+            (&card.meta.value()["approvalMode"], &card.meta.value()["cwd"]),
+            (&json!("read-only"), &json!(project))
+        );
         let command: Command = client.get(&format!("/api/commands/{}", agent.command)).await.expect(200);
         assert_eq!(command.status, CommandStatus::Running);
         fs::write(project.join("go"), "").expect("a sign");
@@ -58,7 +61,7 @@ async fn a_spawn_has_succeeded_when_the_program_is_up_and_not_before() {
             "label": "Docs & more", "prompt": "--help me\n$(touch no)",
         });
         assert_eq!(command.request, request);
-        let result = command.result.expect("a result");
+        let result = command.result.expect("a result").value();
         assert_eq!((&result["pid"], &result["session"]), (&json!(agent.pid), &json!(agent.session)));
         assert_eq!(result["attach"].is_string(), tmux == TmuxChoice::Auto, "{result}");
         for status in ["accepted", "running", "succeeded"] {
@@ -81,7 +84,10 @@ async fn a_spawn_has_succeeded_when_the_program_is_up_and_not_before() {
         assert_eq!(asked.client_id, format!("server-agent-spawn-claude-{}", agent.command));
         assert_eq!((asked.icon.as_deref(), asked.view.as_deref()), (Some("ti-plus"), Some("agents")));
         let metadata = asked.metadata.as_ref().expect("metadata");
-        assert_eq!((&metadata["approvalMode"], &metadata["dryRun"]), (&json!("read-only"), &json!(false)));
+        assert_eq!(
+            (metadata.get("approvalMode"), metadata.get("dryRun")),
+            (Some(json!("read-only")), Some(json!(false)))
+        );
         assert!(entries.iter().any(|entry| entry.title == "Command spawn succeeded"), "{entries:?}");
     }
 }
@@ -105,7 +111,7 @@ async fn a_dry_run_plans_and_starts_nothing() {
     let id = answer["command"]["id"].as_i64().expect("a command");
     let command: Command = bench.client().get(&format!("/api/commands/{id}")).await.expect(200);
     assert_eq!(command.status, CommandStatus::Succeeded);
-    let planned = &command.result.expect("a result")["planned"];
+    let planned = &command.result.expect("a result").value()["planned"];
     assert_eq!(planned["cwd"], json!(bench.base.join("project")));
     assert_eq!(planned["args"].as_array().and_then(|args| args.last()), Some(&json!("hello")));
     assert!(bench.host.sessions.list().is_empty());
@@ -126,7 +132,10 @@ async fn a_shutdown_ends_the_program_and_with_it_the_token() {
         own.get("/api/agents").await.expect::<Value>(200);
         let command = bench.act(&agent, "shutdown").await;
         assert_eq!((command.status, command.error), (CommandStatus::Succeeded, None));
-        assert!(command.result.is_some_and(|result| !result["exit"].is_null()), "it says how the program ended");
+        assert!(
+            command.result.is_some_and(|result| !result.value()["exit"].is_null()),
+            "it says how the program ended"
+        );
         assert!(!runs(agent.pid));
         let card = bench.gone(&agent).await;
         assert!(!card.ready);
@@ -154,7 +163,7 @@ async fn a_restart_is_another_process_with_another_token() {
         assert_eq!((&again.identity.agent_id, again.identity.label.as_deref()), (&agent.id, Some("one")));
         assert_eq!(again.identity.cwd, bench.base.join("project").to_str().expect("a plain path"));
         assert_eq!(again.identity.approval_mode.as_str(), "read-only");
-        let result = command.result.expect("a result");
+        let result = command.result.expect("a result").value();
         assert_eq!(result["session"], json!(again.name), "the command says what runs now: {result}");
         let pid = u32::try_from(result["pid"].as_u64().expect("a process")).expect("a process id");
         assert!(runs(pid) && pid != agent.pid);
@@ -176,7 +185,7 @@ async fn restarts_at_the_same_time_leave_one_process() {
     assert_eq!(last.identity.agent_id, agent.id);
     for command in [one, other, third] {
         // One that was ended by the next before it was up says so.
-        let of_last = command.result.as_ref().is_some_and(|result| result["session"] == json!(last.name));
+        let of_last = command.result.as_ref().is_some_and(|result| result.value()["session"] == json!(last.name));
         let interrupted = command.error.as_ref().is_some_and(|error| error.contains("before it was up"));
         assert!(command.status == CommandStatus::Succeeded || (interrupted && !of_last), "{command:?}");
     }

@@ -41,7 +41,8 @@ async fn send(store: &Store, body: &str, key: Option<Idempotency>) -> bool {
 
 async fn count(store: &Store) -> (usize, usize) {
     let messages = store.stats().await.expect("figures").messages;
-    let events = store.events_after(EventSeq::default(), None, EventTypes::ALL, 1_000).await.expect("events");
+    let events =
+        store.events_after(EventSeq::default(), None, EventTypes::ALL, 1_000, usize::MAX).await.expect("events");
     (usize::try_from(messages).expect("a count"), events.events.len())
 }
 

@@ -13,7 +13,8 @@ use super::{Bench, ENGINES};
 async fn replay(bench: &Bench, routes: Option<Routes>, page: usize) -> Vec<Arc<Event>> {
     let (mut events, mut after) = (Vec::new(), EventSeq::default());
     loop {
-        let found = bench.store.events_after(after, routes.clone(), EventTypes::ALL, page).await.expect("a page");
+        let found =
+            bench.store.events_after(after, routes.clone(), EventTypes::ALL, page, 1 << 20).await.expect("a page");
         events.extend(found.events);
         after = found.scanned_to;
         if !found.more {

@@ -101,11 +101,11 @@ async fn costs(messages: i64) -> BTreeMap<&'static str, u64> {
     let rare = EventTypes::NONE.with(EventName::AgentRemoved);
     let routes = store.routes("a".into()).await.expect("routes");
     for (name, routes) in [("events of a rare type", None), ("an agent's events of a rare type", Some(routes))] {
-        let page = store.events_after(EventSeq::default(), routes, rare, 100).await.expect("events");
+        let page = store.events_after(EventSeq::default(), routes, rare, 100, usize::MAX).await.expect("events");
         assert!(page.events.is_empty() && !page.more, "{name}");
         note(name, &mut costs);
     }
-    let page = store.events_after(EventSeq::default(), None, EventTypes::ALL, 100).await.expect("events");
+    let page = store.events_after(EventSeq::default(), None, EventTypes::ALL, 100, usize::MAX).await.expect("events");
     assert_eq!(page.events.len(), 100);
     note("events", &mut costs);
     let stats = store.stats().await.expect("figures");

@@ -117,7 +117,7 @@ pub(super) async fn call_every_verb() -> Bench {
     store.messages(MessageFilter { reaching: None, to: Some("a".to_owned()), ..every }).await.expect("messages");
     let routes = store.routes("a".into()).await.expect("routes");
     for routes in [None, Some(routes)] {
-        store.events_after(EventSeq::default(), routes, EventTypes::ALL, 100).await.expect("events");
+        store.events_after(EventSeq::default(), routes, EventTypes::ALL, 100, 1 << 20).await.expect("events");
     }
 
     store.add_activity(Entry::new(ActivityKind::State, "e", "title"), None).await.expect("an entry");

@@ -179,9 +179,9 @@ async fn an_unknown_event_is_a_fault_and_not_a_gap() {
     let bench = filled().await;
     let last = bench.told().last().expect("an event").seq;
     write(&bench, &format!("UPDATE events SET name = 'agent.sang' WHERE seq = {last}"));
-    let page = bench.store.events_after(EventSeq::default(), None, EventTypes::ALL, 1_000).await;
+    let page = bench.store.events_after(EventSeq::default(), None, EventTypes::ALL, 1_000, 1 << 20).await;
     expect_fault(page, "events", "name", &last.to_string(), "\"agent.sang\"");
-    let before = bench.store.events_after(EventSeq::default(), None, EventTypes::ALL, 1).await;
+    let before = bench.store.events_after(EventSeq::default(), None, EventTypes::ALL, 1, 1 << 20).await;
     assert_eq!(before.expect("what comes before it is read").events.len(), 1);
     bench.store.close().await;
 }

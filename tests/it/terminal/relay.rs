@@ -42,7 +42,7 @@ async fn waits(client: &Client, id: i64) -> Value {
     eventually("the command says what it waits for", async || {
         let command = command(client, id).await;
         assert!(!command.status.is_final(), "{command:?}");
-        command.result.filter(|result| result["seen"] == "dialog")
+        command.result.map(|result| result.value()).filter(|result| result["seen"] == "dialog")
     })
     .await
 }
@@ -89,7 +89,7 @@ async fn a_program_in_a_dialog_is_neither_a_success_nor_ready() {
     press(&path.join("data/sessions"), &agent.session, &["1"]);
     let done = client.outcome(agent.command).await;
     assert_eq!(done.status, CommandStatus::Succeeded, "{done:?}");
-    let result = done.result.expect("a result");
+    let result = done.result.expect("a result").value();
     assert!(result["screen"].is_null() && result["next"].is_null() && result["seen"].is_null(), "{result}");
     assert_eq!(result["attach"], told["attach"]);
     assert!(card(&client, &agent.id).await.ready);

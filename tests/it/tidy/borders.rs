@@ -7,7 +7,9 @@ use super::{none, sources};
 
 /// Who may name whom, beside itself: the arrows of the design, followed to their ends. `lib` is
 /// `src/lib.rs`, which everything below the command line is assembled in.
-const IMPORTS: [(&str, &[&str]); 15] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
+    // A table of what stands elsewhere, which nobody in the house reads.
+    ("bounds", &["config", "http", "stream", "domain"]),
     ("domain", &[]),
     ("telemetry", &[]),
     // What others ask a relay with: it must not know how a relay is made.

@@ -96,7 +96,7 @@ async fn an_action_is_a_message_a_command_and_an_entry() {
         assert_eq!((entry.body.as_deref(), entry.meta.as_deref()), (Some(action), Some("ada")));
         assert_eq!((entry.icon.as_deref(), entry.view.as_deref()), (Some(icon), Some("agents")));
         assert_eq!((entry.message_id, entry.agent_id.as_deref()), (Some(id.into()), Some("ada")));
-        assert_eq!(entry.metadata.map(Value::Object), Some(json!({"action": action})));
+        assert_eq!(entry.metadata.map(|metadata| metadata.value()), Some(json!({"action": action})));
     }
     assert_eq!(client.inbox("ada").await.len(), 2);
 }

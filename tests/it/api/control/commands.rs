@@ -40,7 +40,7 @@ async fn reports_go_forward_and_are_told() {
         let stored: Value = client.get(&format!("/api/commands/{}", command.id)).await.expect(200);
         assert_eq!(stored, answer);
     }
-    assert_eq!(client.outcome(command.id).await.result, Some(json!({"step": 2})));
+    assert_eq!(client.outcome(command.id).await.result, Some(json!({"step": 2}).into()));
 
     // Steps may be left out; none is taken back, and the end is the end.
     for (path, end) in

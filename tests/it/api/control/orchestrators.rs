@@ -49,7 +49,7 @@ async fn registering_is_answered_with_201_each_time() {
     assert!(entry.client_id.starts_with("server-orchestrator-register-far-"), "{entry:?}");
     assert_eq!((entry.body.as_deref(), entry.meta.as_deref()), (Some("h1"), Some("far")));
     assert_eq!((entry.icon.as_deref(), entry.view.as_deref()), (Some("ti-server-2"), Some("orchestrators")));
-    let metadata = entry.metadata.clone().map(Value::Object);
+    let metadata = entry.metadata.as_ref().map(|metadata| metadata.value());
     assert_eq!(metadata, Some(json!({"orchestratorId": "far", "providers": ["codex"]})));
 }
 

@@ -46,7 +46,7 @@ async fn a_spawn_is_sent_to_the_orchestrator() {
     assert_eq!((entry.body.as_deref(), entry.meta.as_deref()), (Some("/base/a/c"), Some("far")));
     assert_eq!((entry.icon.as_deref(), entry.view.as_deref()), (Some("ti-plus"), Some("orchestrators")));
     assert_eq!(entry.message_id, command.message_id);
-    let metadata = entry.metadata.map(Value::Object).expect("metadata");
+    let metadata = entry.metadata.expect("metadata").value();
     let expected = json!({"orchestratorId": "far", "provider": "claude", "approvalMode": "read-only", "label": "L"});
     assert_eq!(metadata, expected);
 
@@ -149,7 +149,7 @@ async fn the_one_with_the_fewest_agents_that_has_the_directory_is_chosen() {
     assert_eq!(entry.title, "claude agent spawn requested (via c)");
     assert_eq!((entry.body.as_deref(), entry.meta.as_deref()), (Some("/base/x"), Some("c")));
     assert_eq!((entry.icon.as_deref(), entry.view.as_deref()), (Some("ti-plus"), Some("agents")));
-    let metadata = entry.metadata.expect("metadata");
+    let metadata = entry.metadata.expect("metadata").value();
     assert_eq!((&metadata["orchestratorId"], &metadata["approvalMode"]), (&json!("c"), &json!("open")));
     // Nobody has this directory: the relay's own host is asked, and has it neither.
     let ask = json!({"provider": "claude", "cwd": "/nowhere"});

@@ -1,0 +1,145 @@
+//! What everything may have at most, by one look: in count, bytes, characters and time.
+//!
+//! Each row names the constant that is used, so that the table cannot say anything else. What an operator may move is
+//! a setting of `examples/relay.toml`, and stands here with its default. A test goes to each bound whose
+//! excess a request can show, and past it; every other row names the test that does.
+
+use std::time::Duration;
+
+use crate::domain::{activity, message, orchestrator, page, text};
+use crate::{config, http, stream};
+
+/// One bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// Of what: the name of a field, or some words.
+    pub of: &'static str,
+    /// The most there may be.
+    pub most: Most,
+    /// What becomes of more.
+    pub more: More,
+    /// The setting that moves it.
+    pub setting: Option<&'static str>,
+}
+
+/// How much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Most {
+    /// So many.
+    Count(usize),
+    /// So many bytes.
+    Bytes(usize),
+    /// So many characters.
+    Chars(usize),
+    /// So long.
+    Time(Duration),
+}
+
+/// What becomes of what is beyond a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// The request is refused with this code.
+    Refused(&'static str),
+    /// Something else, which this test shows.
+    Shown(&'static str),
+}
+
+const fn refused(of: &'static str, most: Most, code: &'static str) -> Bound {
+    Bound { of, most, more: More::Refused(code), setting: None }
+}
+
+const fn shown(of: &'static str, most: Most, test: &'static str) -> Bound {
+    Bound { of, most, more: More::Shown(test), setting: None }
+}
+
+const fn set(of: &'static str, most: Most, test: &'static str, setting: &'static str) -> Bound {
+    Bound { of, most, more: More::Shown(test), setting: Some(setting) }
+}
+
+use Most::{Bytes, Chars, Count, Time};
+
+const INVALID: &str = "invalid_request";
+const SLOW: &str = "a_slow_reader_gets_everything_and_delays_nobody";
+
+const fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(seconds as u64)
+}
+
+/// All of them.
+pub const ALL: &[Bound] = &[
+    // A request.
+    refused("target of a request", Bytes(http::URI_BYTES_MAX), "uri_too_long"),
+    refused("head", Bytes(http::HEAD_BYTES_MAX), "head_too_large"),
+    refused("headers", Count(http::HEADERS_MAX), "head_too_large"),
+    refused("body of a request", Bytes(http::BODY_MAX), "body_too_large"),
+    set(
+        "time of a head",
+        Time(seconds(config::HEAD_SECONDS)),
+        "a_request_that_does_not_come_to_its_end_is_ended",
+        "head_seconds",
+    ),
+    set(
+        "time of a request",
+        Time(seconds(config::REQUEST_SECONDS)),
+        "a_request_that_does_not_come_to_its_end_is_ended",
+        "request_seconds",
+    ),
+    refused("wait of a long poll", Time(Duration::from_secs(http::WAIT_MAX)), INVALID),
+    // Its fields.
+    refused("id", Chars(text::ID_MAX), INVALID),
+    refused("name", Chars(text::WORD_MAX), INVALID),
+    refused("label", Chars(text::WORD_MAX), INVALID),
+    refused("tag", Chars(text::WORD_MAX), INVALID),
+    refused("tags", Count(text::LIST_MAX), INVALID),
+    refused("capabilities", Count(text::LIST_MAX), INVALID),
+    refused("meta", Bytes(text::META_BYTES_MAX), INVALID),
+    refused("depth of meta", Count(text::json::DEPTH_MAX), INVALID),
+    refused("to", Chars(text::TARGET_MAX), INVALID),
+    refused("subject", Chars(message::SUBJECT_MAX), INVALID),
+    refused("body", Bytes(text::BODY_BYTES_MAX), INVALID),
+    refused("channel", Chars(message::CHANNEL_MAX), INVALID),
+    refused("idempotencyKey", Chars(text::KEY_MAX), INVALID),
+    refused("leaseMs", Time(Duration::from_millis(message::LEASE_MS_MAX as u64)), INVALID),
+    refused("title", Chars(activity::TITLE_MAX), INVALID),
+    refused("hostname", Chars(orchestrator::ORCHESTRATOR_ID_MAX), INVALID),
+    refused("baseDir", Chars(text::PATH_MAX), INVALID),
+    refused("agents of an orchestrator", Count(orchestrator::MANAGED_MAX), INVALID),
+    refused("prompt", Chars(orchestrator::PROMPT_MAX), INVALID),
+    // An answer.
+    refused("limit", Count(page::Limit::MAX.get()), INVALID),
+    shown("page", Bytes(page::BYTES_MAX), "a_page_ends_before_it_has_too_many_bytes_and_the_next_one_goes_on"),
+    set(
+        "time an answer waits for its reader",
+        Time(seconds(config::STALL_SECONDS)),
+        "an_answer_that_nobody_reads_is_ended",
+        "stall_seconds",
+    ),
+    // Connections and streams.
+    set(
+        "connections",
+        Count(config::CONNECTIONS as usize),
+        "when_all_connections_are_in_use_whoever_waits_longest_goes_and_health_is_always_told",
+        "connections",
+    ),
+    set(
+        "connections of an address",
+        Count(config::CONNECTIONS_PER_ADDRESS as usize),
+        "one_address_does_not_have_all_connections",
+        "connections_per_address",
+    ),
+    set(
+        "bodies and answers in memory",
+        Bytes((config::BUFFERS_MB as usize) << 20),
+        "who_keeps_memory_without_reading_goes_for_others",
+        "buffers_mb",
+    ),
+    set("streams", Count(config::STREAMS as usize), "beyond_the_limit_no_stream_is_opened", "streams"),
+    shown("events that wait for a stream", Count(stream::QUEUE_MAX), SLOW),
+    shown("bytes of events that wait for a stream", Bytes(stream::QUEUE_BYTES_MAX), SLOW),
+    set(
+        "time an event waits for its reader",
+        Time(seconds(config::STALL_SECONDS)),
+        "a_stream_that_nobody_reads_is_ended_and_one_that_has_nothing_to_read_is_not",
+        "stall_seconds",
+    ),
+];
