@@ -108,6 +108,7 @@ pub const ALL: &[Bound] = &[
     // An answer.
     refused("limit", Count(page::Limit::MAX.get()), INVALID),
     shown("page", Bytes(page::BYTES_MAX), "a_page_ends_before_it_has_too_many_bytes_and_the_next_one_goes_on"),
+    shown("agents named that read a message", Count(message::READ_BY_MAX), "only_the_first_readers_are_named"),
     set(
         "time an answer waits for its reader",
         Time(seconds(config::STALL_SECONDS)),

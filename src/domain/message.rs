@@ -23,6 +23,8 @@ pub const RESERVED_META: [&str; 3] = ["agentControl", "orchestratorControl", "co
 
 /// The longest subject.
 pub const SUBJECT_MAX: usize = 200;
+/// Of the agents that read a message, so many are named.
+pub const READ_BY_MAX: usize = 100;
 /// The longest name of a channel.
 pub const CHANNEL_MAX: usize = 120;
 
@@ -102,9 +104,12 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>)]
     pub expires_at: Option<Timestamp>,
-    /// The agents that marked it read.
-    #[schema(value_type = Vec<String>)]
+    /// The agents that marked it read: the first 100 by id.
+    #[schema(value_type = Vec<String>, max_items = 100)]
     pub read_by: Vec<AgentId>,
+    /// How many did.
+    #[serde(default)]
+    pub read_count: i64,
 }
 
 impl Message {
@@ -118,6 +123,7 @@ impl Message {
             claim_generation: 0,
             completed_at: None,
             read_by: Vec::new(),
+            read_count: 0,
             ..self
         }
     }

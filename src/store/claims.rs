@@ -82,7 +82,7 @@ impl Store {
             }
             let mut message = message.with_claim(claim);
             if is_read {
-                message.read_by = read_by(tx, id)?;
+                (message.read_by, message.read_count) = read_by(tx, id)?;
             }
             Ok(message)
         })

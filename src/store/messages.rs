@@ -11,7 +11,7 @@ use super::{Created, Idempotency, Json, Store, StoreError, agents, events};
 use crate::domain::agent::{Routes, SessionGuard};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, MessageId};
-use crate::domain::message::{Message, MessageFilter, NewMessage};
+use crate::domain::message::{Message, MessageFilter, NewMessage, READ_BY_MAX};
 use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -23,7 +23,7 @@ stored! {
         created_at, expires_at,
     }
     // Who read it stands in a table of its own.
-    beside { read_by: Vec::new() }
+    beside { read_by: Vec::new(), read_count: 0 }
 }
 
 /// A message with what is kept of it besides.
@@ -105,7 +105,7 @@ impl Store {
                 let audience = Audience { also: Some((&agent).into()), ..Audience::only(&message.from) };
                 tx.emit(EventName::MessageRead, audience, &json!({"id": id, "agentId": agent}))?;
             }
-            message.read_by = read_by(tx, id)?;
+            (message.read_by, message.read_count) = read_by(tx, id)?;
             Ok(message)
         })
         .await
@@ -169,7 +169,7 @@ pub(super) fn latest(snapshot: &Snapshot<'_>) -> Result<MessageId, StoreError> {
 fn load(snapshot: &Snapshot<'_>, id: MessageId) -> Result<Message, StoreError> {
     let Whole { mut message, is_read, .. } = load_whole(snapshot, id)?;
     if is_read {
-        message.read_by = read_by(snapshot, id)?;
+        (message.read_by, message.read_count) = read_by(snapshot, id)?;
     }
     Ok(message)
 }
@@ -189,9 +189,16 @@ pub(super) fn load_whole(snapshot: &Snapshot<'_>, id: MessageId) -> Result<Whole
     Ok(snapshot.row("WHERE id = $1", &[&id])?.ok_or(Refusal::NotFound("message"))?)
 }
 
-/// The agents that marked a message read.
-pub(super) fn read_by(snapshot: &Snapshot<'_>, id: MessageId) -> Result<Vec<AgentId>, StoreError> {
-    snapshot.values("SELECT agent_id FROM reads WHERE message_id = $1 ORDER BY agent_id", &[&id])
+/// The agents that marked a message read, as many as are told, and how many there are.
+pub(super) fn read_by(snapshot: &Snapshot<'_>, id: MessageId) -> Result<(Vec<AgentId>, i64), StoreError> {
+    let sql = "SELECT agent_id FROM reads WHERE message_id = $1 ORDER BY agent_id LIMIT $2";
+    let told = snapshot.values(sql, &[&id, &(READ_BY_MAX as i64)])?;
+    let count = if told.len() < READ_BY_MAX {
+        told.len() as i64
+    } else {
+        snapshot.count("SELECT count(*) FROM reads WHERE message_id = $1", &[&id])?
+    };
+    Ok((told, count))
 }
 
 /// Refuses unless the message reaches the agent and the session speaks for it.

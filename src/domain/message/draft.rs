@@ -156,6 +156,7 @@ impl NewMessage {
             created_at: now,
             expires_at: self.expires_at,
             read_by: Vec::new(),
+            read_count: 0,
         }
     }
 }

@@ -19,7 +19,7 @@ async fn a_message_is_answered_as_it_is_stored() {
     // Written out, so that a field that appears, vanishes or changes its name is noticed.
     let expected = json!({
         "id": id, "from": "a", "to": "b", "type": "message", "subject": "Hello", "body": "text", "threadId": id,
-        "claimable": false, "claimGeneration": 0, "meta": {"k": [1, null]}, "createdAt": created, "readBy": [],
+        "claimable": false, "claimGeneration": 0, "meta": {"k": [1, null]}, "createdAt": created, "readBy": [], "readCount": 0,
     });
     assert_eq!(sent, expected);
     assert_eq!(client.get(&format!("/api/messages/{id}")).await.expect::<Value>(200), sent);
@@ -329,4 +329,23 @@ async fn a_sender_is_somebody_and_no_group() {
         let message = json!({"from": from, "to": "b", "body": "x"});
         server.client.post("/api/messages", message).await.problem(400, "reserved_id");
     }
+}
+
+#[tokio::test]
+async fn only_the_first_readers_are_named() {
+    let server = Server::start().await;
+    let client = &server.client;
+    let readers: Vec<String> = (0..102).map(|n| format!("reader-{n:03}")).collect();
+    for reader in &readers {
+        client.register(json!({"id": reader})).await;
+    }
+    let message = client.say("x", "broadcast", "news").await;
+    assert_eq!((message.read_by.len(), message.read_count), (0, 0));
+    for (number, reader) in readers.iter().enumerate() {
+        let read = client.post(&format!("/api/messages/{}/read", message.id), json!({"agentId": reader})).await;
+        assert_eq!(read.expect::<Message>(200).read_count, i64::try_from(number).expect("a number") + 1);
+    }
+    let read = client.get(&format!("/api/messages/{}", message.id)).await.expect::<Message>(200);
+    assert_eq!(read.read_by.iter().map(|reader| reader.as_str()).collect::<Vec<_>>(), readers[..100]);
+    assert_eq!(read.read_count, 102);
 }

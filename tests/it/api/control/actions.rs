@@ -69,7 +69,7 @@ async fn an_action_is_a_message_a_command_and_an_entry() {
         let message = without_times(&answer["message"], "agentControl");
         let expected = json!({
             "from": "system", "to": "ada", "type": "system", "subject": subject, "body": said, "claimable": false,
-            "claimGeneration": 0, "readBy": [],
+            "claimGeneration": 0, "readBy": [], "readCount": 0,
             "meta": {
                 "agentControl": {"action": action, "requestedBy": "dashboard"}, "delivery": "interrupt", "priority": "urgent",
             },

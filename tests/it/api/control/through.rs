@@ -30,7 +30,7 @@ async fn a_spawn_is_sent_to_the_orchestrator() {
     details["requestedBy"] = json!("dashboard");
     let expected = json!({
         "from": "system", "to": "orchestrator-far", "type": "system", "subject": "Spawn agent", "body": message["body"],
-        "claimable": false, "claimGeneration": 0, "readBy": [],
+        "claimable": false, "claimGeneration": 0, "readBy": [], "readCount": 0,
         "meta": {"orchestratorControl": details, "delivery": "interrupt", "priority": "urgent"},
     });
     assert_eq!(message, expected);
