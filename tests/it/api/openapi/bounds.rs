@@ -64,9 +64,9 @@ fn values(document: &Value, schema: &Value, place: &str) -> (Vec<Value>, Vec<Val
     }
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     if null {
-        good.push(Value::Null)
+        good.push(Value::Null);
     } else {
-        bad.push(Value::Null)
+        bad.push(Value::Null);
     }
     match kind(schema) {
         "string" => {
