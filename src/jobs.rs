@@ -11,7 +11,8 @@ mod trim;
 
 use std::time::Duration;
 
-use tokio::time::interval;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::relay::Relay;
@@ -34,11 +35,31 @@ pub async fn start(relay: &Relay, tasks: &TaskTracker) {
 
 /// Histograms keep every value until they are folded.
 async fn fold_metrics(relay: Relay) {
-    let mut ticks = interval(Duration::from_secs(5));
-    loop {
+    let mut rounds = Rounds::every(Duration::from_secs(5), &relay);
+    while rounds.next().await {
+        telemetry::fold_metrics();
+    }
+}
+
+/// When a job on a timer has its turn: at once, and then this long after the last turn began, or when that was over
+/// if it took longer.
+struct Rounds {
+    ticks: Interval,
+    draining: CancellationToken,
+}
+
+impl Rounds {
+    fn every(period: Duration, relay: &Relay) -> Self {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, draining: relay.draining().clone() }
+    }
+
+    /// Waits for the next turn. False: the relay drains.
+    async fn next(&mut self) -> bool {
         tokio::select! {
-            _ = ticks.tick() => telemetry::fold_metrics(),
-            () = relay.draining().cancelled() => break,
+            _ = self.ticks.tick() => true,
+            () = self.draining.cancelled() => false,
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
+use super::Rounds;
 use crate::relay::Relay;
 
 /// How often it runs: a lease or a silence is noticed at most this late.
@@ -11,13 +10,8 @@ const EVERY: Duration = Duration::from_secs(15);
 
 /// Runs until the relay drains.
 pub(super) async fn forever(relay: Relay) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = relay.draining().cancelled() => break,
-        }
+    let mut rounds = Rounds::every(EVERY, &relay);
+    while rounds.next().await {
         if let Err(error) = relay.reap_on_time().await {
             tracing::warn!(%error, "the reaper failed; it tries again");
         }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
+use super::Rounds;
 use crate::domain::time::Jump;
 use crate::relay::Relay;
 
@@ -12,13 +11,8 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until the relay drains.
 pub(super) async fn forever(relay: Relay) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = relay.draining().cancelled() => break,
-        }
+    let mut rounds = Rounds::every(EVERY, &relay);
+    while rounds.next().await {
         let jumps = relay.look_at_the_clock();
         for jump in &jumps {
             match jump {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
+use super::Rounds;
 use crate::relay::Relay;
 
 /// How often it is looked at.
@@ -13,15 +12,10 @@ const KEPT_MAX: usize = 16 << 20;
 
 /// Runs until the relay drains.
 pub(super) async fn forever(relay: Relay) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = Rounds::every(EVERY, &relay);
     // What was free after the last time: the allocator goes on counting what it gave back.
     let mut given_back = 0_usize;
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = relay.draining().cancelled() => break,
-        }
+    while rounds.next().await {
         let free = free_bytes();
         given_back = given_back.min(free);
         if free - given_back > KEPT_MAX {

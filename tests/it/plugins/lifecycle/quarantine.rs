@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use agent_relay::config::Config;
 use agent_relay::domain::control::plan::LaunchSite;
 use agent_relay::domain::control::{Context, Outcome};
 use agent_relay::domain::time::Timestamp;
@@ -254,8 +253,9 @@ async fn what_was_active_before_the_start_is_gone_back_to() {
     assert!(failure(&decide(&plugins, "").await).starts_with(REFUSED), "there is nothing before the old one");
 }
 
-/// A relay, and a client that is another caller than the administrator.
-async fn with_second_caller(change: impl FnOnce(&mut Config)) -> (Server, Client) {
+/// A relay with a policy and a provider that misbehave when they are asked to, and a client that is another caller
+/// than the administrator.
+async fn with_second_caller() -> (Server, Client) {
     let home = Server::start().await.stop();
     let connection = rusqlite::Connection::open(database(&home)).expect("the database");
     let hash = Sha256::digest("second");
@@ -266,7 +266,12 @@ async fn with_second_caller(change: impl FnOnce(&mut Config)) -> (Server, Client
         )
         .expect("a token");
     drop(connection);
-    let server = Server::start_in(home, change).await;
+    let server = Server::start_in(home, |config| {
+        let directory = config.plugins.directory.clone().expect("a directory of plugins");
+        put(&directory.join("guard"), &policy("guard", "marker = 'no'"), &guest("misbehave"));
+        put(&directory.join("misplan"), &provider("misplan", ""), &guest("misplan"));
+    })
+    .await;
     let other = server.client.with_token(Some("second"));
     (server, other)
 }
@@ -277,12 +282,7 @@ async fn state_of(client: &Client, id: &str) -> Value {
 
 #[tokio::test]
 async fn callers_are_told_and_everything_else_goes_on() {
-    let (server, other) = with_second_caller(|config| {
-        let directory = config.plugins.directory.clone().expect("a directory of plugins");
-        put(&directory.join("guard"), &policy("guard", "marker = 'no'"), &guest("misbehave"));
-        put(&directory.join("misplan"), &provider("misplan", ""), &guest("misplan"));
-    })
-    .await;
+    let (server, other) = with_second_caller().await;
     let client = &server.client;
     client.register_all(&["ada"]).await;
     let mut stream = client.follow("types=plugin.updated").await;
@@ -344,12 +344,7 @@ async fn callers_are_told_and_everything_else_goes_on() {
 /// Whoever asks decides what is asked: that must not take a plugin away from others, nor from themselves.
 #[tokio::test]
 async fn one_caller_takes_a_plugin_away_from_nobody() {
-    let (server, other) = with_second_caller(|config| {
-        let directory = config.plugins.directory.clone().expect("a directory of plugins");
-        put(&directory.join("guard"), &policy("guard", "marker = 'no'"), &guest("misbehave"));
-        put(&directory.join("misplan"), &provider("misplan", ""), &guest("misplan"));
-    })
-    .await;
+    let (server, other) = with_second_caller().await;
     let client = &server.client;
     let spawn = |label: &str, prompt: &str| json!({"provider": "claude", "label": label, "prompt": prompt});
     let plan = |label: &str, prompt: &str| json!({"label": label, "prompt": prompt});
