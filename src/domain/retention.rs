@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::id::{AgentId, CommandId, MessageId, OrchestratorId, TaskId};
+use super::id::{AgentId, CommandId, EventSeq, MessageId, OrchestratorId, TaskId};
 
 /// How long records are kept.
 #[derive(Clone, Copy, Debug)]
@@ -27,28 +27,37 @@ pub struct Retention {
 pub struct Pace {
     /// Rows or pages of the next step.
     pub size: usize,
+    /// The number of the latest event, as of the step before.
+    latest: Option<EventSeq>,
 }
 
 impl Pace {
-    /// A step shorter than a commit is felt by nobody who waits for one.
+    /// While others write: a step shorter than a commit is felt by nobody who waits for one.
     const STEP: Duration = Duration::from_micros(250);
+    /// While nobody does: who comes now waits so much longer, once.
+    const STEP_ALONE: Duration = Duration::from_millis(2);
     /// A step at most.
     const SIZE_MAX: usize = 512;
     const PAUSE_MIN: Duration = Duration::from_millis(1);
     const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-    /// After a step that took so long: others get ten times as long, or as long where there is a `hurry`.
-    pub fn after(&mut self, took: Duration, hurry: bool) -> Duration {
-        self.size =
-            if took > Self::STEP { self.size / 2 } else { self.size + self.size / 4 + 1 }.clamp(1, Self::SIZE_MAX);
-        let pause = if hurry { took } else { took * 10 };
+    /// After a step that took so long and found `latest`: others get ten times as long, or as long where there is a
+    /// `hurry` or nobody wrote since the step before. The next step is never smaller than what came meanwhile, so
+    /// that what is deleted keeps up with what is written.
+    pub fn after(&mut self, took: Duration, latest: EventSeq, hurry: bool) -> Duration {
+        let came = self.latest.replace(latest).map_or(1, |before| latest.get().saturating_sub(before.get()));
+        let is_alone = came == 0;
+        let step = if is_alone { Self::STEP_ALONE } else { Self::STEP };
+        let next = if took > step { self.size / 2 } else { self.size + self.size / 4 + 1 };
+        self.size = next.max(usize::try_from(came).unwrap_or(0)).clamp(1, Self::SIZE_MAX);
+        let pause = if hurry || is_alone { took } else { took * 10 };
         pause.clamp(Self::PAUSE_MIN, Self::PAUSE_MAX)
     }
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { size: 16 }
+        Self { size: 16, latest: None }
     }
 }
 
@@ -107,15 +116,33 @@ mod tests {
         fn steps_come_to_take_as_long_as_they_should_and_are_never_nothing(
             row_ns in 500..50_000_u32,
             hurry: bool,
+            alone: bool,
         ) {
-            let mut pace = Pace::default();
+            let (mut pace, mut latest) = (Pace::default(), 0);
+            let target = if alone { Pace::STEP_ALONE } else { Pace::STEP };
             for step in 0..100_u32 {
                 let took = Duration::from_nanos(u64::from(row_ns)) * u32::try_from(pace.size).unwrap();
-                prop_assert!(step < 10 || took <= 2 * Pace::STEP, "{took:?}");
-                let pause = pace.after(took, hurry);
+                prop_assert!(step < 10 || took <= 2 * target, "{took:?}");
+                latest += i64::from(!alone);
+                let pause = pace.after(took, EventSeq::new(latest), hurry);
                 prop_assert!(pace.size >= 1 && pace.size <= Pace::SIZE_MAX);
-                let least = if hurry { took } else { took * 10 };
-                prop_assert!(pause >= least.min(Pace::PAUSE_MAX));
+                let least = if hurry || alone { took } else { took * 10 };
+                prop_assert!(step == 0 || pause >= least.min(Pace::PAUSE_MAX));
+            }
+        }
+
+        #[test]
+        fn a_step_deletes_at_least_what_came_since_the_one_before(
+            came in prop::collection::vec(1..1_000_i64, 1..50),
+            row_us in 1..1_000_u64,
+        ) {
+            let (mut pace, mut latest) = (Pace::default(), 7);
+            pace.after(Duration::ZERO, EventSeq::new(latest), true);
+            for came in came {
+                latest += came;
+                let took = Duration::from_micros(row_us) * u32::try_from(pace.size).unwrap();
+                pace.after(took, EventSeq::new(latest), true);
+                prop_assert!(pace.size >= usize::try_from(came).unwrap().min(Pace::SIZE_MAX));
             }
         }
     }

@@ -371,21 +371,22 @@ impl Relay {
     /// that nobody waits long for the writer. Answers how many rows that were.
     pub async fn retain(&self) -> Result<usize, Error> {
         let retention = self.settings.retention;
-        let (begun, mut pace, mut rows) = (Instant::now(), Pace::default(), 0);
+        let (begun, mut rows, mut pages) = (Instant::now(), 0, 0);
+        let (mut deleting, mut giving) = (Pace::default(), Pace::default());
+        // In turn: the longer the list of free pages, the longer it takes to give one of them back.
         loop {
-            let step = self.store.retain_step(retention, pace.size).await?;
-            rows += step.done;
-            let is_behind = step.surplus > retention.messages_count / HURRY_SHARE || begun.elapsed() > RETAINED_EVERY;
-            // What came meanwhile is for the next time: otherwise it would never end where messages keep coming.
-            if !step.more || !self.rest(pace.after(step.took, is_behind)).await {
+            let deleted = self.store.retain_step(retention, deleting.size).await?;
+            rows += deleted.done;
+            let is_behind =
+                deleted.surplus > retention.messages_count / HURRY_SHARE || begun.elapsed() > RETAINED_EVERY;
+            if deleted.more && !self.rest(deleting.after(deleted.took, deleted.latest, is_behind)).await {
                 break;
             }
-        }
-        let (mut pace, mut pages) = (Pace::default(), 0);
-        loop {
-            let step = self.store.give_back_step(pace.size).await?;
-            pages += step.done;
-            if !step.more || !self.rest(pace.after(step.took, false)).await {
+            let given = self.store.give_back_step(giving.size).await?;
+            pages += given.done;
+            // What came meanwhile is for the next time: otherwise it would never end where messages keep coming.
+            let is_done = !deleted.more && !given.more;
+            if is_done || given.more && !self.rest(giving.after(given.took, given.latest, is_behind)).await {
                 break;
             }
         }

@@ -15,17 +15,21 @@ use crate::domain::time::Timestamp;
 pub struct Step {
     /// How many rows or pages that were.
     pub done: usize,
-    /// Whether it did as much as it may, so that there is probably more to do.
+    /// Whether there is probably more to do.
     pub more: bool,
     /// How long it held the writer, but for the commit.
     pub took: Duration,
     /// How many are left, as far as that is known.
     pub surplus: i64,
+    /// The number of the latest event.
+    pub latest: EventSeq,
 }
 
-/// A sixteenth of the pages, and a mebibyte at least, stay free.
+/// A sixteenth of the pages stays free: a mebibyte at least, and 32 at most, since every page that is given back
+/// is looked for in the list of those that are free.
 const FREE_SHARE: i64 = 16;
 const FREE_MIN: i64 = 256;
+const FREE_MAX: i64 = 8_192;
 
 /// How long the first answer under an idempotency key is kept.
 const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -65,7 +69,7 @@ impl Store {
             }
             let surplus = tx.counts().messages - retention.messages_count.max(1);
             add(expired);
-            Ok(Step { done, more, took: begun.elapsed(), surplus: surplus.max(0) })
+            Ok(Step { done, more, took: begun.elapsed(), surplus: surplus.max(0), latest: tx.last_seq() })
         })
         .await
     }
@@ -76,12 +80,11 @@ impl Store {
         self.write(move |tx| {
             let begun = Instant::now();
             let (all, free) = tx.pages()?;
-            let surplus = free - (all / FREE_SHARE).max(FREE_MIN);
-            let done = usize::try_from(surplus).unwrap_or(0).min(pages);
-            if done > 0 && !tx.give_back(done)? {
-                return Ok(Step::default());
-            }
-            Ok(Step { done, more: done == pages, took: begun.elapsed(), surplus: surplus.max(0) - count(done) })
+            let surplus = free - (all / FREE_SHARE).clamp(FREE_MIN, FREE_MAX);
+            let wanted = usize::try_from(surplus).unwrap_or(0).min(pages);
+            let done = if wanted > 0 { tx.give_back(wanted)? } else { 0 };
+            let surplus = surplus.max(0) - count(done);
+            Ok(Step { done, more: done > 0 && surplus > 0, took: begun.elapsed(), surplus, latest: tx.last_seq() })
         })
         .await
     }

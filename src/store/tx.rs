@@ -167,11 +167,12 @@ impl<'a> Tx<'a> {
         Ok(self.connection.pages()?)
     }
 
-    /// Gives free pages back with this transaction. False: this database cannot.
-    pub(super) fn give_back(&self, pages: usize) -> Result<bool, StoreError> {
+    /// Gives so many free pages back with this transaction, at most. Answers how many: none where the database
+    /// cannot.
+    pub(super) fn give_back(&self, pages: usize) -> Result<usize, StoreError> {
         let (before, _) = self.connection.pages()?;
         self.connection.give_back(pages)?;
-        Ok(self.connection.pages()?.0 < before)
+        Ok(usize::try_from(before - self.connection.pages()?.0).unwrap_or(0))
     }
 
     /// The number of the next event.

@@ -249,7 +249,11 @@ impl Connection {
     /// Gives so many free pages back: what lies behind them moves into them, and the file is that much shorter
     /// after the next checkpoint. Part of the transaction that is open.
     pub(in crate::store) fn give_back(&self, pages: usize) -> Result<(), EngineError> {
-        Ok(self.inner.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?)
+        let mut statement = self.inner.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        // Each row that is asked for is one page.
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
     }
 
     /// Folds into the database what can be folded in without waiting for anybody.

@@ -199,6 +199,11 @@ async fn what_retention_deletes_is_given_back_to_the_disk() {
         records_ms: forever,
     };
     while bench.store.retain_step(retention, 8).await.expect("a step").more {}
+    let given = bench.store.give_back_step(64).await.expect("a step");
+    assert!(
+        given.more && (64..66).contains(&given.done),
+        "as many as were asked for, and one that maps them: {given:?}"
+    );
     // Others write meanwhile.
     while bench.store.give_back_step(64).await.expect("a step").more {
         bench.send("a", "c", "meanwhile").await;
