@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use crate::domain::{activity, message, orchestrator, page, text};
+use crate::domain::control::orchestrator;
+use crate::domain::{activity, message, page, text};
 use crate::{config, http, stream};
 
 /// One bound.

@@ -45,7 +45,7 @@
 //! # Three walks
 //!
 //! **A message.** The edge in `http::edge` opens the request's span, finds the caller and lets the route's
-//! scopes admit it. `http::messages::create_message` parses the body and calls `Relay::send_message`, which
+//! scopes admit it. `http::api::messages::create_message` parses the body and calls `Relay::send_message`, which
 //! checks the sender and calls the verb `Store::send`. The writer takes what is queued, runs each job in a
 //! savepoint and commits once; the message's row is its event, so its JSON is made once, for the answer and for
 //! every stream. The hub gets the committed batch before anybody is answered, and wakes the streams that the

@@ -14,16 +14,12 @@
 pub mod access;
 mod activity;
 mod agents;
-pub mod commands;
 pub mod control;
 mod error;
 pub mod events;
 pub mod messages;
-mod orchestrators;
 pub mod plugins;
 pub mod scopes;
-mod sessions;
-mod settle;
 pub mod system;
 mod tickets;
 
@@ -46,8 +42,8 @@ use crate::plugins::{PluginChange, Plugins};
 use crate::store::Store;
 use crate::stream::Hub;
 
+pub use control::LeftOpen;
 pub use error::Error;
-pub use settle::LeftOpen;
 
 // What operations take and give that is the store's own, so that a front door needs to know no store.
 pub use crate::store::{Created, Idempotency, allow_commits_on_this_thread};

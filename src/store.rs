@@ -13,17 +13,14 @@
 
 mod activity;
 mod agents;
-mod claims;
-mod commands;
+mod control;
 mod engine;
 mod events;
 mod fitness;
 mod messages;
-mod orchestrators;
 mod readers;
 mod reaper;
 mod retention;
-mod sessions;
 mod stats;
 mod tokens;
 mod tx;
@@ -51,7 +48,7 @@ use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::{Clock, Moment, Timestamp};
 
-pub use self::commands::{NewCommand, Recorded};
+pub use self::control::commands::{NewCommand, Recorded};
 #[cfg(debug_assertions)]
 pub use self::engine::prepared_statements;
 pub use self::engine::{EngineError, Fault};

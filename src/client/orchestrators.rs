@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::request::escaped;
 use super::{Client, Done, Request};
-use crate::domain::orchestrator::{ManagedAgent, Orchestrator, OrchestratorRegistration};
+use crate::domain::control::orchestrator::{ManagedAgent, Orchestrator, OrchestratorRegistration};
 
 /// Requests about orchestrators. See [`Client::orchestrators`].
 #[derive(Clone, Copy, Debug)]

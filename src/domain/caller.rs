@@ -1,5 +1,7 @@
 //! Who is calling and what they may do.
 
+pub mod token;
+
 use super::control::CallerFacts;
 use super::id::AgentId;
 use super::refusal::Refusal;

@@ -4,8 +4,10 @@
 //! `plugins` converts to and from these; nothing else in the relay sees those.
 
 pub mod command;
+pub mod orchestrator;
 pub mod order;
 pub mod plan;
+pub mod session;
 pub mod spawn;
 
 use serde::{Deserialize, Serialize};

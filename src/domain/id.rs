@@ -149,7 +149,7 @@ text_ids! {
     /// Who sends, gets and does: an agent, the human or the relay. At most 240 characters.
     AgentId up to text::ID_MAX;
     /// A daemon that starts agents on another host. At most 120 characters.
-    OrchestratorId up to super::orchestrator::ORCHESTRATOR_ID_MAX;
+    OrchestratorId up to super::control::orchestrator::ORCHESTRATOR_ID_MAX;
 }
 
 impl AgentId {

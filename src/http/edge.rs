@@ -143,7 +143,7 @@ async fn admit(edge: &Edge, request: &Parts) -> Result<Option<Arc<Caller>>, ApiE
         if is_public {
             return Ok(None);
         }
-        if let Some(ticket) = super::events::ticket_of(&request.uri)
+        if let Some(ticket) = super::api::events::ticket_of(&request.uri)
             && let Some(caller) = relay.redeem_ticket(&ticket)
         {
             return Ok(Some(caller));

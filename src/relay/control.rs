@@ -6,7 +6,11 @@
 //! that records the decision, sends the message and writes the audit entry. A denial is recorded too.
 
 mod actions;
+pub mod commands;
 pub(super) mod facts;
+mod orchestrators;
+mod sessions;
+mod settle;
 pub(super) mod spawn;
 
 use std::sync::Arc;
@@ -28,6 +32,7 @@ use crate::store::{Created, Idempotency, NewCommand, Recorded};
 
 pub use actions::{ManagedAction, ManagedTarget};
 pub use facts::ControlAsk;
+pub use settle::LeftOpen;
 
 /// The largest question that is kept with its command: some thousand running agents.
 const QUESTION_BYTES_MAX: usize = 256 * 1024;

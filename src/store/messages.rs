@@ -1,5 +1,6 @@
 //! Messages: storing, finding, reading.
 
+pub(super) mod claims;
 mod reads;
 mod search;
 

@@ -3,13 +3,15 @@
 //! All of that is dated by the wall clock, and none of it may come about because that was set, or because nobody
 //! was here: [`follow`] moves the records along before anybody compares them with the time.
 
+use super::control::{commands, orchestrators};
 use super::engine::Connection;
+use super::messages::claims;
 use super::tx::{Snapshot, Tx, json};
-use super::{Store, StoreError, agents, claims, commands, orchestrators};
+use super::{Store, StoreError, agents};
 use crate::domain::agent::Agent;
 use crate::domain::audit;
+use crate::domain::control::orchestrator::OrchestratorStatus;
 use crate::domain::id::{AgentId, MessageId, OrchestratorId};
-use crate::domain::orchestrator::OrchestratorStatus;
 use crate::domain::retention::Reaped;
 use crate::domain::time::{Clock, Mark, Moment, Timestamp};
 

@@ -7,9 +7,9 @@ use super::engine::stored;
 use super::tx::Tx;
 use super::{Store, StoreError};
 use crate::domain::caller::Caller;
+use crate::domain::caller::token::{Token, TokenHash};
 use crate::domain::id::AgentId;
 use crate::domain::time::Timestamp;
-use crate::domain::token::{Token, TokenHash};
 
 /// A token with its place in the table.
 struct Numbered {

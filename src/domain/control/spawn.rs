@@ -17,7 +17,7 @@ use crate::domain::text::path::{PathFacts, is_within};
 /// A request to start an agent, checked for form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpawnAsk {
-    /// The provider that plans it, at most [`PROVIDER_MAX`](crate::domain::orchestrator::PROVIDER_MAX) characters.
+    /// The provider that plans it, at most [`PROVIDER_MAX`](crate::domain::control::orchestrator::PROVIDER_MAX) characters.
     pub provider: String,
     /// What it may do by itself.
     pub approval_mode: ApprovalMode,
@@ -26,7 +26,7 @@ pub struct SpawnAsk {
     pub cwd: Option<String>,
     /// A human name for the session.
     pub label: Option<String>,
-    /// The first prompt, at most [`PROMPT_MAX`](crate::domain::orchestrator::PROMPT_MAX) characters.
+    /// The first prompt, at most [`PROMPT_MAX`](crate::domain::control::orchestrator::PROMPT_MAX) characters.
     pub prompt: Option<String>,
 }
 

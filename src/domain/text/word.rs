@@ -83,10 +83,10 @@ mod tests {
     use crate::domain::agent::AgentStatus;
     use crate::domain::caller::Scope;
     use crate::domain::control::command::CommandStatus;
+    use crate::domain::control::orchestrator::OrchestratorStatus;
     use crate::domain::control::{ApprovalMode, ControlKind, PolicyMode, VerdictKind};
     use crate::domain::event::EventName;
     use crate::domain::message::MessageType;
-    use crate::domain::orchestrator::OrchestratorStatus;
 
     /// Names are told apart, and each is read back as what it was.
     fn round_trip<W: Word + PartialEq + std::fmt::Debug>() {

@@ -24,7 +24,7 @@ const TAGS: [(&str, &str); 8] = [
 pub fn document_text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
-        let mut text = serde_json::to_string_pretty(&document(super::super::routes().document)).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&document(crate::http::api::routes().document)).unwrap_or_default();
         text.push('\n');
         text
     })

@@ -5,10 +5,10 @@ use super::facts::{as_control, site_of};
 use super::{Begun, Reply, reply};
 use crate::domain::caller::Caller;
 use crate::domain::control::command::CommandStatus;
+use crate::domain::control::orchestrator::{Orchestrator, OrchestratorStatus};
 use crate::domain::control::order::{ControlOrder, OrchestratorRef, agent_request, managed_request};
 use crate::domain::control::{ControlKind, ControlTarget};
 use crate::domain::id::{AgentId, OrchestratorId};
-use crate::domain::orchestrator::{Orchestrator, OrchestratorStatus};
 use crate::domain::refusal::Refusal;
 use crate::store::{Idempotency, Recorded};
 

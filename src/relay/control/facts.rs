@@ -3,12 +3,12 @@
 use super::super::{Error, Relay};
 use crate::domain::agent::Agent;
 use crate::domain::caller::Caller;
+use crate::domain::control::orchestrator::Orchestrator;
 use crate::domain::control::spawn::SpawnAsk;
 use crate::domain::control::{
     AgentFacts, Context, Control, ControlKind, ControlTarget, RUNNING_MAX, RunningAgent, Site,
 };
 use crate::domain::id::{AgentId, OrchestratorId};
-use crate::domain::orchestrator::Orchestrator;
 use crate::domain::refusal::Refusal;
 use crate::domain::text::path::PathFacts;
 use crate::store::StoreError;

@@ -1,17 +1,17 @@
 //! Starting agents: through an orchestrator, or on the relay's own host.
 
-use super::super::sessions::StoreReports;
 use super::super::{Error, Relay, scopes};
 use super::actions::require_online;
 use super::facts::site_of;
+use super::sessions::StoreReports;
 use super::{Begun, Reply, Request, reply};
 use crate::domain::caller::Caller;
 use crate::domain::control::command::CommandStatus;
+use crate::domain::control::orchestrator::{Orchestrator, OrchestratorStatus};
 use crate::domain::control::order::{ControlOrder, OrchestratorRef, spawn_request};
 use crate::domain::control::spawn::{SpawnAsk, SpawnSpec, fresh_agent_id, require_directory};
 use crate::domain::control::{Control, Spawn};
 use crate::domain::id::{CommandId, OrchestratorId};
-use crate::domain::orchestrator::{Orchestrator, OrchestratorStatus};
 use crate::domain::refusal::Refusal;
 use crate::domain::text::path::is_within;
 use crate::launcher::{LaunchError, reserved_log};

@@ -2,9 +2,9 @@
 
 use agent_relay::client::control::{Action, CommandQuery, CommandReport, Dispatched, Managed, SpawnOrder, Spawned};
 use agent_relay::domain::control::command::{Command, CommandStatus};
+use agent_relay::domain::control::orchestrator::OrchestratorRegistration;
 use agent_relay::domain::control::{ApprovalMode, ControlKind, VerdictKind};
 use agent_relay::domain::id::CommandId;
-use agent_relay::domain::orchestrator::OrchestratorRegistration;
 use serde_json::json;
 
 use super::agent;

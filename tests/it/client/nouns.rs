@@ -10,9 +10,9 @@ use agent_relay::client::{Error, Pages};
 use agent_relay::domain::activity::{ActivityKind, NewActivity};
 use agent_relay::domain::agent::{AgentStatus, Registration, SessionGuard};
 use agent_relay::domain::control::ApprovalMode;
+use agent_relay::domain::control::orchestrator::{ManagedAgent, OrchestratorRegistration};
 use agent_relay::domain::event::EventName;
 use agent_relay::domain::message::{Draft, Message, MessageType};
-use agent_relay::domain::orchestrator::{ManagedAgent, OrchestratorRegistration};
 use agent_relay::domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 

@@ -5,18 +5,18 @@ use std::process::{Command, Stdio};
 
 use agent_relay::domain::activity::{ActivityFilter, ActivityKind, Entry};
 use agent_relay::domain::agent::{AgentFilter, AgentStatus, SessionGuard};
+use agent_relay::domain::caller::token::Token;
 use agent_relay::domain::control::command::{CommandFilter, CommandStatus};
+use agent_relay::domain::control::orchestrator::NewOrchestrator;
 use agent_relay::domain::control::order::ControlOrder;
+use agent_relay::domain::control::session::SessionStart;
 use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
 use agent_relay::domain::id::{ActivityId, CommandId, EventSeq, MessageId};
 use agent_relay::domain::message::{MessageFilter, MessageType, NewMessage};
-use agent_relay::domain::orchestrator::NewOrchestrator;
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::retention::Retention;
-use agent_relay::domain::session::SessionStart;
-use agent_relay::domain::token::Token;
 use agent_relay::store::{Idempotency, NewCommand, Recorded, prepared_statements};
 use serde_json::json;
 

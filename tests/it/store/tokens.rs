@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_relay::domain::caller::Scope;
+use agent_relay::domain::caller::token::Token;
 use agent_relay::domain::control::ApprovalMode;
+use agent_relay::domain::control::session::SessionStart;
 use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::id::CommandId;
-use agent_relay::domain::session::SessionStart;
 use agent_relay::domain::time::Timestamp;
-use agent_relay::domain::token::Token;
 use agent_relay::store::Store;
 use tokio::task::JoinSet;
 

@@ -4,15 +4,15 @@
 use agent_relay::domain::activity::{ActivityFilter, ActivityKind, Entry};
 use agent_relay::domain::agent::SessionGuard;
 use agent_relay::domain::caller::Scope;
+use agent_relay::domain::caller::token::Token;
 use agent_relay::domain::control::command::CommandStatus;
+use agent_relay::domain::control::orchestrator::NewOrchestrator;
 use agent_relay::domain::control::order::ControlOrder;
+use agent_relay::domain::control::session::SessionStart;
 use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
 use agent_relay::domain::id::{CommandId, EventSeq};
-use agent_relay::domain::orchestrator::NewOrchestrator;
-use agent_relay::domain::session::SessionStart;
-use agent_relay::domain::token::Token;
 use agent_relay::store::{Fault, NewCommand, StoreError};
 use serde_json::json;
 

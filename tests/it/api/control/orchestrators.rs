@@ -1,7 +1,7 @@
 //! Orchestrators: registering, being heard from, what they run, and going.
 
 use agent_relay::domain::agent::Agent;
-use agent_relay::domain::orchestrator::Orchestrator;
+use agent_relay::domain::control::orchestrator::Orchestrator;
 use agent_relay::domain::time::Timestamp;
 use serde_json::{Value, json};
 

@@ -5,13 +5,13 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answer;
-use super::error::ApiError;
-use super::extract::{Authenticated, Keyed, Query};
 use crate::domain::activity::{Activity, ActivityFilter, ActivityKind, NewActivity};
 use crate::domain::id::{ActivityId, AgentId};
 use crate::domain::page::Limit;
 use crate::domain::text;
+use crate::http::answer;
+use crate::http::error::ApiError;
+use crate::http::extract::{Authenticated, Keyed, Query};
 use crate::relay::Relay;
 
 /// Which entries.

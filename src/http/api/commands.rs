@@ -6,16 +6,17 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer;
-use super::error::ApiError;
-use super::extract::{Authenticated, Json, Path, Query};
 use crate::domain::control::ControlKind;
 use crate::domain::control::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::page::{self, Limit};
 use crate::domain::text;
 use crate::domain::text::json::Exact;
-use crate::relay::{Relay, commands};
+use crate::http::answer;
+use crate::http::error::ApiError;
+use crate::http::extract::{Authenticated, Json, Path, Query};
+use crate::relay::Relay;
+use crate::relay::control::commands;
 
 /// Which commands.
 #[derive(Deserialize, IntoParams)]

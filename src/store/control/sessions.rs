@@ -5,17 +5,18 @@
 
 use serde_json::{Map, Value};
 
-use super::engine::{AsJson, stored};
-use super::{Store, StoreError, activity, agents, commands, tokens};
 use crate::domain::agent::AgentPatch;
 use crate::domain::audit;
+use crate::domain::caller::token::Token;
 use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::control::order::ControlOrder;
+use crate::domain::control::session::{SessionRecord, SessionStart};
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId};
-use crate::domain::session::{SessionRecord, SessionStart};
 use crate::domain::text::json::Exact;
-use crate::domain::token::Token;
+use crate::store::control::commands;
+use crate::store::engine::{AsJson, stored};
+use crate::store::{Store, StoreError, activity, agents, tokens};
 
 stored! {
     stored SpawnSpec in sessions {

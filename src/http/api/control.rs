@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer;
-use super::error::ApiError;
-use super::extract::{Authenticated, Keyed, Path, Query};
+use crate::domain::control::orchestrator::{PROMPT_MAX, PROVIDER_MAX, parse_approval_mode};
 use crate::domain::control::order::ControlAnswer;
 use crate::domain::control::spawn::SpawnAsk;
 use crate::domain::control::{ApprovalMode, ControlKind};
 use crate::domain::id::{AgentId, OrchestratorId};
-use crate::domain::orchestrator::{PROMPT_MAX, PROVIDER_MAX, parse_approval_mode};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
+use crate::http::answer;
+use crate::http::error::ApiError;
+use crate::http::extract::{Authenticated, Keyed, Path, Query};
 use crate::relay::Relay;
 use crate::relay::control::{ManagedAction, ManagedTarget};
 

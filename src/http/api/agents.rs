@@ -6,13 +6,13 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer::{self, Done};
-use super::error::ApiError;
-use super::extract::{Authenticated, Json, Keyed, OptionalJson, Path, Query};
 use crate::domain::agent::{Agent, AgentFilter, AgentPatch, AgentStatus, Registration, SessionGuard};
 use crate::domain::id::AgentId;
 use crate::domain::page::Limit;
 use crate::domain::text;
+use crate::http::answer::{self, Done};
+use crate::http::error::ApiError;
+use crate::http::extract::{Authenticated, Json, Keyed, OptionalJson, Path, Query};
 use crate::relay::Relay;
 
 /// Register an agent, or a new session of one.

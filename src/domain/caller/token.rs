@@ -1,8 +1,8 @@
 //! Tokens: what each credential may do. Only their hashes are kept.
 
-use super::caller::{Caller, Scope};
-use super::id::AgentId;
-use super::time::Timestamp;
+use crate::domain::caller::{Caller, Scope};
+use crate::domain::id::AgentId;
+use crate::domain::time::Timestamp;
 
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];

@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer;
-use super::error::ApiError;
-use super::extract::Authenticated;
 use crate::domain::retention::Reaped;
+use crate::http::answer;
+use crate::http::error::ApiError;
+use crate::http::extract::Authenticated;
 use crate::relay::Relay;
 use crate::relay::system::{Health, StatsReport};
 
@@ -83,10 +83,10 @@ pub(super) async fn reap(State(relay): State<Relay>, caller: Authenticated) -> R
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
 pub(super) async fn get_spec() -> Response {
     let json = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, json)], super::routes::openapi::document_text()).into_response()
+    ([(header::CONTENT_TYPE, json)], crate::http::routes::openapi::document_text()).into_response()
 }
 
 /// What no route takes.
-pub(super) async fn not_found(uri: axum::http::Uri) -> ApiError {
+pub(in crate::http) async fn not_found(uri: axum::http::Uri) -> ApiError {
     ApiError::not_found(&format!("route {}", uri.path()))
 }

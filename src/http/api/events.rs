@@ -12,14 +12,14 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer;
-use super::error::ApiError;
-use super::extract::{Authenticated, Query};
 use super::messages::wait;
-use super::serve::Takeover;
 use crate::domain::event::{Cursor, EventName, EventTypes};
 use crate::domain::id::AgentId;
 use crate::domain::page::Limit;
+use crate::http::answer;
+use crate::http::error::ApiError;
+use crate::http::extract::{Authenticated, Query};
+use crate::http::serve::Takeover;
 use crate::relay::Relay;
 use crate::relay::events::EventQuery;
 
@@ -41,7 +41,7 @@ pub(super) struct StreamEvents {
 }
 
 /// The ticket of a stream's address.
-pub(super) fn ticket_of(uri: &Uri) -> Option<String> {
+pub(in crate::http) fn ticket_of(uri: &Uri) -> Option<String> {
     if uri.path() != "/api/events" {
         return None;
     }

@@ -8,14 +8,14 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer::{self, Done, Link, ok};
-use super::error::ApiError;
-use super::extract::{Authenticated, Json, Keyed, Path, Query};
 use crate::domain::agent::SessionGuard;
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageFilter, MessageType};
 use crate::domain::page::Limit;
 use crate::domain::text;
+use crate::http::answer::{self, Done, Link, ok};
+use crate::http::error::ApiError;
+use crate::http::extract::{Authenticated, Json, Keyed, Path, Query};
 use crate::relay::Relay;
 use crate::relay::messages::Claimant;
 

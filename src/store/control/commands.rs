@@ -5,10 +5,6 @@ use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
 
-use super::engine::{AsJson, Conditions, Read, stored};
-use super::tx::search::NewestFirst;
-use super::tx::{self, Snapshot, Tx};
-use super::{Created, Idempotency, Json, Store, StoreError, activity, messages};
 use crate::domain::audit;
 use crate::domain::control::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
 use crate::domain::control::order::{ControlAnswer, ControlOrder, denial_entry};
@@ -20,6 +16,10 @@ use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::text::json::Exact;
 use crate::domain::time::Timestamp;
+use crate::store::engine::{AsJson, Conditions, Read, stored};
+use crate::store::tx::search::NewestFirst;
+use crate::store::tx::{self, Snapshot, Tx};
+use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, messages};
 
 /// A control request that was decided on.
 #[derive(Clone, Debug)]
@@ -245,7 +245,7 @@ impl Store {
 
 fn recorded(decided: Decided) -> Result<RecordedDecision, StoreError> {
     let Decided { command_id, at, kind, target, decision, question } = decided;
-    let question: Question = serde_json::from_str(&question).map_err(|error| super::Fault {
+    let question: Question = serde_json::from_str(&question).map_err(|error| crate::store::Fault {
         table: "commands",
         column: "question",
         row: command_id.to_string(),
@@ -258,7 +258,7 @@ fn recorded(decided: Decided) -> Result<RecordedDecision, StoreError> {
 const COMMAND_MAX: CommandId = CommandId::new(i64::MAX);
 
 /// Has a command keep what whoever asked for it is answered.
-pub(super) fn keep_answer(
+pub(in crate::store) fn keep_answer(
     tx: &Tx<'_>,
     order: &ControlOrder,
     command: &Command,
@@ -306,7 +306,7 @@ fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>)
 }
 
 /// Moves a command forward, tells those concerned, and audits its end.
-pub(super) fn advance(
+pub(in crate::store) fn advance(
     tx: &mut Tx<'_>,
     command: Command,
     status: CommandStatus,
@@ -326,7 +326,11 @@ pub(super) fn advance(
 }
 
 /// Adds members to the result of a command that goes on, and tells those concerned.
-pub(super) fn tell(tx: &mut Tx<'_>, mut command: Command, told: Map<String, Value>) -> Result<(), StoreError> {
+pub(in crate::store) fn tell(
+    tx: &mut Tx<'_>,
+    mut command: Command,
+    told: Map<String, Value>,
+) -> Result<(), StoreError> {
     let mut result = match command.result.take().map(|result| result.value()) {
         Some(Value::Object(result)) => result,
         _ => Map::new(),
@@ -341,7 +345,7 @@ pub(super) fn tell(tx: &mut Tx<'_>, mut command: Command, told: Map<String, Valu
 }
 
 /// Fails every open command for an agent that will not report any more.
-pub(super) fn fail_open_of(tx: &mut Tx<'_>, target: &AgentId, why: &str) -> Result<(), StoreError> {
+pub(in crate::store) fn fail_open_of(tx: &mut Tx<'_>, target: &AgentId, why: &str) -> Result<(), StoreError> {
     let open: Vec<Command> =
         tx.rows("WHERE target = $1 AND status IN ('pending', 'accepted', 'running')", &[target])?;
     for command in open {
@@ -351,7 +355,7 @@ pub(super) fn fail_open_of(tx: &mut Tx<'_>, target: &AgentId, why: &str) -> Resu
 }
 
 /// Expires commands that nobody took up in time, at most `limit`.
-pub(super) fn expire(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<CommandId>, StoreError> {
+pub(in crate::store) fn expire(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<CommandId>, StoreError> {
     let late: Vec<Command> = tx.rows("WHERE status = 'pending' AND expires_at <= $1 LIMIT $2", &[&tx.now, &limit])?;
     let mut ids = Vec::with_capacity(late.len());
     for command in late {
@@ -362,6 +366,6 @@ pub(super) fn expire(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<CommandId>, Stor
     Ok(ids)
 }
 
-pub(super) fn load(snapshot: &Snapshot<'_>, id: CommandId) -> Result<Option<Command>, StoreError> {
+pub(in crate::store) fn load(snapshot: &Snapshot<'_>, id: CommandId) -> Result<Option<Command>, StoreError> {
     snapshot.row("WHERE id = $1", &[&id])
 }

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
-use crate::domain::id::OrchestratorId;
-use crate::domain::orchestrator::{
+use crate::domain::control::orchestrator::{
     MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration, require_providers,
 };
+use crate::domain::id::OrchestratorId;
 use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
+use crate::relay::{Error, Relay, scopes};
 use crate::store::{Created, Idempotency};
 
 impl Relay {

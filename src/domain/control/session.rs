@@ -1,8 +1,8 @@
 //! Sessions: the agents that the relay itself started on its own host.
 
-use super::control::spawn::SpawnSpec;
-use super::id::CommandId;
-use super::time::Timestamp;
+use crate::domain::control::spawn::SpawnSpec;
+use crate::domain::id::CommandId;
+use crate::domain::time::Timestamp;
 
 /// A session about to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tracing::Instrument as _;
 
-use super::access::fresh_secret;
-use super::{Error, Relay};
 use crate::domain::agent::{AgentStatus, NewRegistration};
 use crate::domain::caller::Scope;
+use crate::domain::caller::token::Token;
 use crate::domain::control::ControlKind;
 use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::control::order::ControlOrder;
 use crate::domain::control::plan::StopReason;
+use crate::domain::control::session::{SessionRecord, SessionStart};
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::message::NewMessage;
 use crate::domain::refusal::Refusal;
-use crate::domain::session::{SessionRecord, SessionStart};
-use crate::domain::token::Token;
 use crate::launcher::{LaunchError, Launched, NewSession, Reports, Undelivered, Waiting};
 use crate::plugins::PluginSet;
+use crate::relay::access::fresh_secret;
+use crate::relay::{Error, Relay};
 use crate::sessions::{Died, Place, Reservation, SessionName, SessionState, Started};
 
 /// The longest problem of a prompt that is kept, in characters.
@@ -30,7 +30,7 @@ const REASON_MAX: usize = 4_000;
 
 /// Writes what happens to one session into the store.
 #[derive(Clone)]
-pub(super) struct StoreReports {
+pub(in crate::relay) struct StoreReports {
     relay: Relay,
     /// The command that asked for it.
     command: CommandId,
@@ -41,17 +41,17 @@ pub(super) struct StoreReports {
 }
 
 impl StoreReports {
-    pub(super) fn new(relay: &Relay, command: CommandId, spec: &SpawnSpec, name: &SessionName) -> Self {
+    pub(in crate::relay) fn new(relay: &Relay, command: CommandId, spec: &SpawnSpec, name: &SessionName) -> Self {
         Self { relay: relay.clone(), command, spec: Arc::new(spec.clone()), name: name.clone(), answer: None }
     }
 
     /// With an answer that the command keeps once the program runs.
-    pub(super) fn with_answer(self, order: ControlOrder) -> Self {
+    pub(in crate::relay) fn with_answer(self, order: ControlOrder) -> Self {
         Self { answer: Some(Box::new(order)), ..self }
     }
 
     /// Reports a session that is found running and was never reported to run.
-    pub(super) async fn found(&self) {
+    pub(in crate::relay) async fn found(&self) {
         let Some(session) = self.relay.launcher.find(&self.name).await else { return };
         let SessionState::Running { pid } = session.state else { return };
         let attach = session.attach_command.clone();
@@ -177,7 +177,7 @@ impl Reports for StoreReports {
 
 impl Relay {
     /// Starts an approved spawn of a caller on this host, and sees to its session in the background.
-    pub(super) async fn launch(
+    pub(in crate::relay) async fn launch(
         &self,
         plugins: &PluginSet,
         caller: &str,
@@ -205,7 +205,7 @@ impl Relay {
     }
 
     /// Watches a session that an earlier run of the relay started.
-    pub(super) fn watch(&self, reports: StoreReports) {
+    pub(in crate::relay) fn watch(&self, reports: StoreReports) {
         let (relay, span) = (self.clone(), session_span(&reports));
         let watching = async move {
             relay.launcher.watch(&reports.name, &reports, relay.alive_every(), &relay.draining).await;
@@ -214,7 +214,7 @@ impl Relay {
     }
 
     /// Goes on with a session that an earlier run of the relay started, and whose command was not done.
-    pub(super) async fn follow(&self, reports: StoreReports) {
+    pub(in crate::relay) async fn follow(&self, reports: StoreReports) {
         let follow = self.launcher.follow(&reports.name, reports.spec.prompt.clone()).await;
         let (relay, span) = (self.clone(), session_span(&reports));
         let following = async move { follow.run(&reports, relay.alive_every(), &relay.draining).await };
@@ -226,7 +226,11 @@ impl Relay {
     }
 
     /// Carries out a restart or shutdown of an agent that runs on this host; others do it themselves.
-    pub(super) async fn see_to_session(&self, command: Command, plugins: Arc<PluginSet>) -> Result<(), Error> {
+    pub(in crate::relay) async fn see_to_session(
+        &self,
+        command: Command,
+        plugins: Arc<PluginSet>,
+    ) -> Result<(), Error> {
         if self.own_session(&command.target).await?.is_some() {
             let span = tracing::info_span!("control", command.id = %command.id, agent.id = %command.target);
             let relay = self.clone();
@@ -238,7 +242,10 @@ impl Relay {
 
     /// The session that is this relay's to see to. One that has ended still is, unless the agent has a session
     /// elsewhere by now: there is nothing left to end, and it can be started again.
-    pub(super) async fn own_session(&self, agent: &AgentId) -> Result<Option<(SessionRecord, SessionName)>, Error> {
+    pub(in crate::relay) async fn own_session(
+        &self,
+        agent: &AgentId,
+    ) -> Result<Option<(SessionRecord, SessionName)>, Error> {
         let Some(session) = self.store.session(agent.clone()).await? else { return Ok(None) };
         if session.ended_at.is_some() {
             let agent = self.store.agent(agent.clone()).await?;
@@ -254,7 +261,7 @@ impl Relay {
 
     /// Refuses to restart an agent of this host whose directory is not there any more: it would be ended and could
     /// not be started again.
-    pub(super) async fn require_place(&self, kind: ControlKind, agent: &AgentId) -> Result<(), Error> {
+    pub(in crate::relay) async fn require_place(&self, kind: ControlKind, agent: &AgentId) -> Result<(), Error> {
         if kind == ControlKind::Restart
             && let Some((session, _)) = self.own_session(agent).await?
         {
@@ -309,7 +316,7 @@ impl Relay {
     }
 
     /// Ends the session of an agent whose card was removed. Whoever watches it writes down that it ended.
-    pub(super) fn end_without_card(&self, session: SessionRecord, name: SessionName) {
+    pub(in crate::relay) fn end_without_card(&self, session: SessionRecord, name: SessionName) {
         let relay = self.clone();
         let span = tracing::info_span!("session", session.name = %name, agent.id = %session.start.spec.agent_id);
         let ending = async move {

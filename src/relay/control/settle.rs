@@ -1,11 +1,11 @@
 //! Settling: what became of the sessions that an earlier run of the relay left open.
 
-use super::sessions::StoreReports;
-use super::{Error, Relay};
 use crate::domain::control::command::CommandStatus;
+use crate::domain::control::session::SessionRecord;
 use crate::domain::id::CommandId;
-use crate::domain::session::SessionRecord;
 use crate::launcher::Reports as _;
+use crate::relay::control::sessions::StoreReports;
+use crate::relay::{Error, Relay};
 use crate::sessions::{SessionName, SessionState};
 
 /// What an earlier run of the relay left open.

@@ -2,15 +2,16 @@
 
 use serde_json::json;
 
-use super::engine::stored;
-use super::tx::{Snapshot, Tx};
-use super::{Created, Idempotency, Json, Store, StoreError, activity, agents, commands};
 use crate::domain::audit;
+use crate::domain::control::orchestrator::{ManagedAgent, NewOrchestrator, Orchestrator, OrchestratorStatus};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, OrchestratorId};
-use crate::domain::orchestrator::{ManagedAgent, NewOrchestrator, Orchestrator, OrchestratorStatus};
 use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
+use crate::store::control::commands;
+use crate::store::engine::stored;
+use crate::store::tx::{Snapshot, Tx};
+use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, agents};
 
 stored! {
     stored Orchestrator in orchestrators {
@@ -140,7 +141,7 @@ impl Store {
     }
 }
 
-pub(super) fn load(snapshot: &Snapshot<'_>, id: &OrchestratorId) -> Result<Option<Orchestrator>, StoreError> {
+pub(in crate::store) fn load(snapshot: &Snapshot<'_>, id: &OrchestratorId) -> Result<Option<Orchestrator>, StoreError> {
     Ok(snapshot.row("WHERE id = $1", &[id])?.map(with_agent))
 }
 
@@ -148,7 +149,7 @@ fn with_agent(orchestrator: Orchestrator) -> Orchestrator {
     Orchestrator { agent_id: orchestrator.id.agent_id(), ..orchestrator }
 }
 
-pub(super) fn save(tx: &mut Tx<'_>, orchestrator: &Orchestrator) -> Result<(), StoreError> {
+pub(in crate::store) fn save(tx: &mut Tx<'_>, orchestrator: &Orchestrator) -> Result<(), StoreError> {
     tx.upsert(orchestrator)?;
     tx.emit(EventName::OrchestratorStatus, Audience::only(&orchestrator.agent_id), orchestrator)
 }

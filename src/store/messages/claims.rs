@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use super::messages::{Whole, load_whole, read_by, require_reach};
-use super::tx::Tx;
-use super::{Store, StoreError, agents};
 use crate::domain::agent::SessionGuard;
 use crate::domain::event::EventName;
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::message::{Claim, ClaimChange, LEASE_MS_DEFAULT, Message, lease_ms};
 use crate::domain::refusal::Refusal;
+use crate::store::messages::{Whole, load_whole, read_by, require_reach};
+use crate::store::tx::Tx;
+use crate::store::{Store, StoreError, agents};
 
 impl Store {
     /// Takes a message's claim. Taking what one already holds answers the same claim again.
@@ -120,7 +120,7 @@ fn save(tx: &Tx<'_>, id: MessageId, claim: &Claim) -> Result<(), StoreError> {
 }
 
 /// Frees claims whose lease has ended, at most `limit`, and answers the messages.
-pub(super) fn release_expired(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<MessageId>, StoreError> {
+pub(in crate::store) fn release_expired(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<MessageId>, StoreError> {
     let ids: Vec<MessageId> = tx.values(
         "SELECT id FROM messages WHERE claim_expires_at IS NOT NULL AND claim_expires_at <= $1
          ORDER BY claim_expires_at LIMIT $2",

@@ -8,12 +8,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::IntoParams;
 
-use super::answer::{self, Done};
-use super::error::ApiError;
-use super::extract::{Authenticated, Json, Keyed, Path, Query, parse};
+use crate::domain::control::orchestrator::{Orchestrator, OrchestratorRegistration};
 use crate::domain::id::OrchestratorId;
-use crate::domain::orchestrator::{Orchestrator, OrchestratorRegistration};
 use crate::domain::page::{self, Limit};
+use crate::http::answer::{self, Done};
+use crate::http::error::ApiError;
+use crate::http::extract::{Authenticated, Json, Keyed, Path, Query, parse};
 use crate::relay::Relay;
 
 /// Register an orchestrator, or again.

@@ -1,11 +1,11 @@
 //! Commands: the record of each control request, and what its target reports.
 
-use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::control::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
 use crate::domain::id::CommandId;
 use crate::domain::page::{Limit, Page};
 use crate::domain::text::json::Exact;
+use crate::relay::{Error, Relay, scopes};
 
 impl Relay {
     /// A page of commands, newest first. A bound credential sees those for its own agent; the filter is
@@ -58,14 +58,14 @@ impl Relay {
     }
 
     /// Moves on a command that this relay carries out. One that has ended meanwhile stays as it is.
-    pub(super) async fn advance(&self, id: CommandId, status: CommandStatus) {
+    pub(in crate::relay) async fn advance(&self, id: CommandId, status: CommandStatus) {
         if let Err(error) = self.store.report_command(id, status, None, None).await {
             tracing::debug!(%error, command.id = %id, "a command was not moved on");
         }
     }
 
     /// Fails a command that this relay could not carry out.
-    pub(super) async fn fail(&self, id: CommandId, reason: &str) {
+    pub(in crate::relay) async fn fail(&self, id: CommandId, reason: &str) {
         let reason = reason.chars().take(4_000).collect();
         if let Err(error) = self.store.report_command(id, CommandStatus::Failed, None, Some(reason)).await {
             tracing::debug!(%error, command.id = %id, "a command was not moved on");

@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::agent::{Agent, AgentStatus};
-use super::control::ApprovalMode;
-use super::id::{AgentId, EventSeq, OrchestratorId};
-use super::refusal::Refusal;
-use super::text;
-use super::text::json;
-use super::text::word::words;
-use super::time::Timestamp;
+use crate::domain::agent::{Agent, AgentStatus};
+use crate::domain::control::ApprovalMode;
+use crate::domain::id::{AgentId, EventSeq, OrchestratorId};
+use crate::domain::refusal::Refusal;
+use crate::domain::text;
+use crate::domain::text::json;
+use crate::domain::text::word::words;
+use crate::domain::time::Timestamp;
 
 /// The longest orchestrator id and host name.
 pub const ORCHESTRATOR_ID_MAX: usize = 120;
