@@ -1,12 +1,13 @@
 //! `agent-relay serve`: from arguments to a running relay, and out again.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use agent_relay::config::{Config, Environment, Flags};
 use agent_relay::telemetry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +70,8 @@ Environment without a flag:
 
 /// How long work that the relay did not wait for, such as a name lookup, may hold up the end.
 const LEFTOVERS: Duration = Duration::from_secs(2);
+/// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`).
+const WAITING_MAX: u32 = 4_096;
 
 /// Runs until a signal has drained it.
 pub(super) fn run(args: Serve, env: &Environment) -> Result<(), Failure> {
@@ -101,7 +104,7 @@ pub(super) fn run(args: Serve, env: &Environment) -> Result<(), Failure> {
 
 async fn listen_and_serve(config: Config) -> Result<(), Failure> {
     let address = config.listen;
-    let bound = TcpListener::bind(address).await.and_then(|listener| {
+    let bound = bind(address).and_then(|listener| {
         let local = listener.local_addr()?;
         Ok((listener, local))
     });
@@ -117,6 +120,15 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
         }
     };
     agent_relay::serve(config, listener, shutdown, ready).await.map_err(|error| Failure::Other(chain(&error)))
+}
+
+/// As [`TcpListener::bind`], with room for everybody who reconnects at once after a restart: whoever finds none waits a
+/// second and more for the next try.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)
 }
 
 /// Closes this process's memory and initial environment, where the operator's token may stand, to the other

@@ -33,7 +33,7 @@ pub struct Pace {
 
 impl Pace {
     /// While others write: a step shorter than a commit is felt by nobody who waits for one.
-    const STEP: Duration = Duration::from_micros(250);
+    const STEP: Duration = Duration::from_micros(150);
     /// While nobody does: who comes now waits so much longer, once.
     const STEP_ALONE: Duration = Duration::from_millis(2);
     /// A step at most.
