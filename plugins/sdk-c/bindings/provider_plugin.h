@@ -210,11 +210,14 @@ typedef struct exports_agent_relay_plugin_provider_prompt_delivery_t {
 // The relay sends it as the agent's first message.
 #define EXPORTS_AGENT_RELAY_PLUGIN_PROVIDER_PROMPT_DELIVERY_MESSAGE 3
 
-// When the host may call the program up.
+// When the host may call the program up: once it is seen to be, or the agent itself says so. Having lived for
+// a while is no sign of it.
 typedef struct exports_agent_relay_plugin_provider_readiness_t {
-  // It is up once one of these is on its screen.
+  // It is up once one of these is on its screen. Where there is none, once what looks like an input stands
+  // still on it.
   provider_plugin_list_string_t   screen_texts;
-  // Otherwise once it has lived this long. At most 60,000.
+  // How long that may take. After it, a program that is not up is told of as waiting, with what its screen
+  // shows, and still looked at. At most 60,000.
   uint32_t   settle_ms;
 } exports_agent_relay_plugin_provider_readiness_t;
 

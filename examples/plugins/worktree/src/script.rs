@@ -12,24 +12,37 @@ pub(crate) fn start(folder: &str, agent_id: &str, command: &[String]) -> String 
         "#!/bin/sh
 # Makes the agent a worktree and a branch of its own; after a restart it finds them again.
 set -eu
-tree=\"$PWD\"/{tree}
+# An earlier agent may have put a link where a folder is expected: nothing is done behind one.
+within() {{
+    [ \"$(pwd -P)\" = \"$1\" ] || {{
+        echo \"worktree: $1 leads to $(pwd -P); look who put a link there, and remove it\" >&2
+        exit 1
+    }}
+}}
+here=$(pwd -P)
+trees=\"$here\"/{folder}
 branch={branch}
 below=$(git rev-parse --show-prefix)
-if [ ! -e \"$tree/.git\" ]; then
-    # No hook of the repository runs, and what lies below the folder is not part of the repository.
-    mkdir -p {folder}
-    printf '*\\n' > {folder}/.gitignore
+below=${{below%/}}
+mkdir -p \"$trees\"
+cd -P \"$trees\"
+within \"$trees\"
+if [ ! -e ./{name}/.git ]; then
+    # What lies below the folder is not part of the repository. The file is made anew, never written through a link.
+    rm -f .gitignore
+    (set -C && printf '*\\n' > .gitignore)
+    # No hook of the repository runs.
     if git show-ref --quiet --verify \"refs/heads/$branch\"; then
-        git -c core.hooksPath=/dev/null worktree add --quiet --force \"$tree\" \"$branch\"
+        git -c core.hooksPath=/dev/null worktree add --quiet --force ./{name} \"$branch\"
     else
-        git -c core.hooksPath=/dev/null worktree add --quiet -b \"$branch\" \"$tree\" HEAD
+        git -c core.hooksPath=/dev/null worktree add --quiet -b \"$branch\" ./{name} HEAD
     fi
 fi
-cd \"$tree/$below\"
+cd -P ./{name}/\"$below\"
+within \"$trees\"/{name}\"${{below:+/$below}}\"
 exec {command}
 ",
         folder = quoted(folder),
-        tree = quoted(&format!("{folder}/{name}")),
         branch = quoted(&format!("agent/{name}")),
         command = command.join(" "),
     )

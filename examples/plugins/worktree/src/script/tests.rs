@@ -1,6 +1,7 @@
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::*;
 
@@ -32,11 +33,15 @@ impl Repository {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// Runs the script in `directory`; the answer is what it printed.
-    fn run(&self, directory: &Path, script: &str) -> String {
+    fn output(&self, directory: &Path, script: &str) -> Output {
         let file = self.0.join(".git/start.sh");
         fs::write(&file, script).expect("a file");
-        let output = self.command("/bin/sh").arg(&file).current_dir(directory).output().expect("a shell");
+        self.command("/bin/sh").arg(&file).current_dir(directory).output().expect("a shell")
+    }
+
+    /// Runs the script in `directory`; the answer is what it printed.
+    fn run(&self, directory: &Path, script: &str) -> String {
+        let output = self.output(directory, script);
         assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     }
@@ -98,6 +103,44 @@ fn no_hook_of_the_repository_runs() {
     assert!(status.success());
     repository.run(&repository.0, &start(".worktrees", "a1", &words(&["true"])));
     assert!(!repository.0.join(".worktrees/a1/ran").exists() && !repository.0.join("ran").exists());
+}
+
+/// Each link is one that an agent with a worktree of its own could have put there.
+#[test]
+fn no_link_leads_anywhere_else() {
+    let repository = Repository::new("links");
+    let outside = Repository::new("links-outside");
+    let ran = |directory: &Path| repository.output(directory, &start(".worktrees", "a1", &words(&["touch", "ran"])));
+    let refused = |directory: &Path| {
+        let output = ran(directory);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("look who put a link there"), "{said}");
+        assert_eq!(outside.git(&["status", "--porcelain"]), "", "nothing happened there");
+    };
+    let trees = repository.0.join(".worktrees");
+    symlink(&outside.0, &trees).expect("a link in place of the folder");
+    refused(&repository.0);
+    fs::remove_file(&trees).expect("the link");
+
+    fs::create_dir(&trees).expect("a folder");
+    let victim = outside.0.join("sub/file");
+    symlink(&victim, trees.join(".gitignore")).expect("a link in place of the list");
+    assert!(ran(&repository.0).status.success(), "the link is replaced");
+    assert_eq!(fs::read_to_string(&victim).expect("the file"), "one\n");
+
+    let tree = trees.join("a1");
+    fs::rename(&tree, trees.join("moved")).expect("the tree");
+    symlink(&outside.0, &tree).expect("a link in place of the tree");
+    refused(&repository.0);
+    fs::remove_file(&tree).expect("the link");
+    fs::rename(trees.join("moved"), &tree).expect("the tree");
+
+    let sub = repository.0.join("sub");
+    assert!(ran(&sub).status.success());
+    let below = sub.join(".worktrees/a1/sub");
+    fs::remove_dir_all(&below).expect("the folder in the tree");
+    symlink(outside.0.join("sub"), &below).expect("a link in place of it");
+    refused(&sub);
 }
 
 #[test]
