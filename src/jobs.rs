@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::relay::Relay;
-use crate::telemetry;
 
 /// Starts every job, before requests are taken; each ends when the relay drains.
 pub async fn start(relay: &Relay, tasks: &TaskTracker) {
@@ -29,16 +28,7 @@ pub async fn start(relay: &Relay, tasks: &TaskTracker) {
     tasks.spawn(reap::forever(relay.clone()));
     tasks.spawn(expire::forever(relay.clone()));
     tasks.spawn(scrub::forever(relay.clone()));
-    tasks.spawn(fold_metrics(relay.clone()));
     tasks.spawn(trim::forever(relay.clone()));
-}
-
-/// Histograms keep every value until they are folded.
-async fn fold_metrics(relay: Relay) {
-    let mut rounds = Rounds::every(Duration::from_secs(5), &relay);
-    while rounds.next().await {
-        telemetry::fold_metrics();
-    }
 }
 
 /// When a job on a timer has its turn: at once, and then this long after the last turn began, or when that was over

@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use prometheus::{HistogramOpts, HistogramVec, Registry, TextEncoder};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -106,34 +106,30 @@ pub fn start_metrics() {
 
 /// Every metric in Prometheus' text format.
 pub fn render_metrics() -> String {
-    metrics().map(PrometheusHandle::render).unwrap_or_default()
-}
-
-/// Folds what histograms have collected since the last time. Without it they grow until somebody
-/// reads them, so a background job calls it every few seconds.
-pub fn fold_metrics() {
-    if let Some(handle) = metrics() {
-        handle.run_upkeep();
-    }
+    metrics().map_or_else(String::new, |registry| {
+        TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_else(|error| {
+            tracing::error!(%error, "metrics cannot be written as text");
+            String::new()
+        })
+    })
 }
 
 /// The process has one recorder, because the `metrics` macros speak to a global one. `None` when
 /// a program that uses the relay as a library has installed its own.
-fn metrics() -> Option<&'static PrometheusHandle> {
-    static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+fn metrics() -> Option<&'static Registry> {
+    static REGISTRY: OnceLock<Option<Registry>> = OnceLock::new();
     let start = || {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS_BUCKETS)
-            .ok()?
-            .set_buckets_for_metric(Matcher::Suffix("_memory_bytes".into()), &MEMORY_BUCKETS)
-            .ok()?
-            .build_recorder();
-        let handle = recorder.handle();
-        metrics::set_global_recorder(recorder).ok()?;
+        let registry = Registry::new();
+        let mut recorder = metrics_prometheus::Recorder::builder().with_registry(&registry);
+        for (name, help, labels, buckets) in metric::HISTOGRAMS {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            recorder = recorder.try_with_metric(HistogramVec::new(options, labels).ok()?).ok()?;
+        }
+        metrics::set_global_recorder(recorder.build()).ok()?;
         metric::describe();
-        Some(handle)
+        Some(registry)
     };
-    HANDLE.get_or_init(start).as_ref()
+    REGISTRY.get_or_init(start).as_ref()
 }
 
 /// From the shortest plugin call to the longest drain.
@@ -146,9 +142,14 @@ const MEMORY_BUCKETS: [f64; 10] = {
     [MIB / 16.0, MIB / 4.0, MIB, 2.0 * MIB, 4.0 * MIB, 16.0 * MIB, 64.0 * MIB, 128.0 * MIB, 256.0 * MIB, 512.0 * MIB]
 };
 
+/// From a lone write to a full batch.
+const COUNT_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
 /// The names of all metrics, with their labels. Seconds and bytes, as Prometheus has it.
 pub mod metric {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    use metrics::{Unit, describe_counter, describe_gauge};
+
+    use super::{COUNT_BUCKETS, MEMORY_BUCKETS, SECONDS_BUCKETS};
 
     /// Time from a request's head to its answer's head: `method`, `route`, `status`.
     pub const HTTP_SECONDS: &str = "agent_relay_http_request_seconds";
@@ -197,16 +198,23 @@ pub mod metric {
     /// What became of candidates and active plugins: `result`, `stage`.
     pub const PLUGIN_RELOADS: &str = "agent_relay_plugin_reloads_total";
 
+    /// Each histogram with its help, its labels and its buckets.
+    pub(super) const HISTOGRAMS: [(&str, &str, &[&str], &[f64]); 6] = [
+        (HTTP_SECONDS, "time to a request's answer", &["method", "route", "status"], &SECONDS_BUCKETS),
+        (COMMIT_SECONDS, "time of one commit", &[], &SECONDS_BUCKETS),
+        (COMMIT_WRITES, "writes in one commit", &[], &COUNT_BUCKETS),
+        (PLUGIN_SECONDS, "time of a plugin call", &["plugin", "func"], &SECONDS_BUCKETS),
+        (PLUGIN_INSTANTIATE_SECONDS, "time to a plugin call's fresh instance", &["plugin"], &SECONDS_BUCKETS),
+        (PLUGIN_MEMORY, "the most memory of a plugin call", &["plugin"], &MEMORY_BUCKETS),
+    ];
+
     pub(super) fn describe() {
-        describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time to a request's answer");
         describe_gauge!(CONNECTIONS, "open connections");
         describe_counter!(CONNECTIONS_ENDED, "connections that had to go for others");
         describe_gauge!(BUFFERS, Unit::Bytes, "bodies and answers in memory");
         describe_gauge!(STREAMS, "open event streams");
         describe_counter!(STREAM_LAGS, "slow streams sent back to the store");
         describe_counter!(EVENTS, "events committed");
-        describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "time of one commit");
-        describe_histogram!(COMMIT_WRITES, "writes in one commit");
         describe_gauge!(WRITE_QUEUE, "writes waiting for the database");
         describe_gauge!(LOG_BYTES, Unit::Bytes, "size of the log in front of the database");
         describe_gauge!(DISK_FREE_BYTES, Unit::Bytes, "room on the disk of the data directory");
@@ -214,9 +222,6 @@ pub mod metric {
         describe_counter!(PAUSES, "times that the relay did not run for a while");
         describe_counter!(CONTROLS, "control requests decided");
         describe_counter!(PLUGIN_CALLS, "plugin calls");
-        describe_histogram!(PLUGIN_SECONDS, Unit::Seconds, "time of a plugin call");
-        describe_histogram!(PLUGIN_INSTANTIATE_SECONDS, Unit::Seconds, "time to a plugin call's fresh instance");
-        describe_histogram!(PLUGIN_MEMORY, Unit::Bytes, "the most memory of a plugin call");
         describe_gauge!(PLUGIN_RUNNING, "plugin calls running now");
         describe_gauge!(PLUGIN_GENERATION, "generation of each active plugin");
         describe_counter!(PLUGIN_TRANSITIONS, "plugins that came into a state");
@@ -243,7 +248,6 @@ mod tests {
         start_metrics();
         metrics::counter!(metric::EVENTS).increment(3);
         metrics::histogram!(metric::COMMIT_SECONDS).record(0.003);
-        fold_metrics();
         let text = render_metrics();
         assert!(text.contains("# HELP agent_relay_events_total events committed"), "{text}");
         assert!(text.contains("agent_relay_events_total 3"), "{text}");

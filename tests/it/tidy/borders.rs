@@ -68,7 +68,7 @@ const ENGINES: [(&str, &[&str]); 15] = [
     ("clap", &["cli"]),
     ("hyper", &["http", "lib"]),
     ("hyper_util", &["http", "lib"]),
-    ("metrics_exporter_prometheus", &["telemetry"]),
+    ("metrics_prometheus", &["telemetry"]),
     ("notify", &["plugins"]),
     ("reqwest", &["client", "config", "jobs", "orchestrator"]),
     ("rusqlite", &["store"]),
