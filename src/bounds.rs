@@ -85,6 +85,12 @@ pub const ALL: &[Bound] = &[
         "a_request_that_does_not_come_to_its_end_is_ended",
         "request_seconds",
     ),
+    set(
+        "events of integrations that a caller sends in a minute",
+        Count(config::INTEGRATIONS_PER_MINUTE as usize),
+        "a_bucket_holds_a_minutes_worth_and_is_refilled_all_the_time",
+        "integrations_per_minute",
+    ),
     refused("wait of a long poll", Time(Duration::from_secs(http::WAIT_MAX)), INVALID),
     // Its fields.
     refused("id", Chars(text::ID_MAX), INVALID),

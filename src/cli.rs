@@ -4,6 +4,7 @@ mod connection;
 mod data_dir;
 mod plugin;
 mod serve;
+mod token;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -39,6 +40,9 @@ enum Command {
         after_help = "Exit codes: 0 done, 1 the plugin is not right, 2 wrong usage."
     )]
     Plugin(plugin::Plugin),
+    /// Make, list and revoke the tokens of a running relay.
+    #[command(subcommand, arg_required_else_help = true, disable_help_subcommand = true)]
+    Token(token::Token),
     /// Print the OpenAPI 3.1 document of the HTTP interface, without a running relay.
     Openapi,
     /// Hold one agent's process. The relay starts this by itself; nobody types it.
@@ -87,6 +91,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(args) => serve::run(args, &env)?,
         Command::Plugin(command) => return plugin::run(command, &env),
+        Command::Token(command) => return token::run(command, &env),
         Command::Openapi => print(agent_relay::http::document_text())?,
         Command::SessionHost { dir } => return Ok(agent_relay::sessions::host_main(&dir)),
     }

@@ -22,6 +22,7 @@ pub mod plugins;
 mod request;
 pub mod stream;
 pub mod system;
+pub mod tokens;
 
 use std::fmt;
 use std::sync::Arc;
@@ -181,6 +182,11 @@ impl Client {
     /// The activity log.
     pub fn activity(&self) -> activity::ActivityLog<'_> {
         activity::ActivityLog(self)
+    }
+
+    /// Named credentials.
+    pub fn tokens(&self) -> tokens::Tokens<'_> {
+        tokens::Tokens(self)
     }
 
     /// The relay itself.

@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use file::File;
 pub(crate) use resolve::{
-    BUFFERS_MB, CONNECTIONS, CONNECTIONS_PER_ADDRESS, HEAD_SECONDS, REQUEST_SECONDS, STALL_SECONDS, STREAMS,
+    BUFFERS_MB, CONNECTIONS, CONNECTIONS_PER_ADDRESS, HEAD_SECONDS, INTEGRATIONS_PER_MINUTE, REQUEST_SECONDS,
+    STALL_SECONDS, STREAMS,
 };
 pub use secret::Secret;
 pub use sources::{ConfigError, Environment, Flags, base_url};

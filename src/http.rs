@@ -5,6 +5,7 @@ mod api;
 mod edge;
 mod error;
 mod extract;
+mod rate;
 mod routes;
 mod serve;
 
@@ -46,6 +47,10 @@ pub struct Limits {
     pub request: Duration,
     /// How long an answer, or an event, may wait to be taken.
     pub stall: Duration,
+    /// Events of integrations that a caller may send in a minute; 0: as many as it likes.
+    pub integrations_per_minute: u32,
+    /// Other requests that a caller may send in a minute; 0: as many as it likes.
+    pub requests_per_minute: u32,
 }
 
 /// Serves the relay until `shutdown`, then lets requests and streams end.
@@ -56,12 +61,12 @@ pub async fn serve(
     shutdown: CancellationToken,
     tasks: TaskTracker,
 ) {
-    let router = router(relay);
+    let router = router(relay, &limits);
     serve::serve(listener, router, limits, shutdown, tasks).await;
 }
 
 /// The routes with everything around them.
-fn router(relay: Relay) -> Router {
+fn router(relay: Relay, limits: &Limits) -> Router {
     let Assembled { router, public, .. } = api::routes();
     router
         .fallback(api::system::not_found)
@@ -70,7 +75,7 @@ fn router(relay: Relay) -> Router {
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a handler panicked");
             axum::response::IntoResponse::into_response(ApiError::internal(text))
         }))
-        .layer(from_fn_with_state(Edge::new(relay.clone(), public), edge::edge))
+        .layer(from_fn_with_state(Edge::new(relay.clone(), public, limits), edge::edge))
         .with_state(relay)
 }
 

@@ -44,7 +44,7 @@ use self::writer::{Committer, Writer};
 use crate::domain::agent::Routes;
 use crate::domain::audit;
 use crate::domain::event::Event;
-use crate::domain::id::AgentId;
+use crate::domain::id::{AgentId, TokenId};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::{Clock, Moment, Timestamp};
 
@@ -56,6 +56,7 @@ pub use self::events::{EventPage, EventRange};
 pub use self::fitness::{Fitness, Loss, Scrubbed};
 pub use self::retention::Step;
 pub use self::stats::Stats;
+pub use self::tokens::TokenMaker;
 pub use self::writer::allow_commits_on_this_thread;
 
 /// How the store is opened.
@@ -80,6 +81,8 @@ pub struct Batch {
     pub echoes: Vec<u64>,
     /// Whether a token was added or removed.
     pub(in crate::store) tokens_changed: bool,
+    /// The tokens that ended.
+    pub(in crate::store) tokens_ended: Vec<TokenId>,
 }
 
 /// Called with each committed batch, on the thread that committed it: it must be quick and must not
@@ -240,6 +243,22 @@ fn record_loss(
     Ok(epoch)
 }
 
+/// Ends the tokens that expired before the clock was set back, if it was set while nobody was here.
+fn expire_tokens(
+    connection: &Connection,
+    numbers: &mut Numbers,
+    epoch: &str,
+    moment: Moment,
+) -> Result<(), StoreError> {
+    if moment.stepped_ms >= 0 {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    connection.begin_write()?;
+    tokens::expire_before_step(&mut Tx::new(connection, numbers, epoch, &mut batch, moment), moment.stepped_ms)?;
+    Ok(connection.commit()?)
+}
+
 impl Store {
     /// Opens or makes the database, brings its schema up to date, and starts the writer.
     pub fn open(options: &Options, on_commit: OnCommit) -> Result<Self, StoreError> {
@@ -257,6 +276,7 @@ impl Store {
         if let Some(loss) = &loss {
             epoch = record_loss(&connection, &mut numbers, epoch, loss, followed)?;
         }
+        expire_tokens(&connection, &mut numbers, &epoch, followed)?;
         witness.note(&epoch, numbers.last);
         let readers = Readers::open(&connection, &options.path, options.readers.max(1))?;
         let tokens = Arc::new(TokenCache::default());
@@ -265,6 +285,7 @@ impl Store {
             if batch.tokens_changed {
                 of_commit.forget();
             }
+            of_commit.end(&batch.tokens_ended);
             on_commit(batch);
         });
         #[cfg(debug_assertions)]

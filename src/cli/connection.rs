@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use agent_relay::client::{Answer, COMMAND_LINE, Client, Credential, Error, Options, Request};
+use agent_relay::client::{Answer, COMMAND_LINE, Client, Credential, Error, Options, Pages, Request};
 use agent_relay::config::{ConfigError, Environment, Secret, base_url};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -58,6 +58,13 @@ impl Connection {
     pub(super) fn ask<T>(&self, request: Request<T>) -> Result<Told<T>, Failure> {
         let answer = self.runtime.block_on(request.answer())?.success()?;
         Ok(Told { answer, value: PhantomData })
+    }
+}
+
+impl Connection {
+    /// The entries of a list, page by page, at most `max`.
+    pub(super) fn ask_all<T: DeserializeOwned>(&self, pages: Pages<T>, max: usize) -> Result<Vec<T>, Failure> {
+        Ok(self.runtime.block_on(pages.collect(max))?)
     }
 }
 

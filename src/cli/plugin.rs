@@ -25,6 +25,7 @@ use agent_relay::plugins::workbench::{Called, Difference, Loaded, Project, Workb
 use agent_relay::telemetry;
 use serde_json::{Map, Value};
 
+pub(super) use self::list::table;
 use super::connection::ClientArgs;
 use super::{Failure, print};
 
@@ -211,6 +212,6 @@ pub(super) fn in_commands(text: &str) -> String {
 
 /// Without control characters: a plugin writes its own version and errors, and must not write to
 /// the operator's terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -74,6 +74,8 @@ pub(super) struct LimitsSection {
     pub(super) head_seconds: Option<i64>,
     pub(super) request_seconds: Option<i64>,
     pub(super) stall_seconds: Option<i64>,
+    pub(super) integrations_per_minute: Option<i64>,
+    pub(super) requests_per_minute: Option<i64>,
     pub(super) streams: Option<i64>,
     pub(super) drain_seconds: Option<i64>,
 }

@@ -35,6 +35,10 @@ pub(crate) const HEAD_SECONDS: u32 = 30;
 pub(crate) const REQUEST_SECONDS: u32 = 60;
 /// How long an answer may wait to be taken.
 pub(crate) const STALL_SECONDS: u32 = 30;
+/// Events of integrations that a caller may send in a minute.
+pub(crate) const INTEGRATIONS_PER_MINUTE: u32 = 600;
+/// The highest rate a minute may have: more than the relay answers.
+const RATE_MAX: u32 = 100_000_000;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn config_path(flags: &Flags, env: &Environment) -> Result<Option<(String, PathBuf)>, ConfigError> {
@@ -212,6 +216,7 @@ pub(super) fn limits(file: &File) -> Result<Limits, ConfigError> {
         let number = file.number(&format!("limits.{key}"), typed, default, 1..=3_600)?;
         Ok::<_, ConfigError>(Duration::from_secs(number.into()))
     };
+    let rate = |key: &str, typed, default| file.number(&format!("limits.{key}"), typed, default, 0..=RATE_MAX);
     let connections = size("connections", typed.connections, CONNECTIONS, 8..=1_000_000)?;
     let of_address =
         size("connections_per_address", typed.connections_per_address, CONNECTIONS_PER_ADDRESS, 1..=1_000_000)?;
@@ -224,6 +229,12 @@ pub(super) fn limits(file: &File) -> Result<Limits, ConfigError> {
             head: seconds("head_seconds", typed.head_seconds, HEAD_SECONDS)?,
             request: seconds("request_seconds", typed.request_seconds, REQUEST_SECONDS)?,
             stall: seconds("stall_seconds", typed.stall_seconds, STALL_SECONDS)?,
+            integrations_per_minute: rate(
+                "integrations_per_minute",
+                typed.integrations_per_minute,
+                INTEGRATIONS_PER_MINUTE,
+            )?,
+            requests_per_minute: rate("requests_per_minute", typed.requests_per_minute, 0)?,
         },
         drain: Duration::from_secs(file.number("limits.drain_seconds", typed.drain_seconds, 10, 0..=600)?.into()),
     })

@@ -1,5 +1,6 @@
 //! Agents: who is there, how they are, and who speaks for them.
 
+pub(in crate::domain) mod imitation;
 mod registration;
 mod routes;
 

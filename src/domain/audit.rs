@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::activity::{ActivityKind, Entry};
 use super::agent::Registered;
+use super::caller::token::TokenCard;
 use super::control::command::Command;
 use super::control::orchestrator::Orchestrator;
 use super::id::{AgentId, OrchestratorId};
@@ -91,12 +92,46 @@ pub fn reaper_ran(reaped: &Reaped, now: Timestamp) -> Entry {
         .view("activity")
 }
 
-/// Credentials were refused: so many since the last entry, the latest from this address.
-pub fn credentials_refused(count: u64, address: &str, loopback: bool, now: Timestamp) -> Entry {
-    Entry::new(ActivityKind::Security, &format!("refused-credential-{now}"), "Credential refused")
-        .body(&format!("{count} request(s) since the last entry; the latest from {address}"))
-        .meta(if loopback { "loopback" } else { address })
+/// Credentials were refused: so many from this address since the entry before.
+pub fn credentials_refused(count: u64, address: &str, now: Timestamp) -> Entry {
+    Entry::new(ActivityKind::Security, &format!("refused-credential-{now}-{address}"), "Credential refused")
+        .body(&format!("{count} request(s) from {address} since the last entry about it"))
+        .meta(address)
         .view("activity")
+        .metadata(json!({"count": count, "address": address}))
+}
+
+/// A token was made by this caller.
+pub fn token_created(token: &TokenCard, by: &str) -> Entry {
+    token_entry(token, "created", &format!("made by {by}"))
+}
+
+/// A token was revoked by this caller.
+pub fn token_revoked(token: &TokenCard, by: &str) -> Entry {
+    token_entry(token, "revoked", &format!("revoked by {by}"))
+}
+
+/// A token expired.
+pub fn token_expired(token: &TokenCard) -> Entry {
+    token_entry(token, "expired", "its time is over")
+}
+
+/// A token ended with what it was made for.
+pub fn token_ended(token: &TokenCard, why: &str) -> Entry {
+    token_entry(token, "ended", why)
+}
+
+fn token_entry(token: &TokenCard, what: &str, body: &str) -> Entry {
+    let TokenCard { id, name, scopes, agent_id, kind, expires_at, .. } = token;
+    Entry::new(ActivityKind::Security, &format!("token-{id}-{what}"), &format!("Token {what}"))
+        .body(body)
+        .meta(name)
+        .agent(agent_id.clone())
+        .icon("ti-key")
+        .view("tokens")
+        .metadata(json!({
+            "tokenId": id, "scopes": scopes, "agentId": agent_id, "kind": kind, "expiresAt": expires_at,
+        }))
 }
 
 /// A policy that was obeyed is not asked any more, and nobody decided that.

@@ -2,14 +2,18 @@
 
 pub mod token;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use super::control::CallerFacts;
-use super::id::AgentId;
+use super::id::{AgentId, TokenId};
 use super::refusal::Refusal;
 use super::text::word::words;
 
 words! {
     /// What a credential is good for.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
     pub enum Scope {
         /// Everything.
         Admin = "admin",
@@ -61,12 +65,14 @@ pub struct Caller {
     pub scopes: Vec<Scope>,
     /// Whether the request came over the loopback interface.
     pub loopback: bool,
+    /// The stored token that it holds. None for the operator's own, and for loopback without one.
+    pub token: Option<TokenId>,
 }
 
 impl Caller {
     /// The administrator: the operator's token, or anybody on loopback when there is none.
     pub fn administrator(loopback: bool) -> Self {
-        Self { name: "dashboard".to_owned(), agent_id: None, scopes: vec![Scope::Admin], loopback }
+        Self { name: "dashboard".to_owned(), agent_id: None, scopes: vec![Scope::Admin], loopback, token: None }
     }
 
     /// The same administrator, at the program's own command line. Others are called what their token is called.
@@ -102,9 +108,19 @@ impl Caller {
         }
     }
 
-    /// Under which name idempotency keys of this caller are kept apart from others'.
+    /// Who is said to have asked.
     pub fn principal(&self) -> &str {
         self.agent_id.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Under which name idempotency keys of this caller are kept apart from others'. Names of tokens are no
+    /// one's alone; and where it is not the agent's own, it begins with a space, as no id does.
+    pub fn owner_of_keys(&self) -> String {
+        match (&self.agent_id, self.token) {
+            (Some(agent), _) => agent.to_string(),
+            (None, Some(token)) => format!(" token {token}"),
+            (None, None) => " administrator".to_owned(),
+        }
     }
 
     /// What policies may know of the caller.

@@ -34,6 +34,9 @@ pub enum Refusal {
     /// The caller's scopes do not allow this.
     #[error("{0}")]
     NotAllowed(String),
+    /// The caller's credential ended between being looked at and being used.
+    #[error("the credential has ended: it was revoked, or it expired")]
+    CredentialEnded,
     /// The caller's credential is bound to another agent.
     #[error("this credential acts as \"{bound}\" and cannot act as \"{asked}\"")]
     WrongIdentity {

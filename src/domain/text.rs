@@ -76,7 +76,7 @@ pub fn id(field: &str, value: Option<String>, max: usize) -> Result<Option<Strin
 
 /// Whether a character shows nothing, or changes the direction of what stands beside it: with one of them, an id
 /// looks like another. What Unicode calls default-ignorable, and its separators of lines and directions.
-fn is_invisible(c: char) -> bool {
+pub(in crate::domain) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'

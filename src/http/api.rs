@@ -12,6 +12,7 @@ pub(super) mod messages;
 mod orchestrators;
 mod plugins;
 pub(super) mod system;
+mod tokens;
 
 use utoipa_axum::routes;
 
@@ -59,7 +60,7 @@ pub(super) fn routes() -> Assembled {
         // Control
         .add(scopes::CONTROL, routes!(control::create_agent_action))
         .add(scopes::CONTROL, routes!(control::create_spawn))
-        .add(scopes::CONTROL, routes!(control::list_spawn_directories))
+        .add(scopes::LIST_DIRECTORIES, routes!(control::list_spawn_directories))
         .add(scopes::CONTROL, routes!(control::create_orchestrator_spawn))
         .add(scopes::CONTROL, routes!(control::create_orchestrator_action))
         .add(scopes::READ_COMMANDS, routes!(commands::list_commands))
@@ -76,6 +77,10 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::OPERATE_PLUGINS, routes!(plugins::enable_plugin))
         .add(scopes::OPERATE_PLUGINS, routes!(plugins::disable_plugin))
         .add(scopes::OPERATE_PLUGINS, routes!(plugins::allow_plugin))
+        // Tokens
+        .add(scopes::CREATE_TOKEN, routes!(tokens::create_token))
+        .add(scopes::SEE_TO_TOKENS, routes!(tokens::list_tokens))
+        .add(scopes::SEE_TO_TOKENS, routes!(tokens::delete_token))
         // Activity
         .add(scopes::WRITE_ACTIVITY, routes!(activity::create_activity))
         .add(scopes::READ_ACTIVITY, routes!(activity::list_activity))

@@ -17,8 +17,10 @@ use axum::response::{IntoResponse, Response};
 use metrics::Histogram;
 use tracing::Instrument as _;
 
-use super::error::{ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, UNAUTHORIZED, URI_TOO_LONG, Unrendered, WRONG_HOST};
+use super::Limits;
+use super::error::{ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, URI_TOO_LONG, Unrendered, WRONG_HOST};
 use super::extract::{Authenticated, is_unsafe};
+use super::rate::{Rates, Standing, network_of};
 use super::serve::{Peer, Seat};
 use crate::domain::caller::Caller;
 use crate::relay::Relay;
@@ -33,11 +35,12 @@ pub(super) struct Edge {
     relay: Relay,
     /// The paths that need no credential, as their routes say.
     public: Arc<BTreeSet<String>>,
+    rates: Arc<Rates>,
 }
 
 impl Edge {
-    pub(super) fn new(relay: Relay, public: BTreeSet<String>) -> Self {
-        Self { relay, public: Arc::new(public) }
+    pub(super) fn new(relay: Relay, public: BTreeSet<String>, limits: &Limits) -> Self {
+        Self { relay, public: Arc::new(public), rates: Arc::new(Rates::new(limits)) }
     }
 }
 
@@ -79,6 +82,7 @@ async fn answer(edge: &Edge, request: Request, next: Next, id: &str, started: In
                 relay.note_alive(&caller);
                 request.extensions_mut().insert(Authenticated(caller));
             }
+            request.extensions_mut().insert(edge.rates.clone());
             let route = request.extensions().get::<MatchedPath>().cloned();
             let response = next.run(request).await;
             count(&method, route.as_ref(), response.status(), started);
@@ -86,7 +90,11 @@ async fn answer(edge: &Edge, request: Request, next: Next, id: &str, started: In
         }
         Err(error) => error.into_response(),
     };
-    let response = render(response, id, method.as_str(), path);
+    let standing = response.extensions().get::<Standing>().copied();
+    let mut response = render(response, id, method.as_str(), path);
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut());
+    }
     tracing::debug!(
         http.status = response.status().as_u16(),
         took.us = started.elapsed().as_micros() as u64,
@@ -155,9 +163,11 @@ async fn admit(edge: &Edge, request: &Parts) -> Result<Option<Arc<Caller>>, ApiE
         let is_cli = agent.starts_with("agent-relay-cli/");
         return Ok(Some(if is_cli { Arc::new(caller.at_command_line()) } else { caller }));
     }
-    relay.note_refused_credential(peer, loopback).await;
-    Err(ApiError::new(&UNAUTHORIZED, "no valid credential was sent")
-        .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"agent-relay\""))
+    if let Err(standing) = edge.rates.count_stranger(peer) {
+        return Err(ApiError::rate_exceeded(standing));
+    }
+    relay.note_refused_credential(peer.map(network_of)).await;
+    Err(ApiError::unauthorized("no valid credential was sent"))
 }
 
 fn credential(headers: &HeaderMap) -> Option<&str> {

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::edge::REQUEST_ID;
+use super::rate::Standing;
 use crate::domain::refusal::Refusal;
 use crate::plugins::ActionError;
 use crate::relay;
@@ -38,7 +39,7 @@ codes! {
     INVALID = "invalid_request", BAD_REQUEST, "The request is malformed or out of bounds",
         "Correct what the detail names and send the request again.";
     RESERVED_ID = "reserved_id", BAD_REQUEST, "The id is reserved",
-        "Choose another id: not user, system or broadcast, and not beginning with tag:, cap:, label: or channel:.";
+        "Choose another id: not user, system or broadcast, not one that looks like them, and not beginning with tag:, cap:, label: or channel:.";
     RESERVED_META = "reserved_meta", BAD_REQUEST, "The meta key is reserved",
         "Leave the key out; control actions have routes of their own.";
     NOT_CONTROLLABLE = "not_controllable", BAD_REQUEST, "The agent cannot be controlled",
@@ -95,6 +96,8 @@ codes! {
         "Send JSON with the header Content-Type: application/json.";
     WRONG_HOST = "wrong_host", MISDIRECTED_REQUEST, "The Host header names another server",
         "Address the relay as localhost, 127.0.0.1 or [::1], or configure a token.";
+    RATE_EXCEEDED = "rate_limited", TOO_MANY_REQUESTS, "Too many requests in too short a time",
+        "Send the request again after Retry-After seconds; RateLimit-Policy says how many are allowed.";
     KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The idempotency key was used with another request",
         "Send the first request again unchanged, or choose a new key.";
     TOO_MANY_STREAMS = "too_many_streams", SERVICE_UNAVAILABLE, "Too many streams are open",
@@ -142,6 +145,11 @@ impl ApiError {
         Self::new(&INVALID, detail)
     }
 
+    /// For whoever sends no credential that is one.
+    pub(super) fn unauthorized(detail: &str) -> Self {
+        Self::new(&UNAUTHORIZED, detail).with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"agent-relay\"")
+    }
+
     pub(super) fn not_found(what: &str) -> Self {
         Self::new(&NOT_FOUND, format!("{what} not found"))
     }
@@ -163,6 +171,15 @@ impl ApiError {
 
     fn retry_later(code: &'static Code, detail: &str) -> Self {
         Self::new(code, detail).with_header(header::RETRY_AFTER, "1")
+    }
+
+    /// For whoever sends more than its rate allows.
+    pub(super) fn rate_exceeded(standing: Standing) -> Self {
+        let seconds = standing.wait_seconds;
+        let mut error = Self::new(&RATE_EXCEEDED, format!("there is room for another request in {seconds} s"));
+        error.more.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        standing.tell(&mut error.more.headers);
+        error
     }
 
     /// For whoever comes when every connection is in use.
@@ -245,6 +262,7 @@ impl From<Refusal> for ApiError {
             Refusal::NoOrchestrator(_) => Self::new(&NO_ORCHESTRATOR, detail),
             Refusal::NotFound(_) => Self::new(&NOT_FOUND, detail),
             Refusal::NotAllowed(_) => Self::new(&NOT_ALLOWED, detail),
+            Refusal::CredentialEnded => Self::unauthorized(&detail),
             Refusal::WrongIdentity { .. } => Self::new(&WRONG_IDENTITY, detail),
             Refusal::NotAddressed { .. } => Self::new(&NOT_ADDRESSED, detail),
             Refusal::OutsideBase(_) => Self::new(&OUTSIDE_BASE, detail),

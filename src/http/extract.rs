@@ -93,7 +93,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
         let scope = request
             .extensions()
             .get::<Authenticated>()
-            .map(|caller| format!("{} {} {}", caller.principal(), request.method(), request.uri().path()));
+            .map(|caller| format!("{} {} {}", caller.owner_of_keys(), request.method(), request.uri().path()));
         let bytes = read_body(request).await?;
         if bytes.is_empty() {
             return Err(ApiError::invalid("body required"));

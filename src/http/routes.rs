@@ -3,6 +3,7 @@
 pub(super) mod openapi;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
@@ -14,6 +15,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::error::ApiError;
 use super::extract::Authenticated;
+use super::rate::Rates;
+use super::serve::Peer;
 use crate::domain::caller::Scopes;
 use crate::relay::Relay;
 
@@ -39,7 +42,8 @@ impl Routes {
         Self { router: OpenApiRouter::with_openapi(base), public: BTreeSet::new() }
     }
 
-    /// Adds a route that these scopes open. Whoever has none of them is refused before the body is read.
+    /// Adds a route that these scopes open. Whoever has none of them, or sends more than its rate allows, is refused
+    /// before the body is read. What the scope `integration` opens has a rate of its own.
     pub(super) fn add(mut self, scopes: Scopes, route: UtoipaMethodRouter<Relay>) -> Self {
         let (schemas, mut paths, methods) = route;
         for (path, item) in &mut paths.paths {
@@ -62,17 +66,29 @@ impl Routes {
 }
 
 async fn admit(scopes: Scopes, request: Request, next: Next) -> Response {
-    if scopes != Scopes::Public {
-        let refused = match request.extensions().get::<Authenticated>() {
-            Some(caller) => caller.require(scopes).err().map(ApiError::from),
-            // The edge lets nobody without a credential come here.
-            None => Some(ApiError::internal("a closed route was reached without a caller")),
-        };
-        if let Some(error) = refused {
-            return error.into_response();
-        }
+    if scopes == Scopes::Public {
+        return next.run(request).await;
     }
-    next.run(request).await
+    let extensions = request.extensions();
+    let (Some(caller), Some(rates)) = (extensions.get::<Authenticated>(), extensions.get::<Arc<Rates>>()) else {
+        // The edge lets nobody without a credential come here.
+        return ApiError::internal("a closed route was reached without a caller").into_response();
+    };
+    let peer = extensions.get::<Peer>().map(|peer| peer.0.ip());
+    let standing = match rates.count(scopes, Some(caller), peer) {
+        Some(Err(standing)) => return ApiError::rate_exceeded(standing).into_response(),
+        Some(Ok(standing)) => Some(standing),
+        None => None,
+    };
+    let refused = caller.require(scopes).err();
+    let mut response = match refused {
+        Some(refusal) => ApiError::from(refusal).into_response(),
+        None => next.run(request).await,
+    };
+    if let Some(standing) = standing {
+        response.extensions_mut().insert(standing);
+    }
+    response
 }
 
 /// One alternative for each scope; none at all for what is public.

@@ -12,6 +12,7 @@ const EVERY: Duration = Duration::from_secs(15);
 pub(super) async fn forever(relay: Relay) {
     let mut rounds = Rounds::every(EVERY, &relay);
     while rounds.next().await {
+        relay.tell_refused_credentials().await;
         if let Err(error) = relay.reap_on_time().await {
             tracing::warn!(%error, "the reaper failed; it tries again");
         }

@@ -1,5 +1,7 @@
 //! Who is calling: credentials, and the callers they stand for.
 
+mod tokens;
+
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -7,6 +9,8 @@ use subtle::ConstantTimeEq;
 
 use super::{Error, Relay};
 use crate::domain::caller::Caller;
+
+pub use self::tokens::Admission;
 
 /// How callers are told apart.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! The activity log, and the entries that the relay itself writes into it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,24 +15,46 @@ use crate::domain::page::Page;
 use crate::domain::refusal::Refusal;
 use crate::store::{Created, Idempotency, StoreError};
 
-/// Refused credentials are written down at most once in this time: a guessing client must not fill the
-/// disk.
-const REFUSED_EVERY: Duration = Duration::from_secs(10);
+/// Refused credentials of an address are written down at most once in this time, and no more entries than
+/// [`REFUSED_MAX`] in all: a guessing client must not fill the disk.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
+/// Addresses that are told apart; those that come beyond it are written down together.
+const REFUSED_MAX: usize = 64;
 
-/// When a refused credential was last written down, and how many were not since.
+/// From where credentials were refused within the last minute: since when, and how many are not written down.
 #[derive(Default)]
-pub(super) struct RefusedCredentials(Mutex<(Option<Instant>, u64)>);
+pub(super) struct RefusedCredentials(Mutex<HashMap<Option<IpAddr>, (Instant, u64)>>);
 
 impl RefusedCredentials {
-    /// Counts one, and answers how many there are to write down now, if it is time to.
-    fn count(&self) -> Option<u64> {
+    /// Counts one, and answers under which address it is to be written down now, if it is the first.
+    fn count(&self, peer: Option<IpAddr>, now: Instant) -> Option<Option<IpAddr>> {
         let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.1 += 1;
-        if refused.0.is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
-            return None;
+        let is_known = refused.contains_key(&peer);
+        let place = if is_known || refused.len() < REFUSED_MAX { peer } else { None };
+        match refused.entry(place) {
+            Entry::Occupied(mut known) => {
+                known.get_mut().1 += 1;
+                None
+            }
+            Entry::Vacant(new) => {
+                new.insert((now, 0));
+                Some(place)
+            }
         }
-        refused.0 = Some(Instant::now());
-        Some(std::mem::take(&mut refused.1))
+    }
+
+    /// What is to be written down now that a minute is over, with how many came meanwhile. Who sent none in it is
+    /// forgotten.
+    fn due(&self, now: Instant) -> Vec<(Option<IpAddr>, u64)> {
+        let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = |since: Instant| now.duration_since(since) >= REFUSED_EVERY;
+        refused.retain(|_, (since, count)| *count > 0 || !is_over(*since));
+        let due = refused.iter_mut().filter(|(_, (since, _))| is_over(*since));
+        due.map(|(peer, (since, count))| {
+            *since = now;
+            (*peer, std::mem::take(count))
+        })
+        .collect()
     }
 }
 
@@ -85,13 +109,63 @@ impl Relay {
         }
     }
 
-    /// Writes a refused credential down, with those that came since the last time.
-    pub async fn note_refused_credential(&self, peer: Option<IpAddr>, loopback: bool) {
-        let Some(count) = self.refused_credentials.count() else { return };
-        let address = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-        let entry = audit::credentials_refused(count, &address, loopback, self.store.now());
+    /// Writes a refused credential down, unless one from there was within the last minute: then it is counted.
+    pub async fn note_refused_credential(&self, peer: Option<IpAddr>) {
+        if let Some(place) = self.refused_credentials.count(peer, Instant::now()) {
+            self.write_refused(place, 1).await;
+        }
+    }
+
+    /// Writes down what was counted and not told yet, of those whose minute is over.
+    pub async fn tell_refused_credentials(&self) {
+        for (place, count) in self.refused_credentials.due(Instant::now()) {
+            self.write_refused(place, count).await;
+        }
+    }
+
+    async fn write_refused(&self, place: Option<IpAddr>, count: u64) {
+        let address = place.map_or_else(|| "other addresses".to_owned(), |address| address.to_string());
+        let entry = audit::credentials_refused(count, &address, self.store.now());
         if let Err(error) = self.store.add_activity(entry, None).await {
             tracing::warn!(%error, "cannot record a refused credential");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn address(last: usize) -> Option<IpAddr> {
+        Some(Ipv4Addr::from_bits(u32::try_from(last).unwrap()).into())
+    }
+
+    #[test]
+    fn an_address_has_one_entry_a_minute_with_a_count_and_none_is_lost() {
+        let (refused, start) = (RefusedCredentials::default(), Instant::now());
+        assert_eq!(refused.count(address(1), start), Some(address(1)));
+        for _ in 0..5 {
+            assert_eq!(refused.count(address(1), start), None);
+        }
+        assert_eq!(refused.count(address(2), start), Some(address(2)), "each has its own");
+        assert_eq!(refused.due(start + REFUSED_EVERY / 2), []);
+        let over = start + REFUSED_EVERY;
+        assert_eq!(refused.due(over), [(address(1), 5)], "who sent no more is forgotten");
+        assert_eq!(refused.count(address(1), over), None, "within the minute of the second entry");
+        assert_eq!(refused.due(over + REFUSED_EVERY), [(address(1), 1)]);
+        assert_eq!(refused.due(over + 2 * REFUSED_EVERY), []);
+        assert!(refused.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn many_addresses_make_no_more_entries_than_a_few() {
+        let (refused, start) = (RefusedCredentials::default(), Instant::now());
+        let told = (0..10_000).filter(|last| refused.count(address(*last), start).is_some()).count();
+        assert_eq!(told, REFUSED_MAX + 1);
+        assert_eq!(refused.0.lock().unwrap().len(), REFUSED_MAX + 1);
+        let counted: u64 = refused.due(start + REFUSED_EVERY).into_iter().map(|(_, count)| count).sum();
+        assert_eq!(counted, 10_000 - u64::try_from(told).unwrap());
     }
 }

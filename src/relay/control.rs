@@ -70,7 +70,7 @@ struct Permit {
 impl Relay {
     /// Lists the directories in which agents may be started on the relay's own host.
     pub async fn list_directories(&self, caller: &Caller, path: Option<String>) -> Result<Listing, Error> {
-        caller.require(scopes::CONTROL)?;
+        caller.require(scopes::LIST_DIRECTORIES)?;
         Ok(self.launcher.list_directories(path).await?)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::access::Admission;
 use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::event::{Cursor, Event, EventTypes};
@@ -39,10 +40,13 @@ pub struct EventLog {
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
 impl Relay {
-    /// Opens a stream: replay after `since`, or from now on, then live.
-    pub async fn follow_events(&self, caller: &Caller, query: EventQuery) -> Result<(Feed, Start), Error> {
-        let subscription = self.subscribe(listen(caller, query.agent)?, query.types)?;
-        Ok(Feed::open(self.store.clone(), subscription, query.since).await?)
+    /// Opens a stream: replay after `since`, or from now on, then live, for as long as the caller is admitted.
+    pub async fn follow_events(&self, caller: &Caller, query: EventQuery) -> Result<(Feed, Start, Admission), Error> {
+        let listen = listen(caller, query.agent)?;
+        let admission = self.admission(caller).await?;
+        let subscription = self.subscribe(listen, query.types)?;
+        let (feed, start) = Feed::open(self.store.clone(), subscription, query.since).await?;
+        Ok((feed, start, admission))
     }
 
     /// The events after `since`, or from the oldest kept, at most `limit`. While there is none, waits up to
@@ -73,7 +77,11 @@ impl Relay {
         let mut next = page.more.then_some(page.scanned_to);
         let mut events: VecDeque<Arc<Event>> = page.events.into();
         if events.is_empty() && !wait.is_zero() && start.reset.is_none() {
+            let admission = self.admission(caller).await?;
+            let wait = admission.expires_in.map_or(wait, |left| left.min(wait));
             tokio::select! {
+                biased;
+                () = admission.until.cancelled() => {}
                 found = timeout(wait, feed.next()) => {
                     if let Ok(found) = found {
                         events = found?;
@@ -81,7 +89,6 @@ impl Relay {
                         next = next.and(events.back().map(|last| last.seq));
                     }
                 }
-                () = self.draining.cancelled() => {}
             }
         }
         let events: Vec<_> = events.into_iter().map(|event| (at(event.seq), event)).collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::{Error, Relay, scopes};
 use crate::domain::agent::{SYSTEM, SessionGuard, USER};
@@ -81,10 +82,9 @@ impl Relay {
         wait: Duration,
     ) -> Result<Page<Message, MessageId>, Error> {
         caller.require(scopes::READ_MESSAGES)?;
+        let mut filter = filter;
         if let Some(bound) = &caller.agent_id {
-            let Some(agent) = &filter.reaching else {
-                return Err(Refusal::WrongIdentity { bound: bound.clone(), asked: "everybody".to_owned() }.into());
-            };
+            let agent = filter.reaching.get_or_insert_with(|| bound.clone());
             caller.require_identity(agent)?;
             self.store.touch(agent);
         }
@@ -94,7 +94,9 @@ impl Relay {
         if wait.is_zero() {
             return Ok(self.store.messages(filter).await?);
         }
-        self.poll_messages(filter, wait).await
+        let admission = self.admission(caller).await?;
+        let wait = admission.expires_in.map_or(wait, |left| left.min(wait));
+        self.poll_messages(filter, wait, &admission.until).await
     }
 
     /// Reads, and while there is nothing waits for a message that may match and reads on.
@@ -102,6 +104,7 @@ impl Relay {
         &self,
         mut filter: MessageFilter,
         wait: Duration,
+        until: &CancellationToken,
     ) -> Result<Page<Message, MessageId>, Error> {
         let listen = filter.reaching.clone().map_or(Listen::All, Listen::Agent);
         // Subscribed before the first read, so that nothing falls between reading and waiting.
@@ -113,7 +116,7 @@ impl Relay {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
             let messages = self.store.messages(filter.clone()).await?;
-            let is_over = self.draining.is_cancelled() || tokio::time::Instant::now() >= deadline;
+            let is_over = until.is_cancelled() || tokio::time::Instant::now() >= deadline;
             if !messages.entries.is_empty() || is_over {
                 return Ok(messages);
             }
@@ -123,9 +126,13 @@ impl Relay {
                 continue;
             }
             tokio::select! {
-                _ = subscription.take() => {}
+                _ = subscription.take() => {
+                    if until.is_cancelled() {
+                        return Ok(messages);
+                    }
+                }
                 () = tokio::time::sleep_until(deadline) => return Ok(messages),
-                () = self.draining.cancelled() => return Ok(messages),
+                () = until.cancelled() => return Ok(messages),
             }
         }
     }
@@ -246,13 +253,9 @@ impl Relay {
         Ok((agent, who.guard, generation))
     }
 
-    /// Deletes a message for good. A bound credential deletes what its agent sent.
+    /// Deletes a message for good.
     pub async fn delete_message(&self, caller: &Caller, id: MessageId) -> Result<(), Error> {
         caller.require(scopes::DELETE_MESSAGE)?;
-        if caller.agent_id.is_some() {
-            let message = self.store.message(id).await?;
-            caller.require_identity(&message.from)?;
-        }
         Ok(self.store.delete_message(id).await?)
     }
 }
@@ -298,7 +301,7 @@ fn key_of_body(caller: &Caller, message: &NewMessage) -> Option<Idempotency> {
     let bound = Bound { body, channel, claimable, expires_at, from, meta, reply_to, subject, to, r#type };
     let body = serde_json::to_string(&bound).ok()?;
     Some(Idempotency {
-        scope: format!("{} POST /api/messages", caller.principal()),
+        scope: format!("{} POST /api/messages", caller.owner_of_keys()),
         key,
         fingerprint: Sha256::digest(body.as_bytes()).into(),
     })

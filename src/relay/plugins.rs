@@ -106,7 +106,7 @@ impl Relay {
             StoreError::Refused(Refusal::NotFound(_)) => Error::from(nobody()),
             error => error.into(),
         })?;
-        Ok(Caller { name, agent_id: Some(agent.id), scopes: vec![Scope::Agent], loopback })
+        Ok(Caller { name, agent_id: Some(agent.id), scopes: vec![Scope::Agent], loopback, token: None })
     }
 
     /// The plan that a provider would make for a spawn on this host. Nothing is started.

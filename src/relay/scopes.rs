@@ -23,7 +23,7 @@ pub(crate) const SEND_MESSAGE: Scopes = Scopes::AnyOf(&[Send, Agent]);
 pub(crate) const READ_MESSAGES: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);
 pub(crate) const MARK_READ: Scopes = Scopes::AnyOf(&[Agent, Orchestrator]);
 pub(crate) const CLAIM: Scopes = Scopes::AnyOf(&[Agent]);
-pub(crate) const DELETE_MESSAGE: Scopes = Scopes::AnyOf(&[Send, Agent]);
+pub(crate) const DELETE_MESSAGE: Scopes = ADMIN;
 pub(crate) const BROADCAST: Scopes = ADMIN;
 
 // Events
@@ -37,6 +37,7 @@ pub(crate) const READ_ORCHESTRATORS: Scopes = Scopes::AnyOf(&[Read, Orchestrator
 
 // Control
 pub(crate) const CONTROL: Scopes = Scopes::AnyOf(&[Control]);
+pub(crate) const LIST_DIRECTORIES: Scopes = Scopes::AnyOf(&[Read, Control]);
 pub(crate) const READ_COMMANDS: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator, Control]);
 pub(crate) const REPORT_COMMAND: Scopes = Scopes::AnyOf(&[Agent, Orchestrator]);
 
@@ -47,6 +48,11 @@ pub(crate) const OPERATE_PLUGINS: Scopes = ADMIN;
 // Activity
 pub(crate) const READ_ACTIVITY: Scopes = Scopes::AnyOf(&[Read]);
 pub(crate) const WRITE_ACTIVITY: Scopes = Scopes::AnyOf(&[Send, Agent, Orchestrator]);
+
+// Tokens
+/// An orchestrator's makes them for the agents that it was told to start.
+pub(crate) const CREATE_TOKEN: Scopes = Scopes::AnyOf(&[Orchestrator]);
+pub(crate) const SEE_TO_TOKENS: Scopes = ADMIN;
 
 // The relay itself
 pub(crate) const READ_STATS: Scopes = Scopes::AnyOf(&[Read]);

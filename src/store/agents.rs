@@ -255,7 +255,8 @@ fn save_targets(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<()
 /// Removes a card and what only it could use.
 pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId) -> Result<(), StoreError> {
     tx.execute("DELETE FROM agents WHERE id = $1", &[&id])?;
-    tokens::remove_of(tx, &id)?;
+    tokens::end_session_of(tx, &id)?;
+    tokens::end_managed_of(tx, &id, "its agent is gone")?;
     tx.emit(EventName::AgentRemoved, Audience::only(&id), &json!({"id": id}))?;
     tx.routes_removed(id);
     Ok(())

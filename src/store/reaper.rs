@@ -7,7 +7,7 @@ use super::control::{commands, orchestrators};
 use super::engine::Connection;
 use super::messages::claims;
 use super::tx::{Snapshot, Tx, json};
-use super::{Store, StoreError, agents};
+use super::{Store, StoreError, agents, tokens};
 use crate::domain::agent::Agent;
 use crate::domain::audit;
 use crate::domain::control::orchestrator::OrchestratorStatus;
@@ -78,6 +78,7 @@ fn step(tx: &mut Tx<'_>, limits: Limits, clock: &Clock) -> Result<Reaped, StoreE
     let was_heard = clock.present_ms() >= offline_after_ms;
     let silent_since = if was_heard { tx.now - offline_after_ms } else { Timestamp::MIN };
     let gone_since = tx.proven - prune_after_ms;
+    tokens::expire(tx, tx.now, STEP_ROWS)?;
     Ok(Reaped {
         reaped_agent_ids: silence_agents(tx, silent_since)?,
         reaped_orchestrator_ids: silence_orchestrators(tx, silent_since)?,

@@ -13,7 +13,7 @@ use super::engine::{Connection, FromSql, Read, Stored, ToSql, stored};
 use super::{Batch, Created, Idempotency, Json, StoreError, events};
 use crate::domain::agent::Agent;
 use crate::domain::event::{Audience, Event, EventName};
-use crate::domain::id::{AgentId, CommandId, EventSeq};
+use crate::domain::id::{AgentId, CommandId, EventSeq, TokenId};
 use crate::domain::message::Message;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::{Moment, Timestamp};
@@ -233,6 +233,12 @@ impl<'a> Tx<'a> {
     /// Has what is remembered of tokens forgotten, before anybody is answered.
     pub(super) fn tokens_changed(&mut self) {
         self.batch.tokens_changed = true;
+    }
+
+    /// The same, and has whoever listens with this token told.
+    pub(super) fn token_ended(&mut self, id: TokenId) {
+        self.batch.tokens_changed = true;
+        self.batch.tokens_ended.push(id);
     }
 
     /// Does the work once for each key: a repeat gets the first answer. A refusal is not recorded,

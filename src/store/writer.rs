@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,9 +16,8 @@ use tokio::sync::oneshot;
 
 use super::engine::{Connection, EngineError};
 use super::fitness::Witness;
-use super::reaper;
 use super::tx::{Counts, Numbers, Tx};
-use super::{Batch, OnCommit, StoreError};
+use super::{Batch, OnCommit, StoreError, reaper, tokens};
 use crate::domain::time::{Clock, Moment};
 use crate::telemetry::metric;
 
@@ -58,6 +57,8 @@ struct Shared {
     open: AtomicBool,
     /// How much there is, as of the last commit.
     counts: Mutex<Counts>,
+    /// By how much the wall clock was set, of which the records know.
+    followed_steps_ms: AtomicI64,
     /// Whether the latest commit found no room on the disk.
     without_room: AtomicBool,
     /// How many jobs the next commit can have if everybody comes back: those that were answered and
@@ -91,12 +92,14 @@ pub(super) struct Committer {
 impl Writer {
     pub(super) fn start(committer: Committer) -> Result<Self, StoreError> {
         let counts = Mutex::new(committer.numbers.counts);
+        let followed_steps_ms = AtomicI64::new(committer.followed.stepped_ms);
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
             connection: Mutex::new(committer),
             open: AtomicBool::new(true),
             counts,
+            followed_steps_ms,
             without_room: AtomicBool::new(false),
             expected: AtomicUsize::new(0),
             last_commit_us: AtomicU64::new(0),
@@ -115,6 +118,11 @@ impl Writer {
 
     pub(super) fn is_without_room(&self) -> bool {
         self.shared.without_room.load(Ordering::Relaxed)
+    }
+
+    /// By how much the wall clock was set in this run, up to the latest commit.
+    pub(super) fn followed_steps_ms(&self) -> i64 {
+        self.shared.followed_steps_ms.load(Ordering::Acquire)
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -259,6 +267,7 @@ impl Shared {
         let started = Instant::now();
         let committed = committer.commit(&mut jobs);
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = committer.numbers.counts;
+        self.followed_steps_ms.store(committer.followed.stepped_ms, Ordering::Release);
         let took = started.elapsed();
         metrics::histogram!(metric::COMMIT_SECONDS).record(took.as_secs_f64());
         self.last_commit_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -338,6 +347,8 @@ impl Committer {
         let jumped = !moment.is_steady_since(self.followed);
         if jumped {
             reaper::follow(&self.connection, self.followed, moment)?;
+            let mut tx = Tx::new(&self.connection, &mut self.numbers, &self.epoch, batch, moment);
+            tokens::expire_before_step(&mut tx, moment.stepped_ms - self.followed.stepped_ms)?;
         }
         // A lone job needs no savepoint: when it refuses, the whole transaction is undone.
         let several = jobs.len() > 1 || jumped;
@@ -346,7 +357,7 @@ impl Committer {
             if several {
                 self.connection.begin_part()?;
             }
-            let (events, routes) = (batch.events.len(), batch.routes.len());
+            let (events, routes, tokens) = (batch.events.len(), batch.routes.len(), batch.tokens_ended.len());
             let counts = self.numbers.counts;
             let mut tx = Tx::new(&self.connection, &mut self.numbers, &self.epoch, batch, moment);
             let done = job.run(&mut tx);
@@ -358,6 +369,7 @@ impl Committer {
             if !done {
                 batch.events.truncate(events);
                 batch.routes.truncate(routes);
+                batch.tokens_ended.truncate(tokens);
                 self.numbers.counts = counts;
             }
             if several {

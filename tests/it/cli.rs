@@ -32,7 +32,7 @@ fn refused(home: &Path, args: &[&str], variables: &[(&str, &str)]) -> (Option<i3
 #[test]
 fn help() {
     let home = home();
-    let pages: [(&str, &[&str]); 17] = [
+    let pages: [(&str, &[&str]); 18] = [
         ("help", &["--help"]),
         ("help-serve", &["serve", "--help"]),
         ("help-serve-short", &["serve", "-h"]),
@@ -49,6 +49,7 @@ fn help() {
         ("help-plugin-replay", &["plugin", "replay", "--help"]),
         ("help-plugin-evaluate", &["plugin", "evaluate", "--help"]),
         ("help-plugin-allow", &["plugin", "allow", "--help"]),
+        ("help-token-create", &["token", "create", "--help"]),
         ("help-openapi", &["openapi", "--help"]),
     ];
     for (name, args) in pages {

@@ -28,7 +28,7 @@ pub(super) fn show(plugins: &[Plugin]) -> Result<(), Failure> {
 }
 
 /// A table with aligned columns, and a remark below a row that has one.
-pub(super) fn table<const N: usize>(
+pub(in crate::cli) fn table<const N: usize>(
     headings: [&str; N],
     rows: impl Iterator<Item = ([String; N], Option<String>)>,
 ) -> String {

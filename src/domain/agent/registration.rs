@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::imitation::refuse_imitation;
 use super::{Agent, AgentStatus, SessionGuard, refuse_reserved};
 use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
@@ -59,6 +60,7 @@ pub struct Registration {
 impl Registration {
     /// Checks bounds and trims.
     pub fn parse(self) -> Result<NewRegistration, Refusal> {
+        refuse_imitation(self.id.as_deref())?;
         let id = AgentId::required("id", self.id)?;
         refuse_reserved(&id)?;
         let parsed = NewRegistration {

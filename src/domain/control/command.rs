@@ -105,6 +105,12 @@ pub struct Command {
 }
 
 impl Command {
+    /// The agent that an orchestrator is told to start, under an id that the relay chose.
+    pub fn starts(&self) -> Option<AgentId> {
+        let agent = self.request.get("agentId").and_then(Value::as_str);
+        agent.filter(|_| self.kind == ControlKind::Spawn).map(AgentId::from)
+    }
+
     /// The command after this report. A step that the state machine does not have is refused; a report
     /// without a result or an error keeps the one there is.
     pub fn advance(

@@ -34,6 +34,8 @@ pub enum ControlOrder {
     SpawnThrough {
         /// The orchestrator.
         orchestrator: OrchestratorRef,
+        /// The id that the agent gets.
+        agent_id: AgentId,
         /// What was approved.
         spawn: Box<Spawn>,
         /// Whether the relay chose the orchestrator, as against the caller.
@@ -181,7 +183,11 @@ impl ControlOrder {
         match self {
             Self::Agent { kind, agent_id } => agent_request(*kind, agent_id),
             Self::Managed { kind, agent_id, .. } => managed_request(*kind, agent_id.as_deref()),
-            Self::SpawnThrough { spawn, .. } => spawn_request(spawn),
+            Self::SpawnThrough { spawn, agent_id, .. } => {
+                let mut request = spawn_request(spawn);
+                request["agentId"] = Value::from(agent_id);
+                request
+            }
             Self::SpawnHere { spec, .. } => {
                 request_of(&spec.provider, &spec.cwd, spec.approval_mode, spec.label.as_deref(), spec.prompt.as_deref())
             }
@@ -236,7 +242,7 @@ impl ControlOrder {
             Self::Agent { kind, .. } | Self::Managed { kind, .. } => {
                 ControlAnswer::Action { ok, action: *kind, message, command }
             }
-            Self::SpawnThrough { orchestrator, spawn, chosen } => ControlAnswer::SpawnThrough {
+            Self::SpawnThrough { orchestrator, spawn, chosen, .. } => ControlAnswer::SpawnThrough {
                 ok,
                 orchestrator_id: orchestrator.id.clone(),
                 provider: chosen.then(|| spawn.provider.clone()),
@@ -276,7 +282,7 @@ impl ControlOrder {
             .meta(agent_id)
             .agent(agent_id.clone())
             .metadata(json!({"action": kind})),
-            Self::SpawnThrough { orchestrator, spawn, chosen } => {
+            Self::SpawnThrough { orchestrator, spawn, chosen, .. } => {
                 let provider = &spawn.provider;
                 let (id, title, view) = if *chosen {
                     (

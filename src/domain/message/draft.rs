@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{CHANNEL_MAX, Message, MessageType, RESERVED_META, SUBJECT_MAX, check_target, is_group};
+use crate::domain::agent::imitation::refuse_imitation;
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
@@ -77,6 +78,7 @@ pub struct NewMessage {
 impl Draft {
     /// Checks bounds, trims, and fills in the sender of a bound credential.
     pub fn parse(self, bound_to: Option<&AgentId>, now: Timestamp) -> Result<NewMessage, Refusal> {
+        refuse_imitation(self.from.as_deref())?;
         let from = AgentId::optional("from", self.from)?
             .or_else(|| bound_to.cloned())
             .ok_or_else(|| Refusal::invalid("from required"))?;

@@ -82,6 +82,7 @@ mod tests {
     use crate::domain::activity::ActivityKind;
     use crate::domain::agent::AgentStatus;
     use crate::domain::caller::Scope;
+    use crate::domain::caller::token::TokenKind;
     use crate::domain::control::command::CommandStatus;
     use crate::domain::control::orchestrator::OrchestratorStatus;
     use crate::domain::control::{ApprovalMode, ControlKind, PolicyMode, VerdictKind};
@@ -118,8 +119,9 @@ mod tests {
         same_in_json::<OrchestratorStatus>();
         same_in_json::<PolicyMode>();
         same_in_json::<VerdictKind>();
+        same_in_json::<Scope>();
+        same_in_json::<TokenKind>();
         round_trip::<EventName>();
-        round_trip::<Scope>();
     }
 
     #[test]

@@ -80,12 +80,12 @@ pub(super) async fn stream_events(
     if method == Method::HEAD {
         return Ok(response);
     }
-    let (feed, start) = relay.follow_events(&caller, wanted).await?;
-    let (draining, drain) = (relay.draining().clone(), relay.drain_time());
+    let (feed, start, admission) = relay.follow_events(&caller, wanted).await?;
+    let drain = (relay.draining().clone(), relay.drain_time());
     response.extensions_mut().insert(Takeover::new(move |socket, head, seat| async move {
         let mut greeting = head;
         greeting.extend_from_slice(stream::greet(&start).as_bytes());
-        let outcome = stream::run(socket, greeting, feed, seat, drain, draining).await;
+        let outcome = stream::run(socket, greeting, feed, seat, admission, drain).await;
         if let Err(error) = outcome {
             tracing::debug!(%error, "stream ended");
         }

@@ -198,7 +198,7 @@ fn supposed_caller(caller: Option<Value>) -> Result<Option<SupposedCaller>, ApiE
                 Scope::parse(word).ok_or_else(|| ApiError::invalid(format!("as.scopes: {word:?} is no scope")))
             };
             let scopes = scopes.iter().take(SCOPES_MAX).map(scope).collect::<Result<_, _>>()?;
-            Ok(Some(SupposedCaller::Described(Caller { name, agent_id, scopes, loopback })))
+            Ok(Some(SupposedCaller::Described(Caller { name, agent_id, scopes, loopback, token: None })))
         }
         Some(_) => Err(ApiError::invalid("as must be the name of a caller, or an object")),
     }

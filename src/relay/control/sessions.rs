@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use crate::domain::agent::{AgentStatus, NewRegistration};
 use crate::domain::caller::Scope;
-use crate::domain::caller::token::Token;
+use crate::domain::caller::token::{Token, TokenKind};
 use crate::domain::control::ControlKind;
 use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::control::order::ControlOrder;
@@ -102,6 +102,7 @@ impl Reports for StoreReports {
             hash: Sha256::digest(secret.as_bytes()).into(),
             scopes: vec![Scope::Agent],
             agent_id: Some(spec.agent_id.clone()),
+            kind: TokenKind::Session,
             expires_at: None,
         };
         let start =

@@ -80,7 +80,8 @@ impl Relay {
         let permit = self.decide(&request, Control::Spawn(spawn), &orchestrator.agent_id, wanted).await?;
         let spawn = Box::new(as_spawn(&permit.control)?.clone());
         let orchestrator = OrchestratorRef { id: orchestrator.id, agent_id: orchestrator.agent_id };
-        let order = ControlOrder::SpawnThrough { orchestrator, spawn, chosen };
+        let agent_id = fresh_agent_id(&spawn.provider)?;
+        let order = ControlOrder::SpawnThrough { orchestrator, agent_id, spawn, chosen };
         Ok(reply(self.record(&request, permit, order, CommandStatus::Pending).await?))
     }
 

@@ -19,7 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::store::engine::{AsJson, Conditions, Read, stored};
 use crate::store::tx::search::NewestFirst;
 use crate::store::tx::{self, Snapshot, Tx};
-use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, messages};
+use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, messages, tokens};
 
 /// A control request that was decided on.
 #[derive(Clone, Debug)]
@@ -53,13 +53,14 @@ stored! {
     }
 }
 
-/// A command with what the policies were asked, as JSON.
+/// A command with what the policies were asked, as JSON, and the agent that an orchestrator is told to start.
 struct Asked {
     command: Command,
     question: Option<String>,
+    agent_id: Option<AgentId>,
 }
 
-stored! { stored Asked in commands { command as part Command, question } }
+stored! { stored Asked in commands { command as part Command, question, agent_id } }
 
 /// A recorded decision with the size of its question.
 struct Decided {
@@ -287,7 +288,8 @@ fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>)
         expires_at: tx.now + new.lifetime_ms,
         updated_at: tx.now,
     };
-    let asked = Asked { command, question: new.question };
+    let agent_id = command.starts();
+    let asked = Asked { agent_id, command, question: new.question };
     let id = tx.insert_numbered(&asked)?;
     let mut command = Command { id: id.into(), ..asked.command };
     let message = match new.message {
@@ -321,6 +323,11 @@ pub(in crate::store) fn advance(
     tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
     if command.status.is_final() {
         activity::insert(tx, audit::command_ended(&command))?;
+    }
+    if matches!(command.status, CommandStatus::Failed | CommandStatus::Expired)
+        && let Some(agent) = command.starts()
+    {
+        tokens::end_managed_by(tx, &command.target, &agent)?;
     }
     Ok(command)
 }

@@ -1,5 +1,7 @@
 //! Orchestrators: registering, hearing from them, what they run.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use crate::domain::audit;
@@ -11,7 +13,7 @@ use crate::domain::refusal::Refusal;
 use crate::store::control::commands;
 use crate::store::engine::stored;
 use crate::store::tx::{Snapshot, Tx};
-use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, agents};
+use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, agents, tokens};
 
 stored! {
     stored Orchestrator in orchestrators {
@@ -108,9 +110,13 @@ impl Store {
     ) -> Result<Orchestrator, StoreError> {
         self.write(move |tx| {
             let mut orchestrator = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
-            orchestrator.managed_agents = list;
+            let before = std::mem::replace(&mut orchestrator.managed_agents, list);
             orchestrator.last_seen = tx.now;
             save(tx, &orchestrator)?;
+            let kept: HashSet<_> = orchestrator.managed_agents.iter().map(|agent| &agent.agent_id).collect();
+            for gone in before.iter().filter(|agent| !kept.contains(&agent.agent_id)) {
+                tokens::end_managed_by(tx, &orchestrator.agent_id, &gone.agent_id)?;
+            }
             Ok(orchestrator)
         })
         .await
@@ -119,8 +125,12 @@ impl Store {
     /// Removes an orchestrator: its agent goes offline and its open commands fail.
     pub async fn remove_orchestrator(&self, id: OrchestratorId) -> Result<(), StoreError> {
         self.write(move |tx| {
-            let Orchestrator { agent_id, .. } = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
+            let orchestrator = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
+            let Orchestrator { agent_id, managed_agents, .. } = orchestrator;
             tx.execute("DELETE FROM orchestrators WHERE id = $1", &[&id])?;
+            for agent in managed_agents {
+                tokens::end_managed_by(tx, &agent_id, &agent.agent_id)?;
+            }
             if let Some(before) = agents::load(tx, &agent_id)? {
                 let mut agent = before.clone();
                 agent.go_offline();

@@ -126,7 +126,7 @@ impl Store {
             if changed == 0 {
                 return Ok(());
             }
-            tokens::remove_of(tx, &agent)?;
+            tokens::end_session_of(tx, &agent)?;
             if let Some(before) = agents::load(tx, &agent)? {
                 let mut card = before.clone();
                 card.end_session(tx.now);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::caller::Scope;
-use crate::domain::id::{ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, TaskId};
+use crate::domain::id::{ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, TaskId, TokenId};
 use crate::domain::page::Limit;
 use crate::domain::text::word::Word;
 use crate::domain::time::Timestamp;
@@ -185,6 +185,7 @@ numbers! {
     EventSeq: EventSeq::new, EventSeq::get;
     MessageId: MessageId::new, MessageId::get;
     TaskId: TaskId::new, TaskId::get;
+    TokenId: TokenId::new, TokenId::get;
     Timestamp: Timestamp::from_ms, Timestamp::as_ms;
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_relay::domain::caller::Scope;
-use agent_relay::domain::caller::token::Token;
+use agent_relay::domain::caller::token::{Token, TokenKind};
 use agent_relay::domain::control::ApprovalMode;
 use agent_relay::domain::control::session::SessionStart;
 use agent_relay::domain::control::spawn::SpawnSpec;
@@ -36,6 +36,7 @@ fn token(agent: &str, hash: u8, expires_at: Option<Timestamp>) -> Token {
         hash: [hash; 32],
         scopes: vec![Scope::Agent, Scope::Read],
         agent_id: Some(agent.into()),
+        kind: TokenKind::Session,
         expires_at,
     }
 }

@@ -4,7 +4,7 @@
 use agent_relay::domain::activity::{ActivityFilter, ActivityKind, Entry};
 use agent_relay::domain::agent::SessionGuard;
 use agent_relay::domain::caller::Scope;
-use agent_relay::domain::caller::token::Token;
+use agent_relay::domain::caller::token::{Token, TokenKind};
 use agent_relay::domain::control::command::CommandStatus;
 use agent_relay::domain::control::orchestrator::NewOrchestrator;
 use agent_relay::domain::control::order::ControlOrder;
@@ -65,6 +65,7 @@ async fn filled() -> Bench {
             hash: [u8::try_from(number).expect("small"); 32],
             scopes: vec![Scope::Agent],
             agent_id: Some(id.into()),
+            kind: TokenKind::Session,
             expires_at: None,
         };
         store.begin_session(session, token).await.expect("a session");

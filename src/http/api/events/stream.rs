@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::event::Event;
 use crate::http::serve::{Doing, Seat};
+use crate::relay::access::Admission;
 use crate::stream::{Feed, Start};
 
 /// A comment at least this often, so that proxies and clients know the stream is alive.
@@ -50,23 +51,25 @@ fn random_byte() -> u8 {
     byte[0]
 }
 
-/// Writes a feed to its socket until either ends.
+/// Writes a feed to its socket until either ends, or its reader's admission does.
 pub(super) async fn run(
     mut socket: TcpStream,
     greeting: Vec<u8>,
     mut feed: Feed,
     seat: Arc<Seat>,
-    drain: Duration,
-    draining: CancellationToken,
+    admission: Admission,
+    (draining, drain): (CancellationToken, Duration),
 ) -> std::io::Result<()> {
     let stall = seat.limits().stall;
     write(&mut socket, &greeting, stall).await?;
     drop(greeting);
     let mut last_write = Instant::now();
-    let mut end: Option<Instant> = None;
+    let mut is_over = false;
+    let mut end = admission.expires_in.and_then(|left| last_write.checked_add(left));
+    let first = last_write + KEEPALIVE;
     // Made once: a stream that is written to does not touch its timer.
-    let mut timer = pin!(sleep_until(last_write + KEEPALIVE));
-    let mut cancelled = pin!(draining.cancelled());
+    let mut timer = pin!(sleep_until(end.map_or(first, |end| end.min(first))));
+    let mut cancelled = pin!(admission.until.cancelled());
     loop {
         tokio::select! {
             biased;
@@ -74,6 +77,10 @@ pub(super) async fn run(
                 Ok(events) => {
                     write_events(&socket, events, &mut feed, &seat).await?;
                     last_write = Instant::now();
+                    // Here too: whoever always has more to write comes to nothing else.
+                    if admission.may_end && (end.is_some_and(|end| end <= last_write) || admission.has_ended(&draining)) {
+                        return socket.shutdown().await;
+                    }
                 }
                 Err(error) => {
                     // The client comes back and goes on where it was.
@@ -93,9 +100,14 @@ pub(super) async fn run(
                 let next_comment = last_write + KEEPALIVE;
                 timer.as_mut().reset(end.map_or(next_comment, |end| end.min(next_comment)));
             }
-            () = &mut cancelled, if end.is_none() => {
+            () = &mut cancelled, if !is_over => {
+                is_over = true;
+                if admission.has_ended(&draining) {
+                    return socket.shutdown().await;
+                }
                 // Spread over the first half of the drain, so that the clients do not move in one wave.
                 let at = Instant::now() + drain.mul_f64(f64::from(random_byte()) / 512.0);
+                let at = end.map_or(at, |end| end.min(at));
                 end = Some(at);
                 timer.as_mut().reset(at);
             }

@@ -17,9 +17,11 @@ async fn a_spawn_is_sent_to_the_orchestrator() {
         "provider": "claude", "cwd": "a/./b/../c", "label": " L ", "approvalMode": "read-only", "prompt": " say\n",
     });
     let answer: Value = client.post("/api/orchestrators/far/spawn", ask).await.expect(202);
+    let agent = answer["command"]["request"]["agentId"].as_str().expect("the id that the agent gets");
+    assert!(agent.starts_with("claude-"), "{agent}");
     let request = json!({
         "action": "spawn", "provider": "claude", "cwd": "/base/a/c", "label": "L", "approvalMode": "read-only",
-        "prompt": " say\n",
+        "prompt": " say\n", "agentId": agent,
     });
     assert_eq!((&answer["ok"], &answer["orchestratorId"]), (&json!(true), &json!("far")));
     assert_eq!(answer.as_object().map(serde_json::Map::len), Some(4), "{answer}");
@@ -53,7 +55,10 @@ async fn a_spawn_is_sent_to_the_orchestrator() {
     // What is left out stays out, but for the directory and the mode.
     let answer: Value = client.post("/api/orchestrators/far/spawn", json!({"provider": "codex"})).await.expect(202);
     let body: Value = serde_json::from_str(answer["message"]["body"].as_str().expect("a body")).expect("JSON");
-    assert_eq!(body, json!({"action": "spawn", "provider": "codex", "cwd": "/base", "approvalMode": "guarded"}));
+    let agent = &answer["command"]["request"]["agentId"];
+    let expected =
+        json!({"action": "spawn", "provider": "codex", "cwd": "/base", "approvalMode": "guarded", "agentId": agent});
+    assert_eq!(body, expected);
 }
 
 #[tokio::test]

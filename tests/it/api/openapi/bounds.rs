@@ -28,6 +28,7 @@ fn valid(operation: &str) -> Value {
         "report_command" => json!({"status": "running"}),
         "allow_plugin" => json!({"digest": "d"}),
         "evaluate_control" => json!({"kind": "restart", "target": "a"}),
+        "create_token" => json!({"name": "n", "scopes": ["read"]}),
         "heartbeat_agent" | "plan_spawn" => json!({}),
         other => panic!("say which body {other} takes"),
     }
@@ -101,7 +102,11 @@ fn values(document: &Value, schema: &Value, place: &str) -> (Vec<Value>, Vec<Val
         "array" => {
             let most = schema["maxItems"].as_u64().unwrap_or_else(|| panic!("{place} has no maxItems")) as usize;
             if kind(resolved(document, &schema["items"]).0) == "string" {
-                let list = |count: usize| (0..count).map(|n| format!("entry {n}")).collect::<Vec<_>>();
+                let words = resolved(document, &schema["items"]).0["enum"].as_array();
+                let entry =
+                    |n: usize| words.map_or(json!(format!("entry {n}")), |words| words[n % words.len()].clone());
+                let list = |count: usize| (0..count).map(entry).collect::<Vec<_>>();
+                bad.extend(schema["minItems"].as_u64().map(|_| json!([])));
                 bad.push(json!(list(most + 1)));
                 good.push(json!(list(most)));
                 let (taken, refused) = values(document, &schema["items"], place);
