@@ -88,7 +88,7 @@ pub const ALL: &[Bound] = &[
     set(
         "events of integrations that a caller sends in a minute",
         Count(config::INTEGRATIONS_PER_MINUTE as usize),
-        "a_bucket_holds_a_minutes_worth_and_is_refilled_all_the_time",
+        "each_caller_has_its_own_rate_and_is_told_how_it_stands",
         "integrations_per_minute",
     ),
     refused("wait of a long poll", Time(Duration::from_secs(http::WAIT_MAX)), INVALID),

@@ -35,10 +35,13 @@ pub(super) fn ok() -> Response {
 
 /// JSON that is there as text; marked when it answers a repeat.
 fn json_text<T>(status: StatusCode, answer: Created<T>) -> Response {
-    let mut response = (status, [(header::CONTENT_TYPE, JSON)], answer.json.into_string()).into_response();
-    if answer.replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
+    let response = (status, [(header::CONTENT_TYPE, JSON)], answer.json.into_string()).into_response();
+    if answer.replayed { replayed(response) } else { response }
+}
+
+/// Marks what answers a repeat.
+pub(super) fn replayed(mut response: Response) -> Response {
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     response
 }
 

@@ -89,20 +89,44 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let key = idempotency_key(request.headers())?;
-        let scope = request
-            .extensions()
-            .get::<Authenticated>()
-            .map(|caller| format!("{} {} {}", caller.owner_of_keys(), request.method(), request.uri().path()));
+        let key = Unbound::of(&request)?;
         let bytes = read_body(request).await?;
         if bytes.is_empty() {
             return Err(ApiError::invalid("body required"));
         }
-        let key = match (key, scope) {
-            (Some(key), Some(scope)) => Some(Idempotency { scope, key, fingerprint: fingerprint(&bytes)? }),
-            _ => None,
-        };
+        let key = key.bind(&bytes)?;
         Ok(Self { body: parse(&bytes)?, key })
+    }
+}
+
+/// The `Idempotency-Key` of a request whose body may be left out, and says nothing.
+pub(super) struct Key(pub(super) Option<Idempotency>);
+
+impl<S: Send + Sync> FromRequest<S> for Key {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let key = Unbound::of(&request)?;
+        let bytes = read_body(request).await?;
+        key.bind(if bytes.is_empty() { b"null" } else { &bytes }).map(Self)
+    }
+}
+
+/// A key and whose it is, before the body is read.
+struct Unbound(Option<(String, String)>);
+
+impl Unbound {
+    fn of(request: &Request) -> Result<Self, ApiError> {
+        let key = idempotency_key(request.headers())?;
+        let caller = request.extensions().get::<Authenticated>();
+        let scope =
+            caller.map(|caller| format!("{} {} {}", caller.owner_of_keys(), request.method(), request.uri().path()));
+        Ok(Self(key.zip(scope)))
+    }
+
+    fn bind(self, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
+        let Some((key, scope)) = self.0 else { return Ok(None) };
+        Ok(Some(Idempotency { scope, key, fingerprint: fingerprint(body)? }))
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Rates {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Who {
     Token(TokenId),
+    /// The administrator at this address, from whom nobody else there takes anything.
+    Administrator(IpAddr),
     Address(IpAddr),
     /// Everybody who came when there were too many to tell apart.
     Others,
@@ -42,10 +44,12 @@ enum Who {
 
 impl Who {
     fn is(caller: Option<&Caller>, peer: Option<IpAddr>) -> Self {
-        match (caller.and_then(|caller| caller.token), peer) {
-            (Some(token), _) => Self::Token(token),
-            (None, Some(address)) => Self::Address(network_of(address)),
-            (None, None) => Self::Others,
+        let address = peer.map(network_of);
+        match (caller, address) {
+            (Some(Caller { token: Some(token), .. }), _) => Self::Token(*token),
+            (Some(_), Some(address)) => Self::Administrator(address),
+            (None, Some(address)) => Self::Address(address),
+            (_, None) => Self::Others,
         }
     }
 }

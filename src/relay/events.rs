@@ -12,6 +12,7 @@ use crate::domain::caller::Caller;
 use crate::domain::event::{Cursor, Event, EventTypes};
 use crate::domain::id::AgentId;
 use crate::domain::page::{BYTES_MAX, Limit};
+use crate::store::Idempotency;
 use crate::stream::{Feed, Listen, Start, Subscription};
 
 /// Which events.
@@ -96,10 +97,15 @@ impl Relay {
         Ok(EventLog { reset: start.reset, events, next })
     }
 
-    /// A ticket with which its bearer opens one stream as this caller.
-    pub fn create_ticket(&self, caller: Arc<Caller>) -> Result<String, Error> {
+    /// A ticket with which its bearer opens one stream as this caller; none to a repeat under the same key.
+    pub async fn create_ticket(&self, caller: Arc<Caller>, key: Option<Idempotency>) -> Result<Option<String>, Error> {
         caller.require(scopes::FOLLOW_EVENTS)?;
-        self.tickets.issue(caller).map_err(Error::internal)
+        if let Some(key) = key
+            && !self.store.is_first(key).await?
+        {
+            return Ok(None);
+        }
+        self.tickets.issue(caller).map(Some).map_err(Error::internal)
     }
 
     /// Opens a subscription, unless there are too many.

@@ -10,7 +10,7 @@ mod numbers;
 pub(super) mod search;
 
 use super::engine::{Connection, FromSql, Read, Stored, ToSql, stored};
-use super::{Batch, Created, Idempotency, Json, StoreError, events};
+use super::{Batch, Created, Idempotency, Json, Store, StoreError, events};
 use crate::domain::agent::Agent;
 use crate::domain::event::{Audience, Event, EventName};
 use crate::domain::id::{AgentId, CommandId, EventSeq, TokenId};
@@ -272,6 +272,17 @@ impl<'a> Tx<'a> {
             &[&key.scope, &key.key, &key.fingerprint, &answer, &command, &self.now],
         )?;
         Ok(())
+    }
+}
+
+impl Store {
+    /// Whether a request is the first under its key, for an answer that is not kept.
+    pub async fn is_first(&self, key: Idempotency) -> Result<bool, StoreError> {
+        self.write(move |tx| {
+            let none = || Created::<()>::new(Json::from_text("null".to_owned()));
+            Ok(!tx.once(Some(&key), |_| Ok(none()))?.replayed)
+        })
+        .await
     }
 }
 

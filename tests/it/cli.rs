@@ -332,3 +332,39 @@ fn plugin_list_says_what_to_do_next() {
         assert!(stderr.contains(text) && stderr.contains(&url), "{stderr}");
     }
 }
+
+#[test]
+fn tokens_are_made_listed_and_revoked_from_the_command_line() {
+    let home = home();
+    let serving = Serving::start(program(home.path()).env("AGENT_RELAY_TOKEN", "ar_the-administrator"));
+    let token = |with: &str, args: &[&str]| {
+        let mut command = program(home.path());
+        command.env("AGENT_RELAY_TOKEN", with).arg("token").args(args).args(["--url", &serving.url]);
+        let output = run(&mut command);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let admin = |args: &[&str]| token("ar_the-administrator", args);
+    let (code, made, said) =
+        admin(&["create", "ci", "--scope", "send", "--scope", "read", "--agent", "ada", "--expires", "30d"]);
+    assert_eq!(code, Some(0), "{said}");
+    let made = made.trim_end();
+    assert!(made.starts_with("ar_") && made.len() == 46, "the token alone: {made}");
+    assert!(said.contains("send,read as ada until 20") && said.contains("not shown again"), "{said}");
+    let (code, listed, _) = admin(&["list"]);
+    assert!(code == Some(0) && listed.contains("ci") && listed.contains("ada") && !listed.contains(made), "{listed}");
+    let (_, listed, _) = admin(&["list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let id = listed[0]["id"].to_string();
+    let lifetime = listed[0]["expiresAt"].as_i64().expect("a time") - listed[0]["createdAt"].as_i64().expect("a time");
+    assert!((30 * 86_400_000 - 60_000..=30 * 86_400_000).contains(&lifetime), "{listed}");
+    let (code, _, refused) = token(made, &["list"]);
+    assert!(code == Some(1) && refused.contains("403"), "{refused}");
+    let (code, said, _) = admin(&["revoke", &id]);
+    assert_eq!((code, said.as_str()), (Some(0), format!("token {id} is revoked\n").as_str()));
+    let (code, _, refused) = token(made, &["list"]);
+    assert!(code == Some(1) && refused.contains("401"), "{refused}");
+    let (code, _, refused) = admin(&["create", "ci", "--scope", "sned"]);
+    assert!(code == Some(1) && refused.contains("scopes must be one of: admin"), "{refused}");
+    assert_eq!(admin(&["create", "ci", "--scope", "send", "--expires", "soon"]).0, Some(2));
+}

@@ -18,7 +18,7 @@ use crate::domain::id::AgentId;
 use crate::domain::page::Limit;
 use crate::http::answer;
 use crate::http::error::ApiError;
-use crate::http::extract::{Authenticated, Query};
+use crate::http::extract::{Authenticated, Key, Query};
 use crate::http::serve::Takeover;
 use crate::relay::Relay;
 use crate::relay::events::EventQuery;
@@ -159,8 +159,12 @@ pub(super) struct LogEntry<'a> {
 /// A ticket with which a browser opens one stream.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Ticket {
-    /// Good once, for 60 s.
-    ticket: String,
+    /// Good once, for 60 s; told once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<String>,
+    /// What to do now, when it was told before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<&'static str>,
 }
 
 /// The same events page by page, for clients behind proxies that hold streams back.
@@ -204,8 +208,18 @@ pub(super) async fn list_events(
 
 /// A ticket with which a browser opens one stream.
 #[utoipa::path(post, path = "/api/events/ticket", tag = "events",
-    responses((status = 201, description = "The ticket", body = Ticket)))]
-pub(super) async fn create_ticket(State(relay): State<Relay>, caller: Authenticated) -> Result<Response, ApiError> {
-    let ticket = relay.create_ticket(caller.0)?;
-    Ok(answer::json(StatusCode::CREATED, &Ticket { ticket }))
+    responses((status = 201, description = "The ticket", body = Ticket),
+              (status = 200, description = "Made before under the same key; without `ticket`", body = Ticket)))]
+pub(super) async fn create_ticket(
+    State(relay): State<Relay>,
+    caller: Authenticated,
+    Key(key): Key,
+) -> Result<Response, ApiError> {
+    match relay.create_ticket(caller.0, key).await? {
+        Some(ticket) => Ok(answer::json(StatusCode::CREATED, &Ticket { ticket: Some(ticket), next: None })),
+        None => {
+            let next = Some("The ticket was told once and is good once: ask for another with a new key.");
+            Ok(answer::replayed(answer::json(StatusCode::OK, &Ticket { ticket: None, next })))
+        }
+    }
 }

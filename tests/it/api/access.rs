@@ -134,6 +134,33 @@ async fn a_ticket_opens_one_stream_once() {
     browser.get("/api/events?ticket=art_made-up").await.problem(401, "unauthorized");
 }
 
+#[tokio::test]
+async fn a_ticket_is_told_once_under_its_key() {
+    let server = Server::start_with_token(TOKEN).await;
+    let client = &server.client;
+    let ask =
+        async |key: &str| client.call(client.request(Method::POST, "/api/events/ticket").idempotency_key(key)).await;
+    let first: Value = ask("k").await.expect(201);
+    assert!(first["ticket"].is_string() && first["next"].is_null());
+    let again = ask("k").await;
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let again: Value = again.expect(200);
+    assert!(again["ticket"].is_null() && again["next"].is_string(), "{again}");
+    assert!(ask("other").await.expect::<Value>(201)["ticket"].is_string());
+}
+
+#[tokio::test]
+async fn nobody_is_called_what_looks_like_the_human_or_the_relay() {
+    let server = Server::start().await;
+    let client = &server.client;
+    for id in ["User", "SYSTEM", "us\u{200b}er", "u\u{455}er", "\u{ff55}\u{ff53}\u{ff45}\u{ff52}", "systern"] {
+        client.post("/api/agents", json!({"id": id})).await.problem(400, "reserved_id");
+        client.post("/api/messages", json!({"from": id, "to": "a", "body": "b"})).await.problem(400, "reserved_id");
+    }
+    client.register_all(&["users", "superuser", "alice"]).await;
+    client.say("user", "alice", "from the human").await;
+}
+
 /// A relay with tokens beside the administrator's, and clients that send them.
 async fn with_tokens<const N: usize>(tokens: [(&str, Option<&str>, i64); N]) -> (Server, [Client; N]) {
     let home = Server::start_with_token(TOKEN).await.stop();
