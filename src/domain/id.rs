@@ -251,6 +251,8 @@ number_ids! {
     ActivityId;
     /// A task.
     TaskId;
+    /// A pair.
+    PairId;
     /// The place of an event in commit order, from 1.
     EventSeq;
 }

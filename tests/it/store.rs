@@ -7,6 +7,7 @@ mod durability;
 mod events;
 mod growth;
 mod loss;
+mod pairs;
 mod postgres;
 mod scrub;
 mod searches;

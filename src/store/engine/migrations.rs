@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_messages_are_events.sql"),
     include_str!("migrations/0003_questions.sql"),
@@ -17,6 +17,9 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0005_answers.sql"),
     include_str!("migrations/0006_joined_after.sql"),
     include_str!("migrations/0007_searches.sql"),
+    include_str!("migrations/0010_pairs.sql"),
+    include_str!("migrations/0011_condition.sql"),
+    include_str!("migrations/0012_channels.sql"),
 ];
 
 /// With more bytes than this, whoever starts the relay is told what it is doing.
@@ -66,7 +69,7 @@ pub(in crate::store) fn seed(connection: &Connection, now: Timestamp) -> Result<
     )?;
     // The human and the relay itself are always there.
     for id in [USER, SYSTEM] {
-        let agent = Agent { ready: true, epoch: 1, ..Agent::new(id.into(), now) };
+        let agent = Agent { ready: true, ready_otherwise: true, epoch: 1, ..Agent::new(id.into(), now) };
         let insert = format!("{} ON CONFLICT (id) DO NOTHING", Agent::insert());
         connection.execute_with(&insert, &agent)?;
     }
