@@ -80,7 +80,8 @@ async fn nobody_is_in_two_pairs_however_often_the_relay_is_killed() {
     for round in 0..=ROUNDS {
         let serving = start(&home);
         let client = Client::new(&serving.url, None);
-        account(&client, &promises.lock().unwrap_or_else(PoisonError::into_inner).clone()).await;
+        let promised = promises.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        account(&client, &promised).await;
         if round == ROUNDS {
             serving.signal(Signal::TERM);
             let (code, _, log) = serving.ended();
