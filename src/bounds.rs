@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::domain::control::orchestrator;
-use crate::domain::{activity, message, page, text};
+use crate::domain::{activity, agent, message, page, pair, text};
 use crate::{config, http, stream};
 
 /// One bound.
@@ -107,6 +107,8 @@ pub const ALL: &[Bound] = &[
     refused("channel", Chars(message::CHANNEL_MAX), INVALID),
     refused("idempotencyKey", Chars(text::KEY_MAX), INVALID),
     refused("leaseMs", Time(Duration::from_millis(message::LEASE_MS_MAX as u64)), INVALID),
+    refused("detail", Chars(agent::DETAIL_MAX), INVALID),
+    refused("objective", Chars(pair::OBJECTIVE_MAX), INVALID),
     refused("title", Chars(activity::TITLE_MAX), INVALID),
     refused("hostname", Chars(orchestrator::ORCHESTRATOR_ID_MAX), INVALID),
     refused("baseDir", Chars(text::PATH_MAX), INVALID),

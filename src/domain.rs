@@ -10,6 +10,7 @@ pub mod event;
 pub mod id;
 pub mod message;
 pub mod page;
+pub mod pair;
 pub mod refusal;
 pub mod retention;
 pub mod text;

@@ -6,18 +6,20 @@
 //!
 //! - [`scopes`]: which scopes open which operation, one line each.
 //! - `access`, `tickets`: who is calling.
-//! - `agents`, `messages`, `events`, `orchestrators`, `commands`, `plugins`, `activity`, `system`: the
+//! - `agents`, `messages`, `pairs`, `channels`, `events`, `orchestrators`, `commands`, `plugins`, `activity`, `system`: the
 //!   operations, by noun.
 //! - [`control`]: one pipeline for every request to start, restart or shut down.
 //! - `sessions`, `settle`: the agents of the relay's own host, from the launcher's reports to the store.
 
 pub mod access;
 mod activity;
-mod agents;
+pub mod agents;
+mod channels;
 pub mod control;
 mod error;
 pub mod events;
 pub mod messages;
+pub mod pairs;
 pub mod plugins;
 pub mod scopes;
 pub mod system;

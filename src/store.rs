@@ -18,6 +18,7 @@ mod engine;
 mod events;
 mod fitness;
 mod messages;
+mod pairs;
 mod readers;
 mod reaper;
 mod retention;

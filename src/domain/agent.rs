@@ -1,5 +1,6 @@
 //! Agents: who is there, how they are, and who speaks for them.
 
+mod condition;
 pub(in crate::domain) mod imitation;
 mod registration;
 mod routes;
@@ -15,6 +16,7 @@ use super::text::json;
 use super::text::word::words;
 use super::time::Timestamp;
 
+pub use condition::{ANY, Condition, ConditionFilter, ConditionKind, ConditionSource, DETAIL_MAX, NewCondition};
 pub use registration::{NewRegistration, Registered, Registration};
 pub use routes::Routes;
 
@@ -63,8 +65,11 @@ pub struct Agent {
     pub rig: Option<String>,
     /// How it is doing.
     pub status: AgentStatus,
-    /// Whether it takes work.
+    /// Whether it takes work. Whoever waits in a dialog or at a limit does not.
     pub ready: bool,
+    /// What keeps it from working, if anything does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
     /// The session that speaks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
@@ -83,6 +88,9 @@ pub struct Agent {
     /// because clocks are set.
     #[serde(skip)]
     pub joined_after: EventSeq,
+    /// What `ready` is once no condition holds it up. See [`Agent::set_ready`].
+    #[serde(skip)]
+    pub ready_otherwise: bool,
 }
 
 impl Agent {
@@ -98,12 +106,14 @@ impl Agent {
             rig: None,
             status: AgentStatus::Online,
             ready: false,
+            condition: None,
             instance_id: None,
             epoch: 0,
             meta: json::Object::default(),
             last_seen: now,
             created_at: now,
             joined_after: EventSeq::default(),
+            ready_otherwise: false,
         }
     }
 
@@ -133,10 +143,11 @@ impl Agent {
         self.status = AgentStatus::Offline;
     }
 
-    /// Notes that its session ended.
-    pub fn end_session(&mut self, now: Timestamp) {
+    /// Notes that its session ended, and what that leaves it in.
+    pub fn end_session(&mut self, condition: Option<NewCondition>, now: Timestamp) {
         self.status = AgentStatus::Offline;
-        self.ready = false;
+        self.ready_otherwise = false;
+        self.set_condition(condition, now);
         self.last_seen = now;
     }
 }
@@ -152,6 +163,8 @@ pub enum AgentPatch {
     Label(Option<String>),
     /// Its tags.
     Tags(Vec<String>),
+    /// What keeps it from working, or that nothing does.
+    Condition(Option<NewCondition>),
     /// A sign of life; with a status, that one.
     Heartbeat(Option<AgentStatus>),
 }
@@ -163,17 +176,30 @@ impl AgentPatch {
         agent.status != AgentStatus::Offline && status.is_none_or(|status| status == agent.status)
     }
 
+    /// What others say of an agent is no sign of life of it.
+    fn is_a_sign_of_life(&self) -> bool {
+        match self {
+            Self::Condition(condition) => {
+                condition.as_ref().is_some_and(|condition| condition.source == ConditionSource::Agent)
+            }
+            _ => true,
+        }
+    }
+
     /// Makes the change.
     pub fn apply(self, agent: &mut Agent, now: Timestamp) {
+        if self.is_a_sign_of_life() {
+            agent.last_seen = now;
+        }
         match self {
             Self::Status(status) | Self::Heartbeat(Some(status)) => agent.status = status,
             Self::Heartbeat(None) if agent.status == AgentStatus::Offline => agent.status = AgentStatus::Online,
             Self::Heartbeat(None) => {}
-            Self::Ready(ready) => agent.ready = ready,
+            Self::Ready(ready) => agent.set_ready(ready),
+            Self::Condition(condition) => agent.set_condition(condition, now),
             Self::Label(label) => agent.label = label,
             Self::Tags(tags) => agent.tags = tags,
         }
-        agent.last_seen = now;
     }
 }
 
@@ -192,6 +218,8 @@ pub struct AgentFilter {
     pub machine: Option<String>,
     /// Only those that take work, or that do not.
     pub ready: Option<bool>,
+    /// Only those in a condition.
+    pub condition: Option<ConditionFilter>,
     /// Only those whose id, name, label, tags or capabilities hold this text; ASCII letters of either
     /// case are the same.
     pub text: Option<String>,
@@ -223,9 +251,9 @@ impl From<&Agent> for AgentPlace {
 impl AgentFilter {
     /// Whether nothing is asked of an agent.
     pub fn takes_all(&self) -> bool {
-        let Self { status, tag, capability, label, machine, ready, text, .. } = self;
+        let Self { status, tag, capability, label, machine, ready, condition, text, .. } = self;
         let words = [tag, capability, label, machine, text];
-        status.is_none() && ready.is_none() && words.into_iter().all(Option::is_none)
+        status.is_none() && ready.is_none() && condition.is_none() && words.into_iter().all(Option::is_none)
     }
 
     /// The query of the page after this place.
@@ -238,6 +266,7 @@ impl AgentFilter {
             .with("label", self.label.as_ref())
             .with("machine", self.machine.as_ref())
             .with("ready", self.ready)
+            .with("condition", self.condition)
             .with("limit", Some(self.limit))
             .with("after", Some(&last.id))
             .with("afterOffline", (self.live_first && last.is_offline).then_some(true))

@@ -8,6 +8,7 @@ use super::caller::token::TokenCard;
 use super::control::command::Command;
 use super::control::orchestrator::Orchestrator;
 use super::id::{AgentId, OrchestratorId};
+use super::pair::{Pair, PairStatus};
 use super::retention::Reaped;
 use super::text::short;
 use super::time::Timestamp;
@@ -20,6 +21,24 @@ pub fn agent_registered(registered: &Registered) -> Entry {
         .meta(&agent.id)
         .agent(agent.id.clone())
         .view("agents")
+}
+
+/// A pair was asked for, or went on.
+pub fn pair_changed(pair: &Pair) -> Entry {
+    let (title, icon) = match pair.status {
+        PairStatus::Pending => ("Pair requested", "ti-link-plus"),
+        PairStatus::Active => ("Pair accepted", "ti-link"),
+        PairStatus::Ended => ("Pair ended", "ti-unlink"),
+        PairStatus::Rejected => ("Pair rejected", "ti-unlink"),
+        PairStatus::Expired => ("Pair expired", "ti-unlink"),
+    };
+    let entry = Entry::new(ActivityKind::Pair, &format!("pair-{}-{}", pair.id, pair.status), title)
+        .body(&format!("{} with {}", pair.requester_id, pair.target_id))
+        .meta(&pair.id.to_string())
+        .agent(pair.target_id.clone())
+        .icon(icon)
+        .view("pairs");
+    entry.metadata(json!({"pairId": pair.id, "requesterId": pair.requester_id, "targetId": pair.target_id}))
 }
 
 /// A start found that what was stored before is not there any more.

@@ -253,6 +253,8 @@ number_ids! {
     TaskId;
     /// A stored credential. No number is given twice.
     TokenId;
+    /// A pair.
+    PairId;
     /// The place of an event in commit order, from 1.
     EventSeq;
 }

@@ -1,5 +1,6 @@
 //! Messages: what is sent, to whom, and who holds the work in it.
 
+mod channel;
 mod claim;
 mod draft;
 
@@ -15,6 +16,7 @@ use super::text::json;
 use super::text::word::words;
 use super::time::Timestamp;
 
+pub use channel::{Channel, ChannelDeclaration, ChannelFilter, Direction};
 pub use claim::{Claim, ClaimChange, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, lease_ms};
 pub use draft::{Draft, NewMessage};
 

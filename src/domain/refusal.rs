@@ -1,7 +1,7 @@
 //! Why the relay says no. One closed list, so that the edge can map each to a status and a code,
 //! and so that a caller who branches on one gets its data.
 
-use super::id::{AgentId, CommandId, MessageId};
+use super::id::{AgentId, CommandId, MessageId, PairId};
 use super::time::Timestamp;
 
 /// A request that cannot be done as asked. Nothing was changed.
@@ -76,6 +76,24 @@ pub enum Refusal {
         id: MessageId,
         /// The generation the caller gave.
         generation: i64,
+    },
+    /// The agent is in a pair that is pending or active.
+    #[error("agent \"{agent}\" is in pair {pair} already")]
+    AlreadyPaired {
+        /// The agent.
+        agent: AgentId,
+        /// The pair it is in.
+        pair: PairId,
+    },
+    /// The pair, or this step of it, is somebody else's.
+    #[error("this step of pair {id} is not one of \"{agent}\": it is one of {whose}")]
+    NotOfPair {
+        /// The pair.
+        id: PairId,
+        /// The agent that asked.
+        agent: AgentId,
+        /// Who takes this step.
+        whose: String,
     },
     /// A newer session of the same agent has registered.
     #[error("session of agent \"{0}\" is stale: a newer one has registered")]

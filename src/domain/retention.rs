@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::id::{AgentId, CommandId, EventSeq, MessageId, OrchestratorId, TaskId};
+use super::id::{AgentId, CommandId, EventSeq, MessageId, OrchestratorId, PairId, TaskId};
 
 /// How long records are kept.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +80,12 @@ pub struct Reaped {
     /// Commands that nobody took up.
     #[serde(skip)]
     pub expired_command_ids: Vec<CommandId>,
+    /// Pairs that nobody answered, or in which nothing was said.
+    #[serde(skip)]
+    pub expired_pair_ids: Vec<PairId>,
+    /// Agents whose condition ended.
+    #[serde(skip)]
+    pub recovered_agent_ids: Vec<AgentId>,
     /// Agents that were offline for so long that they were removed.
     #[serde(skip)]
     pub pruned_agent_ids: Vec<AgentId>,
@@ -94,6 +100,8 @@ impl Reaped {
             released_message_ids,
             released_task_ids,
             expired_command_ids,
+            expired_pair_ids,
+            recovered_agent_ids,
             pruned_agent_ids,
         } = more;
         self.reaped_agent_ids.extend(reaped_agent_ids);
@@ -101,6 +109,8 @@ impl Reaped {
         self.released_message_ids.extend(released_message_ids);
         self.released_task_ids.extend(released_task_ids);
         self.expired_command_ids.extend(expired_command_ids);
+        self.expired_pair_ids.extend(expired_pair_ids);
+        self.recovered_agent_ids.extend(recovered_agent_ids);
         self.pruned_agent_ids.extend(pruned_agent_ids);
     }
 }

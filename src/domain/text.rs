@@ -105,6 +105,17 @@ pub fn long(field: &str, value: Option<String>, bytes_max: usize) -> Result<Opti
     Ok(if value.trim().is_empty() { None } else { Some(value) })
 }
 
+/// A text of a few lines: trimmed, absent when empty, without control characters but line feed and tab.
+pub fn lines(field: &str, value: Option<String>, max: usize) -> Result<Option<String>, Refusal> {
+    let Some(value) = value else { return Ok(None) };
+    let trimmed = value.trim();
+    if trimmed.chars().nth(max).is_some() {
+        return Err(Refusal::invalid(format!("{field} must have at most {max} characters")));
+    }
+    plain(field, trimmed)?;
+    Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
+}
+
 /// A list of words: trimmed, empty ones and repeats left out, order kept.
 pub fn words(field: &str, values: Vec<String>) -> Result<Vec<String>, Refusal> {
     if values.len() > LIST_MAX {

@@ -5,11 +5,13 @@
 
 mod activity;
 mod agents;
+mod channels;
 mod commands;
 mod control;
 pub(super) mod events;
 pub(super) mod messages;
 mod orchestrators;
+mod pairs;
 mod plugins;
 pub(super) mod system;
 mod tokens;
@@ -32,6 +34,7 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::CHANGE_AGENT, routes!(agents::set_agent_ready))
         .add(scopes::CHANGE_AGENT, routes!(agents::set_agent_label))
         .add(scopes::CHANGE_AGENT, routes!(agents::set_agent_tags))
+        .add(scopes::SET_CONDITION, routes!(agents::set_agent_condition))
         .add(scopes::CHANGE_AGENT, routes!(agents::heartbeat_agent))
         // Messages
         .add(scopes::SEND_MESSAGE, routes!(messages::create_message))
@@ -46,6 +49,17 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::CLAIM, routes!(messages::release_claim))
         .add(scopes::CLAIM, routes!(messages::complete_claim))
         .add(scopes::BROADCAST, routes!(messages::broadcast))
+        // Pairs
+        .add(scopes::PAIR, routes!(pairs::create_pair))
+        .add(scopes::READ_PAIRS, routes!(pairs::list_pairs))
+        .add(scopes::READ_PAIRS, routes!(pairs::get_pair))
+        .add(scopes::PAIR, routes!(pairs::accept_pair))
+        .add(scopes::PAIR, routes!(pairs::reject_pair))
+        .add(scopes::PAIR, routes!(pairs::end_pair))
+        .add(scopes::TALK_IN_PAIR, routes!(pairs::create_pair_message))
+        // Channels
+        .add(scopes::DECLARE_CHANNEL, routes!(channels::create_channel))
+        .add(scopes::READ_CHANNELS, routes!(channels::list_channels))
         // Events
         .add(scopes::FOLLOW_EVENTS, routes!(events::stream_events))
         .add(scopes::FOLLOW_EVENTS, routes!(events::list_events))

@@ -56,6 +56,8 @@ codes! {
         "Act as the agent that the credential is bound to.";
     NOT_ADDRESSED = "not_addressed", FORBIDDEN, "The message does not reach this agent",
         "Claim or read only what GET /api/messages?for=AGENT lists.";
+    NOT_OF_PAIR = "not_of_pair", FORBIDDEN, "The pair is of other agents",
+        "Leave this step to the agent that the detail names.";
     OUTSIDE_BASE = "outside_base_directory", FORBIDDEN, "The path lies outside the base directory",
         "Choose a path below the base directory that the detail names.";
     POLICY_DENIED = "policy_denied", FORBIDDEN, "A policy denied the control action",
@@ -74,6 +76,8 @@ codes! {
         "Take other work.";
     STALE_CLAIM = "stale_claim", CONFLICT, "The claim is no longer held with this generation",
         "Stop working on it: somebody else may hold it. Claim it again to go on.";
+    ALREADY_PAIRED = "already_paired", CONFLICT, "The agent is in another pair",
+        "Wait until the pair that the detail names is over, or end it.";
     ILLEGAL_TRANSITION = "illegal_transition", CONFLICT, "The state does not allow this step",
         "Read the present state and choose a step that follows it.";
     PLUGIN_STATE = "plugin_state", CONFLICT, "The plugin's state does not allow this",
@@ -272,6 +276,10 @@ impl From<Refusal> for ApiError {
             }
             Refusal::AlreadyCompleted(_) => Self::new(&ALREADY_COMPLETED, detail),
             Refusal::StaleClaim { .. } => Self::new(&STALE_CLAIM, detail),
+            Refusal::AlreadyPaired { agent, pair } => {
+                Self::new(&ALREADY_PAIRED, detail).with("agentId", agent).with("pairId", pair)
+            }
+            Refusal::NotOfPair { .. } => Self::new(&NOT_OF_PAIR, detail),
             Refusal::StaleSession(_) => Self::new(&STALE_SESSION, detail),
             Refusal::KeyReused(_) => Self::new(&KEY_REUSED, detail),
             Refusal::IllegalTransition { .. } => Self::new(&ILLEGAL_TRANSITION, detail),

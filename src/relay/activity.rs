@@ -99,7 +99,7 @@ impl Relay {
     }
 
     /// Whether the caller is an orchestrator that runs this agent, so that it may tell of it.
-    async fn is_run_by(&self, caller: &Caller, agent: &AgentId) -> Result<bool, Error> {
+    pub(super) async fn is_run_by(&self, caller: &Caller, agent: &AgentId) -> Result<bool, Error> {
         let bound = caller.agent_id.as_ref().filter(|_| caller.scopes.contains(&Scope::Orchestrator));
         let Some(id) = bound.and_then(OrchestratorId::of_agent) else { return Ok(false) };
         match self.store.orchestrator(id).await {

@@ -1,11 +1,25 @@
 //! Agents: registering, finding, changing.
 
 use super::{Error, Relay, scopes};
-use crate::domain::agent::{Agent, AgentFilter, AgentPatch, AgentPlace, Registration, SessionGuard, refuse_reserved};
-use crate::domain::caller::Caller;
+use crate::domain::agent::{
+    Agent, AgentFilter, AgentPatch, AgentPlace, ConditionKind, ConditionSource, NewCondition, Registration,
+    SessionGuard, refuse_reserved,
+};
+use crate::domain::caller::{Caller, Scope};
 use crate::domain::id::AgentId;
 use crate::domain::page::Page;
 use crate::store::{Created, Idempotency};
+
+/// What somebody says keeps an agent from working.
+#[derive(Clone, Debug, Default)]
+pub struct ConditionChange {
+    /// What it is; nothing does any more when there is none.
+    pub kind: Option<ConditionKind>,
+    /// Until when, in milliseconds since the epoch, where that is known.
+    pub until: Option<i64>,
+    /// More for people, at most 1000 characters.
+    pub detail: Option<String>,
+}
 
 impl Relay {
     /// Registers an agent, or a new session of one. A bound credential registers its own agent alone.
@@ -44,6 +58,34 @@ impl Relay {
         caller.require(scopes::CHANGE_AGENT)?;
         caller.require_identity(&id)?;
         Ok(self.store.patch_agent(id, guard, patch).await?)
+    }
+
+    /// Says what keeps an agent from working, or that nothing does: the agent itself, the orchestrator that runs it,
+    /// or an administrator.
+    pub async fn set_condition(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        guard: SessionGuard,
+        change: ConditionChange,
+    ) -> Result<Agent, Error> {
+        caller.require(scopes::SET_CONDITION)?;
+        let source = if caller.is_administrator() {
+            ConditionSource::User
+        } else if self.is_run_by(caller, &id).await? {
+            ConditionSource::Orchestrator
+        } else {
+            caller.require_identity(&id)?;
+            // A credential that is bound to nobody acts as anybody that it has the scope of.
+            let is_agent = caller.scopes.contains(&Scope::Agent);
+            if is_agent { ConditionSource::Agent } else { ConditionSource::Orchestrator }
+        };
+        let ConditionChange { kind, until, detail } = change;
+        let condition = kind.map(|kind| NewCondition::parse(kind, until, detail, source)).transpose()?;
+        if source == ConditionSource::Agent {
+            self.store.touch(&id);
+        }
+        Ok(self.store.patch_agent(id, guard, AgentPatch::Condition(condition)).await?)
     }
 
     /// Removes an agent; its messages stay. A session of this host that runs for it is ended: nobody could find it

@@ -29,7 +29,7 @@ pub struct Claimant {
 }
 
 impl Claimant {
-    fn agent(&self, caller: &Caller) -> Result<AgentId, Error> {
+    pub(super) fn agent(&self, caller: &Caller) -> Result<AgentId, Error> {
         let named = AgentId::optional("agentId", self.agent.clone())?;
         let agent = named.or_else(|| caller.agent_id.clone()).ok_or_else(|| Refusal::invalid("agentId required"))?;
         caller.require_identity(&agent)?;

@@ -15,6 +15,7 @@ const ADMIN: Scopes = Scopes::AnyOf(&[]);
 // Agents
 pub(crate) const REGISTER_AGENT: Scopes = Scopes::AnyOf(&[Agent]);
 pub(crate) const CHANGE_AGENT: Scopes = Scopes::AnyOf(&[Agent]);
+pub(crate) const SET_CONDITION: Scopes = Scopes::AnyOf(&[Agent, Orchestrator]);
 pub(crate) const REMOVE_AGENT: Scopes = Scopes::AnyOf(&[Agent]);
 pub(crate) const READ_AGENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Control]);
 
@@ -25,6 +26,15 @@ pub(crate) const MARK_READ: Scopes = Scopes::AnyOf(&[Agent, Orchestrator]);
 pub(crate) const CLAIM: Scopes = Scopes::AnyOf(&[Agent]);
 pub(crate) const DELETE_MESSAGE: Scopes = ADMIN;
 pub(crate) const BROADCAST: Scopes = ADMIN;
+
+// Pairs
+pub(crate) const PAIR: Scopes = Scopes::AnyOf(&[Agent]);
+pub(crate) const TALK_IN_PAIR: Scopes = Scopes::AnyOf(&[Send, Agent]);
+pub(crate) const READ_PAIRS: Scopes = Scopes::AnyOf(&[Read, Agent]);
+
+// Channels
+pub(crate) const DECLARE_CHANNEL: Scopes = Scopes::AnyOf(&[Send, Agent]);
+pub(crate) const READ_CHANNELS: Scopes = Scopes::AnyOf(&[Read, Agent]);
 
 // Events
 pub(crate) const FOLLOW_EVENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);

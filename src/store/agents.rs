@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::engine::{Conditions, Read, stored};
+use super::messages::channels;
 use super::tx::{Snapshot, Tx};
-use super::{Created, Idempotency, Json, Store, StoreError, activity, tokens};
+use super::{Created, Idempotency, Json, Store, StoreError, activity, pairs, tokens};
 use crate::domain::agent::{
-    Agent, AgentFilter, AgentPatch, AgentPlace, NewRegistration, Registered, Routes, SessionGuard,
+    Agent, AgentFilter, AgentPatch, AgentPlace, ConditionFilter, NewRegistration, Registered, Routes, SessionGuard,
 };
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
@@ -18,6 +19,7 @@ stored! {
     stored Agent in agents {
         id, name, label, tags as json, capabilities as json, machine, rig, status, ready, instance_id, epoch,
         meta as json, last_seen, created_at, joined_after,
+        condition as json_or_null, ready_otherwise,
     }
 }
 
@@ -162,6 +164,12 @@ impl List<'_> {
             Some(false) => query.add("status <> 'offline'", &[]),
             Some(true) => query.add("status = 'offline'", &[]),
         }
+        // Few are in a condition: they are what is walked.
+        match &self.filter.condition {
+            None => {}
+            Some(ConditionFilter::Any) => query.add("condition_kind IS NOT NULL", &[]),
+            Some(ConditionFilter::Kind(kind)) => query.add("condition_kind = ?", &[kind]),
+        }
         query.add("id > ?", &[&self.after]);
     }
 
@@ -228,6 +236,7 @@ fn containing(text: &str) -> String {
 pub(super) fn save(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
     tx.upsert(agent)?;
     save_targets(tx, before, agent)?;
+    save_condition(tx, before, agent)?;
     tx.routes_changed(agent);
     tx.emit(EventName::AgentStatus, Audience::only(&agent.id), agent)
 }
@@ -245,15 +254,51 @@ fn save_targets(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<()
     }
     for target in old.iter().map(String::as_str).filter(|target| !new.iter().any(|kept| kept == target)) {
         tx.execute("DELETE FROM agent_targets WHERE target = $1 AND agent_id = $2", &[&target, &agent.id])?;
+        channels::count_subscriber(tx, target, -1)?;
     }
     for target in new.iter().map(String::as_str).filter(|target| !old.iter().any(|kept| kept == target)) {
         tx.execute("INSERT INTO agent_targets (target, agent_id) VALUES ($1, $2)", &[&target, &agent.id])?;
+        channels::count_subscriber(tx, target, 1)?;
     }
     Ok(())
 }
 
+/// Keeps what is looked for of a condition beside it.
+fn save_condition(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
+    let new = agent.condition.as_ref();
+    if before.and_then(|before| before.condition.as_ref()) == new {
+        return Ok(());
+    }
+    let (kind, until) = (new.map(|condition| condition.kind), new.and_then(|condition| condition.until));
+    let update = "UPDATE agents SET condition_kind = $1, condition_until = $2 WHERE id = $3";
+    tx.execute(update, &[&kind, &until, &agent.id])?;
+    Ok(())
+}
+
+/// Ends conditions whose time is over, at most `limit`.
+pub(super) fn end_conditions(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<AgentId>, StoreError> {
+    let over: Vec<Agent> = tx.rows(
+        "WHERE condition_until IS NOT NULL AND condition_until <= $1 ORDER BY condition_until LIMIT $2",
+        &[&tx.now, &limit],
+    )?;
+    let mut ids = Vec::with_capacity(over.len());
+    for before in over {
+        let mut agent = before.clone();
+        agent.set_condition(None, tx.now);
+        save(tx, Some(&before), &agent)?;
+        ids.push(agent.id);
+    }
+    Ok(ids)
+}
+
 /// Removes a card and what only it could use.
 pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId) -> Result<(), StoreError> {
+    pairs::end_of(tx, &id)?;
+    // Of its targets, the channels count who is subscribed to them.
+    let targets: Vec<String> = tx.values("SELECT target FROM agent_targets WHERE agent_id = $1", &[&id])?;
+    for target in &targets {
+        channels::count_subscriber(tx, target, -1)?;
+    }
     tx.execute("DELETE FROM agents WHERE id = $1", &[&id])?;
     tokens::end_session_of(tx, &id)?;
     tokens::end_managed_of(tx, &id, "its agent is gone")?;

@@ -1,8 +1,11 @@
 //! Messages: storing, finding, reading.
 
+pub(super) mod channels;
 pub(super) mod claims;
 mod reads;
 mod search;
+
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
@@ -118,6 +121,9 @@ impl Store {
             let message = load_as_stored(tx, id)?;
             let is_told = id.get() > events::range(tx)?.floor.get();
             tx.execute("DELETE FROM messages WHERE id = $1", &[&id])?;
+            if let Some(channel) = &message.channel {
+                channels::count_deleted(tx, &BTreeMap::from([(channel.clone(), 1)]))?;
+            }
             let counts = tx.counts();
             (counts.messages, counts.told) = (counts.messages - 1, counts.told - i64::from(is_told));
             tx.keep_counts()?;
@@ -139,6 +145,9 @@ pub(super) fn insert(tx: &mut Tx<'_>, new: NewMessage) -> Result<(Message, Json<
     let id = tx.next_seq().into();
     let message = new.stored(id, thread, tx.now);
     tx.insert(&message)?;
+    if let Some(channel) = &message.channel {
+        channels::count_sent(tx, channel)?;
+    }
     let counts = tx.counts();
     (counts.messages, counts.told) = (counts.messages + 1, counts.told + 1);
     let json = Json::of(&message);

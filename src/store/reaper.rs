@@ -7,7 +7,7 @@ use super::control::{commands, orchestrators};
 use super::engine::Connection;
 use super::messages::claims;
 use super::tx::{Snapshot, Tx, json};
-use super::{Store, StoreError, agents, tokens};
+use super::{Store, StoreError, agents, pairs, tokens};
 use crate::domain::agent::Agent;
 use crate::domain::audit;
 use crate::domain::control::orchestrator::OrchestratorStatus;
@@ -85,6 +85,8 @@ fn step(tx: &mut Tx<'_>, limits: Limits, clock: &Clock) -> Result<Reaped, StoreE
         released_message_ids: claims::release_expired(tx, STEP_ROWS)?,
         released_task_ids: Vec::new(),
         expired_command_ids: commands::expire(tx, STEP_ROWS)?,
+        recovered_agent_ids: agents::end_conditions(tx, STEP_ROWS)?,
+        expired_pair_ids: pairs::expire(tx, STEP_ROWS)?,
         pruned_agent_ids: prune_agents(tx, gone_since)?,
     })
 }
@@ -96,6 +98,8 @@ fn is_full(step: &Reaped) -> bool {
         step.reaped_orchestrator_ids.len(),
         step.released_message_ids.len(),
         step.expired_command_ids.len(),
+        step.expired_pair_ids.len(),
+        step.recovered_agent_ids.len(),
         step.pruned_agent_ids.len(),
     ];
     most.into_iter().any(|count| count >= STEP_ROWS as usize)
@@ -146,6 +150,7 @@ pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Resul
         let mut messages: Vec<Option<MessageId>> = Vec::new();
         connection.each_value(&format!("SELECT message_id FROM commands {pending}"), &[], |id| messages.push(id))?;
         connection.execute(&format!("UPDATE commands SET expires_at = expires_at + $1 {pending}"), &[&shift])?;
+        connection.execute("UPDATE pairs SET expires_at = expires_at + $1 WHERE expires_at IS NOT NULL", &[&shift])?;
         for message in messages.into_iter().flatten() {
             connection
                 .execute("UPDATE messages SET expires_at = expires_at + $1 WHERE id = $2", &[&shift, &message])?;

@@ -1,9 +1,11 @@
 //! Retention: what is too old or too much is deleted, in small steps.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::engine::stored;
+use super::messages::channels;
 use super::tx::Tx;
 use super::{Store, StoreError, events};
 use crate::domain::id::{EventSeq, MessageId};
@@ -55,6 +57,8 @@ impl Store {
                       WHERE updated_at < $1
                       AND status NOT IN ('pending', 'accepted', 'running') ORDER BY updated_at LIMIT $2)", old),
                 ("DELETE FROM sessions WHERE agent_id IN (SELECT agent_id FROM sessions WHERE ended_at < $1 LIMIT $2)", old),
+                ("DELETE FROM pairs WHERE id IN (SELECT id FROM pairs
+                      WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)", old),
                 ("DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency
                       WHERE created_at < $1 LIMIT $2)", tx.proven - IDEMPOTENCY_MS),
             ] {
@@ -91,22 +95,23 @@ impl Store {
     }
 }
 
-/// When a message was stored.
+/// When a message was stored, and in which channel.
 struct Stored {
     id: MessageId,
     created_at: Timestamp,
+    channel: Option<String>,
 }
 
-stored! { read Stored in messages { id, created_at } }
+stored! { read Stored in messages { id, created_at, channel } }
 
 /// Deletes the oldest messages where they are too many, or too old by [`Tx::proven`], so that a clock that was set
 /// ahead deletes nothing: for good, and with them their events. At most `limit` rows, who read them included.
 /// Answers how many, and whether there may be more.
 fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<(usize, bool), StoreError> {
     let mut surplus = tx.counts().messages - retention.messages_count.max(1);
-    let (mut looked_at, mut count_of_doomed) = (Vec::new(), 0);
+    let (mut looked_at, mut count_of_doomed, mut of_channels) = (Vec::new(), 0, Vec::new());
     let old = tx.proven - retention.messages_ms;
-    tx.each("ORDER BY id LIMIT $1", &[&limit], |Stored { id, created_at }| {
+    tx.each("ORDER BY id LIMIT $1", &[&limit], |Stored { id, created_at, channel }| {
         let is_doomed = surplus > 0 || created_at < old;
         if !is_doomed && created_at <= tx.now {
             return ControlFlow::Break(());
@@ -114,6 +119,7 @@ fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<
         // A row from the future was dated by a clock that was wrong: it is as old as those around it.
         surplus -= 1;
         looked_at.push(id);
+        of_channels.extend(channel.map(|name| (id, name)));
         if is_doomed {
             count_of_doomed = looked_at.len();
         }
@@ -143,6 +149,11 @@ fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<
     events::raise_floor(tx, (*last).into())?;
     let rows = tx.execute("DELETE FROM messages WHERE id <= $1", &[last])?;
     tx.execute("DELETE FROM read_ranges WHERE to_id <= $1", &[last])?;
+    let mut deleted = BTreeMap::new();
+    for (_, name) in of_channels.into_iter().filter(|(id, _)| id <= last) {
+        *deleted.entry(name).or_default() += 1;
+    }
+    channels::count_deleted(tx, &deleted)?;
     tx.counts().messages -= count(rows);
     tx.keep_counts()?;
     Ok((rows, is_full || next.is_some()))

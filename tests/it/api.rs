@@ -11,6 +11,7 @@ mod conventions;
 mod events;
 mod messages;
 mod openapi;
+mod pairs;
 mod scopes;
 mod spans;
 mod system;

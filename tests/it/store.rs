@@ -1,12 +1,14 @@
 //! The contract of the store, by itself in a temporary folder: what a second engine has to keep as well.
 //! Each test runs for every engine there is.
 
+mod channels;
 mod claims;
 mod clock;
 mod durability;
 mod events;
 mod growth;
 mod loss;
+mod pairs;
 mod postgres;
 mod scrub;
 mod searches;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::imitation::refuse_imitation;
-use super::{Agent, AgentStatus, SessionGuard, refuse_reserved};
+use super::{Agent, AgentStatus, NewCondition, SessionGuard, refuse_reserved};
 use crate::domain::id::AgentId;
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
@@ -76,6 +76,7 @@ impl Registration {
             ready: self.ready,
             epoch: self.epoch,
             meta: self.meta,
+            condition: None,
         };
         if let Some(Some(meta)) = &parsed.meta {
             text::object("meta", meta, text::META_BYTES_MAX)?;
@@ -112,6 +113,8 @@ pub struct NewRegistration {
     pub epoch: Option<i64>,
     /// Anything else.
     pub meta: Option<Option<json::Object>>,
+    /// What the relay sees of a session that it started.
+    pub condition: Option<NewCondition>,
 }
 
 /// What a registration made.
@@ -141,6 +144,7 @@ impl NewRegistration {
             instance_id: None,
             epoch: None,
             meta: None,
+            condition: None,
         }
     }
 
@@ -159,7 +163,8 @@ impl NewRegistration {
         if new_session {
             agent.epoch += 1;
             agent.status = AgentStatus::Online;
-            agent.ready = false;
+            agent.set_condition(None, now);
+            agent.set_ready(false);
             agent.instance_id = self.instance_id.or(agent.instance_id);
         } else if agent.status == AgentStatus::Offline {
             agent.status = AgentStatus::Online;
@@ -172,7 +177,12 @@ impl NewRegistration {
         agent.tags = self.tags.map_or(agent.tags, Option::unwrap_or_default);
         agent.capabilities = self.capabilities.map_or(agent.capabilities, Option::unwrap_or_default);
         agent.meta = self.meta.map_or(agent.meta, Option::unwrap_or_default);
-        agent.ready = self.ready.unwrap_or(agent.ready);
+        if let Some(ready) = self.ready {
+            agent.set_ready(ready);
+        }
+        if self.condition.is_some() {
+            agent.set_condition(self.condition, now);
+        }
         agent.status = self.status.unwrap_or(agent.status);
         Ok(Registered { agent, created, new_session })
     }

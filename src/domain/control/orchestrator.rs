@@ -245,6 +245,7 @@ impl Orchestrator {
             machine: Some(self.hostname.clone()),
             status: AgentStatus::Online,
             ready: true,
+            ready_otherwise: true,
             instance_id,
             epoch,
             meta,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CHANNEL_MAX, Message, MessageType, RESERVED_META, SUBJECT_MAX, check_target, is_group};
+use super::{CHANNEL_MAX, Channel, Message, MessageType, RESERVED_META, SUBJECT_MAX, check_target, is_group};
 use crate::domain::agent::imitation::refuse_imitation;
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::refusal::Refusal;
@@ -137,6 +137,9 @@ impl NewMessage {
     /// The message as it is stored under this id: claimed and read by nobody. An answer belongs to the
     /// `thread` of what it answers; any other message begins its own.
     pub fn stored(self, id: MessageId, thread: Option<MessageId>, now: Timestamp) -> Message {
+        // What the relay itself sends to a channel belongs to it as well.
+        let of_target = || Channel::of_target(&self.to).map(|name| name.trim().to_owned());
+        let channel = self.channel.or_else(of_target);
         Message {
             id,
             from: self.from,
@@ -144,7 +147,7 @@ impl NewMessage {
             kind: self.kind,
             subject: self.subject,
             body: self.body,
-            channel: self.channel,
+            channel,
             reply_to: self.reply_to,
             thread_id: thread.unwrap_or(id),
             claimable: self.claimable,

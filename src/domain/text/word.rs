@@ -80,14 +80,15 @@ mod tests {
 
     use super::Word;
     use crate::domain::activity::ActivityKind;
-    use crate::domain::agent::AgentStatus;
+    use crate::domain::agent::{AgentStatus, ConditionKind, ConditionSource};
     use crate::domain::caller::Scope;
     use crate::domain::caller::token::TokenKind;
     use crate::domain::control::command::CommandStatus;
     use crate::domain::control::orchestrator::OrchestratorStatus;
     use crate::domain::control::{ApprovalMode, ControlKind, PolicyMode, VerdictKind};
     use crate::domain::event::EventName;
-    use crate::domain::message::MessageType;
+    use crate::domain::message::{Direction, MessageType};
+    use crate::domain::pair::PairStatus;
 
     /// Names are told apart, and each is read back as what it was.
     fn round_trip<W: Word + PartialEq + std::fmt::Debug>() {
@@ -114,9 +115,13 @@ mod tests {
         same_in_json::<AgentStatus>();
         same_in_json::<ApprovalMode>();
         same_in_json::<CommandStatus>();
+        same_in_json::<ConditionKind>();
+        same_in_json::<ConditionSource>();
         same_in_json::<ControlKind>();
+        same_in_json::<Direction>();
         same_in_json::<MessageType>();
         same_in_json::<OrchestratorStatus>();
+        same_in_json::<PairStatus>();
         same_in_json::<PolicyMode>();
         same_in_json::<VerdictKind>();
         same_in_json::<Scope>();

@@ -4,9 +4,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::agent::{Agent, AgentFilter, AgentPatch, AgentStatus, Registration, SessionGuard};
+use crate::domain::agent::{
+    ANY, Agent, AgentFilter, AgentPatch, AgentStatus, ConditionFilter, ConditionKind, Registration, SessionGuard,
+};
 use crate::domain::id::AgentId;
 use crate::domain::page::Limit;
 use crate::domain::text;
@@ -14,6 +17,7 @@ use crate::http::answer::{self, Done};
 use crate::http::error::ApiError;
 use crate::http::extract::{Authenticated, Json, Keyed, OptionalJson, Path, Query};
 use crate::relay::Relay;
+use crate::relay::agents::ConditionChange;
 
 /// Register an agent, or a new session of one.
 #[utoipa::path(post, path = "/api/agents", tag = "agents", request_body = Registration,
@@ -48,6 +52,9 @@ pub(super) struct FindAgents {
     machine: Option<String>,
     /// Only those that take work, or that do not.
     ready: Option<bool>,
+    /// Only those in a condition of this kind, or in `any`.
+    #[param(schema_with = conditions)]
+    condition: Option<String>,
     /// Of `/find`: text in the id, name, label, tags or capabilities.
     #[param(max_length = 240)]
     q: Option<String>,
@@ -63,6 +70,12 @@ pub(super) struct FindAgents {
     after_offline: Option<bool>,
 }
 
+fn conditions() -> Object {
+    let kinds = ConditionKind::ALL.map(ConditionKind::as_str);
+    let words = std::iter::once(ANY).chain(kinds);
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
+}
+
 impl FindAgents {
     fn filter(&self, live_first: bool) -> Result<AgentFilter, ApiError> {
         let word = |name, value: &Option<String>| text::optional(name, value.clone(), text::WORD_MAX);
@@ -74,6 +87,9 @@ impl FindAgents {
             label: word("label", &self.label)?,
             machine: text::optional("machine", self.machine.clone(), text::ID_MAX)?,
             ready: self.ready,
+            condition: word("condition", &self.condition)?
+                .map(|name| ConditionFilter::named("condition", &name))
+                .transpose()?,
             text: text::optional("q", self.q.clone(), text::ID_MAX)?.filter(|_| live_first),
             live_first,
             after: AgentId::optional("after", self.after.clone())?,
@@ -250,6 +266,45 @@ pub(super) async fn set_agent_tags(
     let tags = change.tags.clone().ok_or_else(|| ApiError::invalid("tags required"))?;
     let tags = text::words("tags", tags)?;
     Ok(answer::json(StatusCode::OK, &patch(&relay, &caller, id, &change, AgentPatch::Tags(tags)).await?))
+}
+
+/// What keeps an agent from working, with the session guard.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConditionReport {
+    /// What it is; null when nothing does any more.
+    #[serde(default, deserialize_with = "text::present")]
+    #[schema(required = true, value_type = Option<ConditionKind>)]
+    kind: Option<Option<String>>,
+    /// Until when, in milliseconds since the epoch, where that is known; then it ends by itself.
+    #[schema(minimum = 0)]
+    until: Option<i64>,
+    /// More for people, at most 1000 characters.
+    #[schema(max_length = 1000)]
+    detail: Option<String>,
+    /// Must be the current session when given.
+    #[schema(max_length = 240)]
+    instance_id: Option<String>,
+    /// Must be the current epoch when given.
+    epoch: Option<i64>,
+}
+
+/// Say what keeps an agent from working, or that nothing does: as the agent, as the orchestrator that runs it, or as
+/// an administrator.
+#[utoipa::path(patch, path = "/api/agents/{id}/condition", tag = "agents", params(("id" = String, Path)),
+    request_body = ConditionReport, responses((status = 200, description = "Its card", body = Agent)))]
+pub(super) async fn set_agent_condition(
+    State(relay): State<Relay>,
+    caller: Authenticated,
+    Path(id): Path<AgentId>,
+    Json(report): Json<ConditionReport>,
+) -> Result<Response, ApiError> {
+    let ConditionReport { kind, until, detail, instance_id, epoch } = report;
+    let kind = kind.ok_or_else(|| ApiError::invalid("kind required, or null to end the condition"))?;
+    let kind = kind.map(|kind| ConditionKind::named("kind", kind.trim())).transpose()?;
+    let guard = SessionGuard::parse(instance_id, epoch)?;
+    let card = relay.set_condition(&caller, id, guard, ConditionChange { kind, until, detail }).await?;
+    Ok(answer::json(StatusCode::OK, &card))
 }
 
 /// Say that an agent is alive.

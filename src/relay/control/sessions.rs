@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tracing::Instrument as _;
 
-use crate::domain::agent::{AgentStatus, NewRegistration};
+use crate::domain::agent::{AgentStatus, ConditionKind, NewCondition, NewRegistration};
 use crate::domain::caller::Scope;
 use crate::domain::caller::token::{Token, TokenKind};
 use crate::domain::control::ControlKind;
@@ -85,6 +85,7 @@ impl StoreReports {
             status: Some(AgentStatus::Online),
             instance_id: Some(self.name.as_str().to_owned()),
             meta: Some(Some(meta.into())),
+            condition: Some(NewCondition::seen(ConditionKind::Starting, "")),
             ..NewRegistration::of(spec.agent_id.clone())
         };
         if let Err(error) = self.relay.store.register(registration, None).await {
@@ -131,13 +132,19 @@ impl Reports for StoreReports {
         let seen = if *in_dialog { "dialog" } else { "unknown" };
         let told = json!({"seen": seen, "screen": screen, "next": next});
         let told = told.as_object().cloned().unwrap_or_default();
-        if let Err(error) = self.relay.store.session_waits(self.command, told).await {
+        let condition = if *in_dialog {
+            NewCondition::seen(ConditionKind::Dialog, screen)
+        } else {
+            NewCondition::seen(ConditionKind::Starting, what)
+        };
+        let waits = self.relay.store.session_waits(self.command, told, self.spec.agent_id.clone(), condition);
+        if let Err(error) = waits.await {
             tracing::warn!(%error, "cannot write down what a session waits for");
         }
     }
 
     async fn says_ready(&self) -> bool {
-        self.relay.store.agent(self.spec.agent_id.clone()).await.is_ok_and(|card| card.ready)
+        self.relay.store.agent(self.spec.agent_id.clone()).await.is_ok_and(|card| card.ready_otherwise)
     }
 
     async fn up(&self, prompt: Result<(), Undelivered>) {

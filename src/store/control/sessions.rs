@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::agent::AgentPatch;
+use crate::domain::agent::{Agent, AgentPatch, ConditionKind, NewCondition};
 use crate::domain::audit;
 use crate::domain::caller::token::Token;
 use crate::domain::control::command::{Command, CommandStatus};
@@ -14,8 +14,10 @@ use crate::domain::control::session::{SessionRecord, SessionStart};
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::text::json::Exact;
+use crate::domain::time::Timestamp;
 use crate::store::control::commands;
 use crate::store::engine::{AsJson, stored};
+use crate::store::tx::Tx;
 use crate::store::{Store, StoreError, activity, agents, tokens};
 
 stored! {
@@ -77,10 +79,21 @@ impl Store {
     }
 
     /// Notes what whoever asked for a session is told while its program is not up, as members of the command's result.
-    pub async fn session_waits(&self, command: CommandId, told: Map<String, Value>) -> Result<(), StoreError> {
-        self.write(move |tx| match commands::load(tx, command)? {
-            Some(command) if !command.status.is_final() => commands::tell(tx, command, told),
-            _ => Ok(()),
+    /// Its agent is in that `condition` meanwhile.
+    pub async fn session_waits(
+        &self,
+        command: CommandId,
+        told: Map<String, Value>,
+        agent: AgentId,
+        condition: NewCondition,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            if let Some(command) = commands::load(tx, command)?
+                && !command.status.is_final()
+            {
+                commands::tell(tx, command, told)?;
+            }
+            change_card(tx, &agent, |card, now| card.set_condition(Some(condition), now))
         })
         .await
     }
@@ -105,18 +118,18 @@ impl Store {
                 }
                 commands::advance(tx, command, status, None, problem)?;
             }
-            if ready && let Some(before) = agents::load(tx, &agent)? {
-                let mut card = before.clone();
-                AgentPatch::Ready(true).apply(&mut card, tx.now);
-                agents::save(tx, Some(&before), &card)?;
-            }
-            Ok(())
+            change_card(tx, &agent, |card, now| {
+                card.is_seen_up(now);
+                if ready {
+                    AgentPatch::Ready(true).apply(card, now);
+                }
+            })
         })
         .await
     }
 
-    /// Notes that a session ended: its agent is offline and its token worthless. Doing it again
-    /// changes nothing.
+    /// Notes that a session ended: its agent is offline and its token worthless, and it has crashed unless somebody
+    /// asked for its end. Doing it again changes nothing.
     pub async fn end_session(&self, name: String, agent: AgentId, ending: String) -> Result<(), StoreError> {
         self.write(move |tx| {
             let changed = tx.execute(
@@ -127,11 +140,8 @@ impl Store {
                 return Ok(());
             }
             tokens::end_session_of(tx, &agent)?;
-            if let Some(before) = agents::load(tx, &agent)? {
-                let mut card = before.clone();
-                card.end_session(tx.now);
-                agents::save(tx, Some(&before), &card)?;
-            }
+            let crash = (!is_being_ended(tx, &agent)?).then(|| NewCondition::seen(ConditionKind::Crashed, &ending));
+            change_card(tx, &agent, |card, now| card.end_session(crash, now))?;
             activity::insert(tx, audit::session_ended(&name, &agent, &ending))?;
             Ok(())
         })
@@ -173,4 +183,21 @@ impl Store {
     pub async fn open_sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
         self.read(|snapshot| snapshot.rows("WHERE ended_at IS NULL ORDER BY started_at DESC", &[])).await
     }
+}
+
+/// Changes the card of a session's agent, if it is there; tells nobody when it stays as it is.
+fn change_card(tx: &mut Tx<'_>, agent: &AgentId, change: impl FnOnce(&mut Agent, Timestamp)) -> Result<(), StoreError> {
+    let Some(before) = agents::load(tx, agent)? else { return Ok(()) };
+    let mut card = before.clone();
+    change(&mut card, tx.now);
+    if card == before { Ok(()) } else { agents::save(tx, Some(&before), &card) }
+}
+
+/// Whether somebody asked for the end of this agent's session and it is being ended.
+fn is_being_ended(tx: &Tx<'_>, agent: &AgentId) -> Result<bool, StoreError> {
+    let ending = tx.count(
+        "SELECT count(*) FROM commands WHERE target = $1 AND status = 'running' AND kind IN ('restart', 'shutdown')",
+        &[agent],
+    )?;
+    Ok(ending > 0)
 }

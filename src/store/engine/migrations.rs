@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_messages_are_events.sql"),
     include_str!("migrations/0003_questions.sql"),
@@ -18,6 +18,9 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0006_joined_after.sql"),
     include_str!("migrations/0007_searches.sql"),
     include_str!("migrations/0008_tokens.sql"),
+    include_str!("migrations/0009_pairs.sql"),
+    include_str!("migrations/0010_condition.sql"),
+    include_str!("migrations/0011_channels.sql"),
 ];
 
 /// With more bytes than this, whoever starts the relay is told what it is doing.
@@ -67,7 +70,7 @@ pub(in crate::store) fn seed(connection: &Connection, now: Timestamp) -> Result<
     )?;
     // The human and the relay itself are always there.
     for id in [USER, SYSTEM] {
-        let agent = Agent { ready: true, epoch: 1, ..Agent::new(id.into(), now) };
+        let agent = Agent { ready: true, ready_otherwise: true, epoch: 1, ..Agent::new(id.into(), now) };
         let insert = format!("{} ON CONFLICT (id) DO NOTHING", Agent::insert());
         connection.execute_with(&insert, &agent)?;
     }

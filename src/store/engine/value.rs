@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::caller::Scope;
-use crate::domain::id::{ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, TaskId, TokenId};
+use crate::domain::id::{
+    ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, PairId, TaskId, TokenId,
+};
 use crate::domain::page::Limit;
 use crate::domain::text::word::Word;
 use crate::domain::time::Timestamp;
@@ -184,6 +186,7 @@ numbers! {
     CommandId: CommandId::new, CommandId::get;
     EventSeq: EventSeq::new, EventSeq::get;
     MessageId: MessageId::new, MessageId::get;
+    PairId: PairId::new, PairId::get;
     TaskId: TaskId::new, TaskId::get;
     TokenId: TokenId::new, TokenId::get;
     Timestamp: Timestamp::from_ms, Timestamp::as_ms;

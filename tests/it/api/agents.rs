@@ -1,5 +1,7 @@
 //! Agents: registering, sessions, finding, changing, silence.
 
+mod condition;
+
 use std::time::Duration;
 
 use agent_relay::domain::agent::{Agent, AgentStatus};

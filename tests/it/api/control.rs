@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::server::Client;
 
+pub(super) use self::scopes::with_tokens;
+
 /// Registers an orchestrator of which nothing matters but where it works.
 async fn orchestrator(client: &Client, id: &str, base: &str) -> Value {
     let registration = json!({"id": id, "hostname": format!("host-of-{id}"), "baseDir": base});

@@ -1,5 +1,7 @@
 //! Messages: sending, routing, reading, threads, long polls, expiry.
 
+mod channels;
+
 use agent_relay::domain::message::Message;
 use agent_relay::domain::time::Timestamp;
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use agent_relay::domain::activity::ActivityKind;
+use agent_relay::domain::agent::{ConditionKind, ConditionSource};
 use agent_relay::domain::control::command::{Command, CommandStatus};
 use agent_relay::sessions::TmuxChoice;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -44,6 +45,8 @@ async fn a_spawn_has_succeeded_when_the_program_is_up_and_not_before() {
         assert_eq!(fs::read_link(format!("/proc/{}/cwd", agent.pid)).expect("its directory"), project);
         let card = bench.card(&agent).await;
         assert_eq!((card.status.as_str(), card.ready), ("online", false));
+        let condition = card.condition.expect("a condition");
+        assert_eq!((condition.kind, condition.source), (ConditionKind::Starting, ConditionSource::Relay));
         assert_eq!((card.name.as_str(), card.label.as_deref()), ("Docs & more", Some("Docs & more")));
         assert_eq!(card.tags, ["claude", "spawned"]);
         assert_eq!(
@@ -68,6 +71,7 @@ async fn a_spawn_has_succeeded_when_the_program_is_up_and_not_before() {
             assert_eq!(stream.next_event("command.updated").await.data["status"], status);
         }
         eventually("the agent is ready", async || bench.card(&agent).await.ready.then_some(())).await;
+        assert_eq!(bench.card(&agent).await.condition, None);
 
         let identity = environ(agent.pid, "AGENT_RELAY_AGENT_ID");
         assert_eq!(identity.as_ref(), Some(&agent.id));
@@ -138,7 +142,7 @@ async fn a_shutdown_ends_the_program_and_with_it_the_token() {
         );
         assert!(!runs(agent.pid));
         let card = bench.gone(&agent).await;
-        assert!(!card.ready);
+        assert!(!card.ready && card.condition.is_none(), "its end was asked for: {card:?}");
         own.get("/api/agents").await.problem(401, "unauthorized");
         // What was heard of it before its end does not bring it back.
         client.post("/api/system/reap", json!({})).await.expect::<Value>(200);
@@ -217,6 +221,9 @@ async fn the_end_of_a_program_is_noticed() {
         loop {
             let frame = stream.next_event("agent.status").await;
             if frame.data["id"] == json!(agent.id) && frame.data["status"] == "offline" {
+                let condition = &frame.data["condition"];
+                assert_eq!((&condition["kind"], &condition["source"]), (&json!("crashed"), &json!("relay")));
+                assert_eq!(condition["detail"], "was ended by signal 9");
                 break;
             }
         }
@@ -228,7 +235,8 @@ async fn the_end_of_a_program_is_noticed() {
         assert_eq!(command.status.as_str(), "succeeded", "{command:?}");
         let [again] = &bench.host.running()[..] else { panic!("{:?}", bench.host.running()) };
         assert_eq!(again.identity.agent_id, agent.id);
-        assert_eq!(bench.card(&agent).await.status.as_str(), "online");
+        let card = bench.card(&agent).await;
+        assert_eq!((card.status.as_str(), card.condition), ("online", None));
     }
 }
 

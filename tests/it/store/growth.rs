@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use agent_relay::domain::activity::{ActivityFilter, ActivityKind};
-use agent_relay::domain::agent::{AgentFilter, AgentStatus, SessionGuard};
+use agent_relay::domain::agent::{AgentFilter, AgentStatus, ConditionFilter, ConditionKind, SessionGuard};
 use agent_relay::domain::control::ControlKind;
 use agent_relay::domain::control::command::{CommandFilter, CommandStatus};
 use agent_relay::domain::event::{EventName, EventTypes};
 use agent_relay::domain::id::{EventSeq, MessageId};
-use agent_relay::domain::message::{MessageFilter, MessageType};
+use agent_relay::domain::message::{ChannelFilter, MessageFilter, MessageType};
+use agent_relay::domain::pair::{NewPair, PairFilter, PairStatus};
 use agent_relay::domain::retention::Retention;
 use agent_relay::domain::time::Timestamp;
 use agent_relay::store::prepared_statements;
@@ -123,6 +124,34 @@ async fn costs(messages: i64) -> BTreeMap<&'static str, u64> {
         assert!(page.entries.is_empty() && page.next.is_none());
         note("commands of a status", &mut costs);
     }
+    // As many pairs that are over, asked for by `a` and of `a`.
+    let database = rusqlite::Connection::open(sqlite_file(bench.folder.path())).expect("the database");
+    let pairs = "INSERT INTO pairs (requester_id, target_id, status, created_at, last_activity_at, ended_at)
+        SELECT CASE id % 4 WHEN 0 THEN 'a' ELSE 'b' END, CASE id % 4 WHEN 0 THEN 'b' ELSE 'a' END, 'ended', 1, 1, ?1
+        FROM messages";
+    database.execute(pairs, [Timestamp::now().as_ms()]).expect("pairs");
+    drop(database);
+    for (name, agent, status) in [
+        ("an agent's active pair", Some("a".into()), Some(PairStatus::Active)),
+        ("pending pairs", None, Some(PairStatus::Pending)),
+        ("pairs of nobody", Some("nobody".into()), None),
+        ("an agent's pairs that ended", Some("a".into()), Some(PairStatus::Ended)),
+    ] {
+        let page = store.pairs(PairFilter { agent, status, ..PairFilter::default() }).await.expect("pairs");
+        let has_some = status == Some(PairStatus::Ended);
+        assert_eq!((!page.entries.is_empty(), page.next.is_some()), (has_some, has_some), "{name}");
+        note(name, &mut costs);
+    }
+    bench.register("b", &[]).await;
+    store.request_pair(NewPair::of("a".into(), "b".into()), None).await.expect("a pair");
+    note("a pair", &mut costs);
+    for name in ["the first post", "a post"] {
+        bench.send("x", "channel:news", "post").await;
+        note(name, &mut costs);
+    }
+    let channels = store.channels(ChannelFilter::default()).await.expect("channels").entries;
+    assert_eq!(channels.iter().map(|channel| channel.messages).collect::<Vec<_>>(), [2]);
+    note("channels", &mut costs);
     store.mark_read(MessageId::new(4), "a".into(), SessionGuard::default()).await.expect("read");
     note("read", &mut costs);
     bench.send("x", "a", "new").await;
@@ -186,6 +215,17 @@ async fn costs_of_agents(agents: i64) -> BTreeMap<&'static str, u64> {
         let page = store.agents(filter).await.expect("agents");
         assert!(page.entries.is_empty() && page.next.is_some(), "{name}: it says how far it got");
         costs.insert(name, store.steps_taken() - before);
+    }
+    for (name, condition) in
+        [("in a condition", ConditionFilter::Any), ("at a limit", ConditionFilter::Kind(ConditionKind::Limit))]
+    {
+        for live_first in [false, true] {
+            let before = store.steps_taken();
+            let filter = AgentFilter { condition: Some(condition), live_first, ..every() };
+            let page = store.agents(filter).await.expect("agents");
+            assert!(page.entries.is_empty() && page.next.is_none(), "{name}: only those in one are looked at");
+            *costs.entry(name).or_default() += store.steps_taken() - before;
+        }
     }
     let before = store.steps_taken();
     let page = store.agents(AgentFilter { live_first: true, ..every() }).await.expect("agents");

@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use agent_relay::domain::activity::{ActivityFilter, ActivityKind, Entry};
-use agent_relay::domain::agent::{AgentFilter, AgentStatus, SessionGuard};
+use agent_relay::domain::agent::{
+    AgentFilter, AgentPatch, AgentStatus, ConditionFilter, ConditionKind, ConditionSource, NewCondition, SessionGuard,
+};
 use agent_relay::domain::caller::token::{Token, TokenKind};
 use agent_relay::domain::control::command::{CommandFilter, CommandStatus};
 use agent_relay::domain::control::orchestrator::NewOrchestrator;
@@ -13,9 +15,10 @@ use agent_relay::domain::control::session::SessionStart;
 use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
-use agent_relay::domain::id::{ActivityId, CommandId, EventSeq, MessageId, TokenId};
-use agent_relay::domain::message::{MessageFilter, MessageType, NewMessage};
+use agent_relay::domain::id::{ActivityId, CommandId, EventSeq, MessageId, PairId, TokenId};
+use agent_relay::domain::message::{ChannelFilter, Direction, Message, MessageFilter, MessageType, NewMessage};
 use agent_relay::domain::page::Limit;
+use agent_relay::domain::pair::{NewPair, PairFilter, PairStatus, PairStep};
 use agent_relay::domain::retention::Retention;
 use agent_relay::store::{Idempotency, NewCommand, Recorded, TokenMaker, prepared_statements};
 use serde_json::json;
@@ -37,7 +40,11 @@ fn schema() -> String {
     let searches = include_str!("../../../src/store/engine/migrations/0007_searches.sql");
     let searches = searches.split("INSERT").next().expect("the tables and indexes come first");
     let tokens = include_str!("../../../src/store/engine/migrations/0008_tokens.sql");
-    [tables, question, targets, answers, joined, searches, tokens]
+    let pairs = include_str!("../../../src/store/engine/migrations/0009_pairs.sql");
+    let condition = include_str!("../../../src/store/engine/migrations/0010_condition.sql");
+    let channels = include_str!("../../../src/store/engine/migrations/0011_channels.sql");
+    let channels = channels.split("INSERT").next().expect("the table comes first");
+    [tables, question, targets, answers, joined, searches, tokens, pairs, condition, channels]
         .concat()
         .replace(" AUTOINCREMENT", "")
         .replace(" STRICT, WITHOUT ROWID", "")
@@ -120,6 +127,48 @@ pub(super) async fn call_every_verb() -> Bench {
     let routes = store.routes("a".into()).await.expect("routes");
     for routes in [None, Some(routes)] {
         store.events_after(EventSeq::default(), routes, EventTypes::ALL, 100, 1 << 20).await.expect("events");
+    }
+
+    store.declare_channel("c".to_owned(), Some(Direction::Both), None).await.expect("a channel");
+    store.declare_channel("c".to_owned(), None, None).await.expect("the same");
+    let posted = NewMessage { channel: Some("c".to_owned()), ..NewMessage::plain("a".into(), "b", "1") };
+    store.send(posted, None).await.expect("sent");
+    let posted = NewMessage { channel: Some("d".to_owned()), ..NewMessage::plain("a".into(), "b", "1") };
+    let posted: Message = store.send(posted, None).await.expect("sent").json.value().expect("a message");
+    store.delete_message(posted.id).await.expect("deleted");
+    let after = Some("a".to_owned());
+    store.channels(ChannelFilter { after, ..ChannelFilter::default() }).await.expect("channels");
+    bench.register("listener", &["channel:c"]).await;
+    bench.register("listener", &[]).await;
+
+    bench.register("b", &[]).await;
+    let ask = async || {
+        let asked = store.request_pair(NewPair::of("a".into(), "b".into()), None).await.expect("a pair");
+        asked.json.value().expect("a pair").id
+    };
+    let pair = ask().await;
+    store.request_pair(NewPair::of("b".into(), "a".into()), None).await.expect_err("in a pair already");
+    store.step_pair(pair, "b".into(), open(), PairStep::Accept).await.expect("accepted");
+    for _ in 0..2 {
+        store.talk_in_pair(pair, "a".into(), open(), "words".to_owned(), None).await.expect("said");
+    }
+    store.step_pair(pair, "a".into(), open(), PairStep::End).await.expect("ended");
+    store.pair(pair).await.expect("a pair");
+    for (agent, status) in [(None, None), (Some("a".into()), None), (Some("a".into()), Some(PairStatus::Ended))] {
+        let filter = PairFilter { agent, status, before: Some(PairId::new(9)), ..PairFilter::default() };
+        store.pairs(filter).await.expect("pairs");
+    }
+    store.pairs(PairFilter { status: Some(PairStatus::Ended), ..PairFilter::default() }).await.expect("pairs");
+    ask().await;
+    store.remove_agent("b".into(), open()).await.expect("gone");
+
+    let limit = NewCondition::parse(ConditionKind::Limit, Some(1), None, ConditionSource::Agent).expect("a condition");
+    store.patch_agent("a".into(), open(), AgentPatch::Condition(Some(limit))).await.expect("a card");
+    for condition in [ConditionFilter::Any, ConditionFilter::Kind(ConditionKind::Limit)] {
+        for live_first in [false, true] {
+            let filter = AgentFilter { condition: Some(condition), live_first, ..AgentFilter::default() };
+            store.agents(filter).await.expect("agents");
+        }
     }
 
     store.add_activity(Entry::new(ActivityKind::State, "e", "title"), None).await.expect("an entry");
@@ -220,6 +269,8 @@ pub(super) async fn call_every_verb() -> Bench {
     store.revoke_token(page.entries[1].id, "x".to_owned()).await.expect("revoked");
     store.session_up("ar-a".to_owned(), 7, command, json!({}), Some(order)).await.expect("up");
     store.session_up("ar-a".to_owned(), 7, command, json!({}), None).await.expect("up again");
+    let dialog = NewCondition::seen(ConditionKind::Dialog, "Trust?");
+    store.session_waits(command, serde_json::Map::new(), "a".into(), dialog).await.expect("told");
     store.session("a".into()).await.expect("a session");
     store.open_sessions().await.expect("sessions");
     store.end_session("ar-a".to_owned(), "a".into(), "ended".to_owned()).await.expect("ended");

@@ -1,7 +1,9 @@
 //! SQLite databases of earlier versions, and of later ones.
 
-use agent_relay::domain::agent::AgentFilter;
+use agent_relay::domain::agent::{AgentFilter, AgentPatch, ConditionKind, NewCondition, SessionGuard};
+use agent_relay::domain::message::ChannelFilter;
 use agent_relay::domain::page::Page;
+use agent_relay::domain::time::Timestamp;
 use agent_relay::store::StoreError;
 
 use super::{Bench, ENGINES, open_sqlite, sqlite_file};
@@ -33,6 +35,10 @@ async fn a_database_of_version_3_keeps_its_data_and_its_agents_are_found() {
                     ('b', 'B', NULL, '[]', '[]', NULL, NULL, 'offline', 0, NULL, 1, '{{"channels":"none"}}', 5, 4);
                 INSERT INTO messages (id, sender, target, type, body, thread_id, claimable, meta, created_at)
                     VALUES (7, 'x', 'tag:t', 'system', 'old', 7, 1, '{{}}', 5);
+                INSERT INTO messages (id, sender, target, type, body, channel, thread_id, claimable, meta, created_at)
+                    VALUES (8, 'x', 'channel:news', 'message', 'old', 'news', 8, 0, '{{}}', 6),
+                           (9, 'x', 'b', 'message', 'old', 'mail', 9, 0, '{{}}', 7),
+                           (10, 'x', 'channel:news', 'message', 'old', 'news', 10, 0, '{{}}', 8);
                 INSERT INTO reads VALUES (7, 'a', 6);
                 PRAGMA user_version = 3; COMMIT;"#
             ))
@@ -44,6 +50,19 @@ async fn a_database_of_version_3_keeps_its_data_and_its_agents_are_found() {
     let message = bench.store.message(7.into()).await.expect("the message");
     assert_eq!((message.body.as_str(), message.read_by.as_slice()), ("old", ["a".into()].as_slice()));
     assert_eq!(bench.store.epoch(), "abcd");
+    // Its channels are counted once, and being ready comes back after a dialog.
+    let channels = bench.store.channels(ChannelFilter::default()).await.expect("channels").entries;
+    let channels: Vec<_> = channels
+        .iter()
+        .map(|one| (one.name.as_str(), one.messages, one.subscribers, one.last_message_at.map(Timestamp::as_ms)))
+        .collect();
+    assert_eq!(channels, [("mail", 1, 0, Some(7)), ("news", 2, 1, Some(8))]);
+    for condition in [Some(NewCondition::seen(ConditionKind::Dialog, "")), None] {
+        let is_ready = condition.is_none();
+        let patch = AgentPatch::Condition(condition);
+        let card = bench.store.patch_agent("a".into(), SessionGuard::default(), patch).await.expect("its card");
+        assert_eq!(card.ready, is_ready);
+    }
     let found = async |filter: AgentFilter| {
         let Page { entries, .. } = bench.store.agents(filter).await.expect("agents");
         entries.into_iter().map(|agent| agent.id.into_string()).collect::<Vec<_>>()

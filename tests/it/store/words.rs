@@ -2,7 +2,7 @@
 //! written beside the program here stands for what a newer one would have written.
 
 use agent_relay::domain::activity::{ActivityFilter, ActivityKind, Entry};
-use agent_relay::domain::agent::SessionGuard;
+use agent_relay::domain::agent::{AgentPatch, ConditionKind, NewCondition, SessionGuard};
 use agent_relay::domain::caller::Scope;
 use agent_relay::domain::caller::token::{Token, TokenKind};
 use agent_relay::domain::control::command::CommandStatus;
@@ -12,7 +12,8 @@ use agent_relay::domain::control::session::SessionStart;
 use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
-use agent_relay::domain::id::{CommandId, EventSeq};
+use agent_relay::domain::id::{CommandId, EventSeq, PairId};
+use agent_relay::domain::pair::{NewPair, Pair, PairStep};
 use agent_relay::store::{Fault, NewCommand, StoreError};
 use serde_json::json;
 
@@ -70,6 +71,16 @@ async fn filled() -> Bench {
         };
         store.begin_session(session, token).await.expect("a session");
     }
+    let condition = NewCondition::seen(ConditionKind::Dialog, "Trust?");
+    let in_dialog = AgentPatch::Condition(Some(condition));
+    bench.store.patch_agent("a".into(), SessionGuard::default(), in_dialog).await.expect("a card");
+    for (one, other) in [("a", "b"), ("b", "a")] {
+        let asked = bench.store.request_pair(NewPair::of(one.into(), other.into()), None).await.expect("a pair");
+        let pair: Pair = asked.json.value().expect("a pair");
+        let ended = bench.store.step_pair(pair.id, one.into(), SessionGuard::default(), PairStep::End);
+        ended.await.expect("ended");
+        bench.store.declare_channel(one.to_owned(), None, None).await.expect("a channel");
+    }
     bench
 }
 
@@ -98,6 +109,36 @@ async fn an_unknown_status_of_an_agent_is_a_fault() {
     expect_fault(patched, "agents", "status", "\"a\"", "\"away\"");
     bench.store.patch_agent("b".into(), SessionGuard::default(), patch).await.expect("another row works");
     assert!(bench.store.is_writable());
+    bench.store.close().await;
+}
+
+#[tokio::test]
+async fn an_unknown_condition_is_a_fault() {
+    let bench = filled().await;
+    let unknown = r#"UPDATE agents SET condition = '{"kind":"asleep","since":1,"source":"relay"}' WHERE id = 'a'"#;
+    write(&bench, unknown);
+    expect_fault(bench.store.agent("a".into()).await, "agents", "condition", "\"a\"", "asleep");
+    bench.store.agent("b".into()).await.expect("another row works");
+    bench.store.close().await;
+}
+
+#[tokio::test]
+async fn an_unknown_status_of_a_pair_is_a_fault() {
+    let bench = filled().await;
+    write(&bench, "UPDATE pairs SET status = 'paused' WHERE id = 1");
+    expect_fault(bench.store.pair(PairId::new(1)).await, "pairs", "status", "1", "\"paused\"");
+    let end = bench.store.step_pair(PairId::new(1), "a".into(), SessionGuard::default(), PairStep::End).await;
+    expect_fault(end, "pairs", "status", "1", "\"paused\"");
+    bench.store.pair(PairId::new(2)).await.expect("another row works");
+    bench.store.close().await;
+}
+
+#[tokio::test]
+async fn an_unknown_direction_of_a_channel_is_a_fault() {
+    let bench = filled().await;
+    write(&bench, "UPDATE channels SET direction = 'up' WHERE name = 'a'");
+    expect_fault(bench.store.channels(Default::default()).await, "channels", "direction", "\"a\"", "\"up\"");
+    bench.store.declare_channel("b".to_owned(), None, None).await.expect("another row works");
     bench.store.close().await;
 }
 

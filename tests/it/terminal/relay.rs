@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use agent_relay::domain::agent::{ConditionKind, ConditionSource};
 use agent_relay::domain::control::command::{Command, CommandStatus};
 use agent_relay::sessions::TmuxChoice;
 use rustix::process::Signal;
@@ -69,7 +70,11 @@ async fn a_program_in_a_dialog_is_neither_a_success_nor_ready() {
     let attach = told["attach"].as_str().expect("how to attach");
     assert!(attach.contains("attach-session") && attach.contains(agent.session.as_str()), "{attach}");
     assert!(told["next"].as_str().is_some_and(|next| next.contains(attach)), "{told}");
-    assert!(!card(&client, &agent.id).await.ready);
+    let of_agent = card(&client, &agent.id).await;
+    assert!(!of_agent.ready);
+    let condition = of_agent.condition.expect("a condition");
+    assert_eq!((condition.kind, condition.source), (ConditionKind::Dialog, ConditionSource::Relay));
+    assert_eq!(condition.detail.as_deref(), told["screen"].as_str());
     let ended = spawn(&client).await;
     waits(&client, ended.command).await;
 
@@ -79,6 +84,8 @@ async fn a_program_in_a_dialog_is_neither_a_success_nor_ready() {
     let (_serving, client) = start(&path);
     let command_after = act(&client, &ended, "shutdown").await;
     assert_eq!(command_after.status, CommandStatus::Succeeded, "{command_after:?}");
+    let of_ended = card(&client, &ended.id).await;
+    assert_eq!((of_ended.status.as_str(), of_ended.condition), ("offline", None), "its end was asked for");
     let failed = client.outcome(ended.command).await;
     assert_eq!(failed.status, CommandStatus::Failed);
     assert!(failed.error.is_some_and(|error| error.contains("before it was up")));
@@ -92,7 +99,8 @@ async fn a_program_in_a_dialog_is_neither_a_success_nor_ready() {
     let result = done.result.expect("a result").value();
     assert!(result["screen"].is_null() && result["next"].is_null() && result["seen"].is_null(), "{result}");
     assert_eq!(result["attach"], told["attach"]);
-    assert!(card(&client, &agent.id).await.ready);
+    let of_agent = card(&client, &agent.id).await;
+    assert!(of_agent.ready && of_agent.condition.is_none(), "{of_agent:?}");
     assert_eq!(received(&base), [json!({"dialog": "31"})]);
 
     // The same again for a restart: it runs, and is not done.
@@ -110,5 +118,7 @@ async fn a_program_in_a_dialog_is_neither_a_success_nor_ready() {
     let own = client.with_token(token.as_deref());
     own.patch(&format!("/api/agents/{}/ready", agent.id), json!({"ready": true})).await.expect::<Value>(200);
     assert_eq!(client.outcome(restart).await.status, CommandStatus::Succeeded);
+    let of_agent = card(&client, &agent.id).await;
+    assert!(of_agent.ready && of_agent.condition.is_none(), "{of_agent:?}");
     assert_eq!(again.identity.agent_id, agent.id);
 }

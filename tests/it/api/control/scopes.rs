@@ -13,7 +13,9 @@ use crate::spawn::{Bench, UP, cmdline, environ};
 const TOKEN: &str = "ar_the-administrator";
 
 /// A relay with tokens beside the administrator's, each with its name, scopes and agent, and clients that send them.
-async fn with_tokens<const N: usize>(tokens: [(&str, &str, Option<&str>); N]) -> (Server, [Client; N]) {
+pub(in crate::api) async fn with_tokens<const N: usize>(
+    tokens: [(&str, &str, Option<&str>); N],
+) -> (Server, [Client; N]) {
     let home = Server::start_with_token(TOKEN).await.stop();
     let connection = rusqlite::Connection::open(database(&home)).expect("the database");
     for (name, scopes, agent) in tokens {

@@ -76,6 +76,15 @@ async fn send(client: &Client, bound: &Bound, n: usize) -> Answer {
         "body" => message("body", json!(text)),
         "channel" => message("channel", json!(text)),
         "idempotencyKey" => message("idempotencyKey", json!(text)),
+        "objective" => {
+            let pairs: Vec<Value> = client.get("/api/pairs?status=pending").await.expect(200);
+            for pair in pairs {
+                let end = json!({"agentId": "a"});
+                client.post(&format!("/api/pairs/{}/end", pair["id"]), end).await.expect::<Value>(200);
+            }
+            ("/api/pairs", json!({"requesterId": "a", "targetId": "user", "objective": text}))
+        }
+        "detail" => return client.patch("/api/agents/a/condition", json!({"kind": "limit", "detail": text})).await,
         "title" => ("/api/activity", json!({"clientId": format!("c{n}"), "kind": "state", "title": text})),
         "hostname" => ("/api/orchestrators", json!({"id": "h", "baseDir": "/", "hostname": text})),
         "baseDir" => {

@@ -15,6 +15,11 @@ fn valid(operation: &str) -> Value {
         "set_agent_ready" => json!({"ready": true}),
         "set_agent_label" => json!({"label": "l"}),
         "set_agent_tags" => json!({"tags": ["t"]}),
+        "set_agent_condition" => json!({"kind": "limit"}),
+        "create_pair" => json!({"requesterId": "a", "targetId": "b"}),
+        "accept_pair" | "reject_pair" | "end_pair" => json!({"agentId": "a"}),
+        "create_pair_message" => json!({"from": "a", "body": "b"}),
+        "create_channel" => json!({"name": "c"}),
         "create_message" => json!({"from": "a", "to": "a", "body": "b"}),
         "read_message" | "claim_message" => json!({"agentId": "a"}),
         "renew_claim" | "release_claim" | "complete_claim" => json!({"agentId": "a", "claimGeneration": 1}),
@@ -145,7 +150,9 @@ async fn send(client: &Client, method: &Method, address: &str, body: Option<&Val
 fn is_of_more_than_form(operation: &str, member: &str, value: &Value) -> bool {
     match (operation, member) {
         // Only who is bound to an agent may leave its name out.
-        ("create_message", "from") => value.as_str().map_or(value.is_null(), |text| text.trim().is_empty()),
+        ("create_message" | "create_pair_message", "from") | ("create_pair", "requesterId") => {
+            value.as_str().map_or(value.is_null(), |text| text.trim().is_empty())
+        }
         (_, "agentId") if !matches!(operation, "create_activity" | "create_orchestrator_action") => {
             value.as_str().map_or(value.is_null(), |text| text.trim().is_empty())
         }
