@@ -12,5 +12,6 @@ pub mod message;
 pub mod page;
 pub mod refusal;
 pub mod retention;
+pub mod task;
 pub mod text;
 pub mod time;

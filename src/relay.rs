@@ -21,6 +21,7 @@ pub mod messages;
 pub mod plugins;
 pub mod scopes;
 pub mod system;
+pub mod tasks;
 mod tickets;
 
 use std::sync::Arc;

@@ -22,6 +22,7 @@ mod readers;
 mod reaper;
 mod retention;
 mod stats;
+mod tasks;
 mod tokens;
 mod tx;
 mod writer;

@@ -12,6 +12,7 @@ pub(super) mod messages;
 mod orchestrators;
 mod plugins;
 pub(super) mod system;
+mod tasks;
 
 use utoipa_axum::routes;
 
@@ -45,6 +46,15 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::CLAIM, routes!(messages::release_claim))
         .add(scopes::CLAIM, routes!(messages::complete_claim))
         .add(scopes::BROADCAST, routes!(messages::broadcast))
+        // Tasks
+        .add(scopes::CREATE_TASK, routes!(tasks::create_task))
+        .add(scopes::READ_TASKS, routes!(tasks::list_tasks))
+        .add(scopes::READ_TASKS, routes!(tasks::get_task))
+        .add(scopes::WORK_ON_TASK, routes!(tasks::claim_task))
+        .add(scopes::WORK_ON_TASK, routes!(tasks::renew_task))
+        .add(scopes::WORK_ON_TASK, routes!(tasks::release_task))
+        .add(scopes::WORK_ON_TASK, routes!(tasks::report_task))
+        .add(scopes::ANSWER_TASK, routes!(tasks::answer_task))
         // Events
         .add(scopes::FOLLOW_EVENTS, routes!(events::stream_events))
         .add(scopes::FOLLOW_EVENTS, routes!(events::list_events))

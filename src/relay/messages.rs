@@ -28,7 +28,7 @@ pub struct Claimant {
 }
 
 impl Claimant {
-    fn agent(&self, caller: &Caller) -> Result<AgentId, Error> {
+    pub(super) fn agent(&self, caller: &Caller) -> Result<AgentId, Error> {
         let named = AgentId::optional("agentId", self.agent.clone())?;
         let agent = named.or_else(|| caller.agent_id.clone()).ok_or_else(|| Refusal::invalid("agentId required"))?;
         caller.require_identity(&agent)?;
@@ -143,7 +143,7 @@ impl Relay {
         let routes = self.store.routes(agent.clone()).await?;
         let message = self.store.message(id).await?;
         if message.from != *agent && !routes.reach(&message.to, &message.from, message.id.into()) {
-            return Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into());
+            return Err(Refusal::NotAddressed { work: message.id.into(), agent: agent.clone() }.into());
         }
         Ok(message)
     }
@@ -257,7 +257,7 @@ impl Relay {
     }
 }
 
-fn required(generation: Option<i64>) -> Result<i64, Refusal> {
+pub(super) fn required(generation: Option<i64>) -> Result<i64, Refusal> {
     generation.ok_or_else(|| Refusal::invalid("claimGeneration required"))
 }
 

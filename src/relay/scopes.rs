@@ -26,6 +26,12 @@ pub(crate) const CLAIM: Scopes = Scopes::AnyOf(&[Agent]);
 pub(crate) const DELETE_MESSAGE: Scopes = Scopes::AnyOf(&[Send, Agent]);
 pub(crate) const BROADCAST: Scopes = ADMIN;
 
+// Tasks
+pub(crate) const CREATE_TASK: Scopes = Scopes::AnyOf(&[Send, Agent]);
+pub(crate) const READ_TASKS: Scopes = Scopes::AnyOf(&[Read, Agent]);
+pub(crate) const WORK_ON_TASK: Scopes = Scopes::AnyOf(&[Agent]);
+pub(crate) const ANSWER_TASK: Scopes = Scopes::AnyOf(&[Agent]);
+
 // Events
 pub(crate) const FOLLOW_EVENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);
 /// Following what concerns everybody.

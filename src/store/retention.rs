@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::engine::stored;
 use super::tx::Tx;
-use super::{Store, StoreError, events};
+use super::{Store, StoreError, events, tasks};
 use crate::domain::id::{EventSeq, MessageId};
 use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
@@ -60,6 +60,7 @@ impl Store {
             ] {
                 add(tx.execute(sql, &[&before, &limit])?);
             }
+            add(tasks::retain(tx, old, limit)?);
             let expired = tx.execute(
                 "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at < $1 LIMIT $2)",
                 &[&tx.proven, &limit],

@@ -14,4 +14,5 @@ mod openapi;
 mod scopes;
 mod spans;
 mod system;
+mod tasks;
 mod trust;

@@ -10,6 +10,7 @@ mod loss;
 mod postgres;
 mod scrub;
 mod searches;
+mod tasks;
 mod tokens;
 mod upgrade;
 mod words;

@@ -87,6 +87,7 @@ mod tests {
     use crate::domain::control::{ApprovalMode, ControlKind, PolicyMode, VerdictKind};
     use crate::domain::event::EventName;
     use crate::domain::message::MessageType;
+    use crate::domain::task::{Severity, TaskEventKind, TaskKind, TaskStatus};
 
     /// Names are told apart, and each is read back as what it was.
     fn round_trip<W: Word + PartialEq + std::fmt::Debug>() {
@@ -117,6 +118,10 @@ mod tests {
         same_in_json::<MessageType>();
         same_in_json::<OrchestratorStatus>();
         same_in_json::<PolicyMode>();
+        same_in_json::<Severity>();
+        same_in_json::<TaskEventKind>();
+        same_in_json::<TaskKind>();
+        same_in_json::<TaskStatus>();
         same_in_json::<VerdictKind>();
         round_trip::<EventName>();
         round_trip::<Scope>();

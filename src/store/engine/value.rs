@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::caller::Scope;
-use crate::domain::id::{ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, TaskId};
+use crate::domain::id::{ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, TaskEventId, TaskId};
 use crate::domain::page::Limit;
 use crate::domain::text::word::Word;
 use crate::domain::time::Timestamp;
@@ -184,6 +184,7 @@ numbers! {
     CommandId: CommandId::new, CommandId::get;
     EventSeq: EventSeq::new, EventSeq::get;
     MessageId: MessageId::new, MessageId::get;
+    TaskEventId: TaskEventId::new, TaskEventId::get;
     TaskId: TaskId::new, TaskId::get;
     Timestamp: Timestamp::from_ms, Timestamp::as_ms;
 }

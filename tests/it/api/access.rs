@@ -132,7 +132,7 @@ async fn a_ticket_opens_one_stream_once() {
 }
 
 /// A relay with tokens beside the administrator's, and clients that send them.
-async fn with_tokens<const N: usize>(tokens: [(&str, Option<&str>, i64); N]) -> (Server, [Client; N]) {
+pub(super) async fn with_tokens<const N: usize>(tokens: [(&str, Option<&str>, i64); N]) -> (Server, [Client; N]) {
     let home = Server::start_with_token(TOKEN).await.stop();
     let database = rusqlite::Connection::open(database(&home)).expect("the database");
     for (index, (scopes, agent, expires_at)) in tokens.iter().enumerate() {
