@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::domain::control::orchestrator;
-use crate::domain::{activity, agent, message, page, pair, text};
+use crate::domain::{activity, agent, message, page, pair, task, text};
 use crate::{config, http, stream};
 
 /// One bound.
@@ -114,6 +114,20 @@ pub const ALL: &[Bound] = &[
     refused("baseDir", Chars(text::PATH_MAX), INVALID),
     refused("agents of an orchestrator", Count(orchestrator::MANAGED_MAX), INVALID),
     refused("prompt", Chars(orchestrator::PROMPT_MAX), INVALID),
+    refused("title of a task", Chars(task::TITLE_MAX), INVALID),
+    refused("metadata of a task", Bytes(text::META_BYTES_MAX), INVALID),
+    refused("dedupeKey", Chars(text::KEY_MAX), INVALID),
+    refused("callbackUrl", Chars(task::CALLBACK_URL_MAX), INVALID),
+    refused("options", Count(task::OPTIONS_MAX), INVALID),
+    refused("option", Chars(task::OPTION_MAX), INVALID),
+    refused("answer", Bytes(task::NOTE_BYTES_MAX), INVALID),
+    shown("dependsOn", Count(task::DEPENDENCIES_MAX), "a_tasks_fields_are_bounded"),
+    shown("note and result of a task", Bytes(task::NOTE_BYTES_MAX), "a_tasks_fields_are_bounded"),
+    shown(
+        "events kept of a task",
+        Count(task::EVENTS_KEPT as usize),
+        "of_a_task_that_goes_on_the_newest_events_are_kept",
+    ),
     // An answer.
     refused("limit", Count(page::Limit::MAX.get()), INVALID),
     shown("page", Bytes(page::BYTES_MAX), "a_page_ends_before_it_has_too_many_bytes_and_the_next_one_goes_on"),

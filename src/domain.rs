@@ -13,5 +13,6 @@ pub mod page;
 pub mod pair;
 pub mod refusal;
 pub mod retention;
+pub mod task;
 pub mod text;
 pub mod time;

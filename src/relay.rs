@@ -23,6 +23,7 @@ pub mod pairs;
 pub mod plugins;
 pub mod scopes;
 pub mod system;
+pub mod tasks;
 mod tickets;
 
 use std::sync::Arc;

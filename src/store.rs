@@ -23,6 +23,7 @@ mod readers;
 mod reaper;
 mod retention;
 mod stats;
+mod tasks;
 mod tokens;
 mod tx;
 mod writer;

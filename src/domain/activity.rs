@@ -222,6 +222,12 @@ impl Entry {
         Self { message_id: message.into(), ..self }
     }
 
+    /// About this task.
+    #[must_use]
+    pub fn task(self, task: TaskId) -> Self {
+        Self { task_id: Some(task), ..self }
+    }
+
     /// About this agent, whose streams are told of it.
     #[must_use]
     pub fn agent(self, agent: impl Into<Option<AgentId>>) -> Self {

@@ -10,6 +10,7 @@ use super::control::orchestrator::Orchestrator;
 use super::id::{AgentId, OrchestratorId};
 use super::pair::{Pair, PairStatus};
 use super::retention::Reaped;
+use super::task::{Change, Task};
 use super::text::short;
 use super::time::Timestamp;
 
@@ -72,6 +73,22 @@ pub fn command_ended(command: &Command) -> Entry {
         None => entry,
     };
     entry.meta(&command.target).agent(command.target.clone())
+}
+
+/// A task was asked for, was answered, or came to another end than being done.
+pub fn task_changed(task: &Task, change: &Change) -> Entry {
+    let kind = change.kind;
+    let entry = Entry::new(ActivityKind::Task, &format!("task-{}-{kind}", task.id), &format!("Task {kind}"))
+        .body(&task.title)
+        .meta(change.agent.as_deref().unwrap_or_default())
+        .task(task.id)
+        .message(task.message_id)
+        .agent(change.agent.clone())
+        .view("tasks");
+    match &change.body {
+        Some(said) => entry.metadata(json!({"said": super::text::clipped_bytes(said, 1_000)})),
+        None => entry,
+    }
 }
 
 /// An orchestrator registered, or again.

@@ -255,8 +255,40 @@ number_ids! {
     TokenId;
     /// A pair.
     PairId;
+    /// A step of a task.
+    TaskEventId;
     /// The place of an event in commit order, from 1.
     EventSeq;
+}
+
+/// What a claim is of: a message, or a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A message.
+    Message(MessageId),
+    /// A task, whose message has the same claim.
+    Task(TaskId),
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(id) => write!(f, "message {id}"),
+            Self::Task(id) => write!(f, "task {id}"),
+        }
+    }
+}
+
+impl From<MessageId> for Work {
+    fn from(id: MessageId) -> Self {
+        Self::Message(id)
+    }
+}
+
+impl From<TaskId> for Work {
+    fn from(id: TaskId) -> Self {
+        Self::Task(id)
+    }
 }
 
 impl From<MessageId> for EventSeq {

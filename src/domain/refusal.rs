@@ -1,7 +1,7 @@
 //! Why the relay says no. One closed list, so that the edge can map each to a status and a code,
 //! and so that a caller who branches on one gets its data.
 
-use super::id::{AgentId, CommandId, MessageId, PairId};
+use super::id::{AgentId, CommandId, MessageId, PairId, TaskId, Work};
 use super::time::Timestamp;
 
 /// A request that cannot be done as asked. Nothing was changed.
@@ -45,11 +45,11 @@ pub enum Refusal {
         /// The agent the request names.
         asked: String,
     },
-    /// The message does not reach the agent that wants to claim it.
-    #[error("message {id} is not addressed to \"{agent}\"")]
+    /// The message or task is not for the agent that wants to claim or read it.
+    #[error("{work} is not addressed to \"{agent}\"")]
     NotAddressed {
-        /// The message.
-        id: MessageId,
+        /// The message or task.
+        work: Work,
         /// The agent that asked.
         agent: AgentId,
     },
@@ -57,23 +57,29 @@ pub enum Refusal {
     #[error("message {0} is not claimable")]
     NotClaimable(MessageId),
     /// Another agent holds the claim.
-    #[error("message {id} is claimed by \"{by}\" until {until}")]
+    #[error("{work} is claimed by \"{by}\" until {until}")]
     AlreadyClaimed {
-        /// The message.
-        id: MessageId,
+        /// The message or task.
+        work: Work,
         /// The holder.
         by: AgentId,
         /// When the lease ends, in milliseconds since the epoch.
         until: Timestamp,
     },
     /// The work was finished before.
-    #[error("message {0} is already completed")]
-    AlreadyCompleted(MessageId),
+    #[error("{0} is already completed")]
+    AlreadyCompleted(Work),
+    /// The question was answered before.
+    #[error("task {0} is already answered")]
+    AlreadyAnswered(TaskId),
+    /// The answer is none of those that there are.
+    #[error("the answer must be one of: {}", .0.join(", "))]
+    InvalidAnswer(Vec<String>),
     /// The generation is not that of the live claim.
-    #[error("the claim of message {id} with generation {generation} is no longer held")]
+    #[error("the claim of {work} with generation {generation} is no longer held")]
     StaleClaim {
-        /// The message.
-        id: MessageId,
+        /// The message or task.
+        work: Work,
         /// The generation the caller gave.
         generation: i64,
     },

@@ -14,6 +14,7 @@ mod orchestrators;
 mod pairs;
 mod plugins;
 pub(super) mod system;
+mod tasks;
 mod tokens;
 
 use utoipa_axum::routes;
@@ -60,6 +61,15 @@ pub(super) fn routes() -> Assembled {
         // Channels
         .add(scopes::DECLARE_CHANNEL, routes!(channels::create_channel))
         .add(scopes::READ_CHANNELS, routes!(channels::list_channels))
+        // Tasks
+        .add(scopes::CREATE_TASK, routes!(tasks::create_task))
+        .add(scopes::READ_TASKS, routes!(tasks::list_tasks))
+        .add(scopes::READ_TASKS, routes!(tasks::get_task))
+        .add(scopes::WORK_ON_TASK, routes!(tasks::claim_task))
+        .add(scopes::WORK_ON_TASK, routes!(tasks::renew_task))
+        .add(scopes::WORK_ON_TASK, routes!(tasks::release_task))
+        .add(scopes::WORK_ON_TASK, routes!(tasks::report_task))
+        .add(scopes::ANSWER_TASK, routes!(tasks::answer_task))
         // Events
         .add(scopes::FOLLOW_EVENTS, routes!(events::stream_events))
         .add(scopes::FOLLOW_EVENTS, routes!(events::list_events))

@@ -42,6 +42,8 @@ codes! {
         "Choose another id: not user, system or broadcast, not one that looks like them, and not beginning with tag:, cap:, label: or channel:.";
     RESERVED_META = "reserved_meta", BAD_REQUEST, "The meta key is reserved",
         "Leave the key out; control actions have routes of their own.";
+    INVALID_ANSWER = "invalid_answer", BAD_REQUEST, "The answer is none of the options",
+        "Answer with one of the options that the detail names, to the letter.";
     NOT_CONTROLLABLE = "not_controllable", BAD_REQUEST, "The agent cannot be controlled",
         "Choose an agent that is a running coding agent, not user, system or a channel.";
     NO_ORCHESTRATOR = "no_orchestrator", BAD_REQUEST, "Nobody can start this provider",
@@ -74,6 +76,8 @@ codes! {
         "Read it and answer; only messages sent with claimable: true are claimed.";
     ALREADY_COMPLETED = "already_completed", CONFLICT, "The work is already done",
         "Take other work.";
+    ALREADY_ANSWERED = "already_answered", CONFLICT, "The question is already answered",
+        "Go on with the result of the task; the first answer counts.";
     STALE_CLAIM = "stale_claim", CONFLICT, "The claim is no longer held with this generation",
         "Stop working on it: somebody else may hold it. Claim it again to go on.";
     ALREADY_PAIRED = "already_paired", CONFLICT, "The agent is in another pair",
@@ -274,6 +278,8 @@ impl From<Refusal> for ApiError {
             Refusal::AlreadyClaimed { by, until, .. } => {
                 Self::new(&ALREADY_CLAIMED, detail).with("claimedBy", by).with("claimExpiresAt", until)
             }
+            Refusal::AlreadyAnswered(_) => Self::new(&ALREADY_ANSWERED, detail),
+            Refusal::InvalidAnswer(options) => Self::new(&INVALID_ANSWER, detail).with("options", options),
             Refusal::AlreadyCompleted(_) => Self::new(&ALREADY_COMPLETED, detail),
             Refusal::StaleClaim { .. } => Self::new(&STALE_CLAIM, detail),
             Refusal::AlreadyPaired { agent, pair } => {

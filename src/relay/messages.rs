@@ -150,7 +150,7 @@ impl Relay {
         let routes = self.store.routes(agent.clone()).await?;
         let message = self.store.message(id).await?;
         if message.from != *agent && !routes.reach(&message.to, &message.from, message.id.into()) {
-            return Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into());
+            return Err(Refusal::NotAddressed { work: message.id.into(), agent: agent.clone() }.into());
         }
         Ok(message)
     }
@@ -260,7 +260,7 @@ impl Relay {
     }
 }
 
-fn required(generation: Option<i64>) -> Result<i64, Refusal> {
+pub(super) fn required(generation: Option<i64>) -> Result<i64, Refusal> {
     generation.ok_or_else(|| Refusal::invalid("claimGeneration required"))
 }
 

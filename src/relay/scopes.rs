@@ -36,6 +36,12 @@ pub(crate) const READ_PAIRS: Scopes = Scopes::AnyOf(&[Read, Agent]);
 pub(crate) const DECLARE_CHANNEL: Scopes = Scopes::AnyOf(&[Send, Agent]);
 pub(crate) const READ_CHANNELS: Scopes = Scopes::AnyOf(&[Read, Agent]);
 
+// Tasks
+pub(crate) const CREATE_TASK: Scopes = Scopes::AnyOf(&[Send, Agent]);
+pub(crate) const READ_TASKS: Scopes = Scopes::AnyOf(&[Read, Agent]);
+pub(crate) const WORK_ON_TASK: Scopes = Scopes::AnyOf(&[Agent]);
+pub(crate) const ANSWER_TASK: Scopes = Scopes::AnyOf(&[Agent]);
+
 // Events
 pub(crate) const FOLLOW_EVENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);
 /// Following what concerns everybody.

@@ -39,7 +39,7 @@ impl Store {
                 ("agent_id", filter.agent.as_ref().map(|agent| agent as _)),
                 ("kind", filter.kind.as_ref().map(|kind| kind as _)),
             ];
-            let rows = NewestFirst { table: "activity", lists: &lists, since: filter.since.get() };
+            let rows = NewestFirst { table: "activity", lists: &lists, any: &[], since: filter.since.get() };
             let (ids, next) = rows.find(snapshot, filter.before.map(ActivityId::get), filter.limit.get())?;
             let mut page = Filling::new(filter.limit);
             for id in ids {

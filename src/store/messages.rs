@@ -218,17 +218,26 @@ pub(super) fn require_reach(
     agent: &AgentId,
     guard: &SessionGuard,
 ) -> Result<(), StoreError> {
-    let routes = match agents::load(snapshot, agent)? {
-        Some(card) => {
-            guard.check(&card)?;
-            card.routes()
-        }
-        None if !guard.is_open() => return Err(Refusal::NotFound("agent").into()),
-        None => Routes::unregistered(agent.clone()),
-    };
+    let routes = routes_of_session(snapshot, agent, guard)?;
     if routes.reach(&message.to, &message.from, message.id.into()) {
         Ok(())
     } else {
-        Err(Refusal::NotAddressed { id: message.id, agent: agent.clone() }.into())
+        Err(Refusal::NotAddressed { work: message.id.into(), agent: agent.clone() }.into())
+    }
+}
+
+/// The routes of an agent, if the session speaks for it.
+pub(super) fn routes_of_session(
+    snapshot: &Snapshot<'_>,
+    agent: &AgentId,
+    guard: &SessionGuard,
+) -> Result<Routes, StoreError> {
+    match agents::load(snapshot, agent)? {
+        Some(card) => {
+            guard.check(&card)?;
+            Ok(card.routes())
+        }
+        None if !guard.is_open() => Err(Refusal::NotFound("agent").into()),
+        None => Ok(Routes::unregistered(agent.clone())),
     }
 }

@@ -7,7 +7,7 @@ use super::control::{commands, orchestrators};
 use super::engine::Connection;
 use super::messages::claims;
 use super::tx::{Snapshot, Tx, json};
-use super::{Store, StoreError, agents, pairs, tokens};
+use super::{Store, StoreError, agents, pairs, tasks, tokens};
 use crate::domain::agent::Agent;
 use crate::domain::audit;
 use crate::domain::control::orchestrator::OrchestratorStatus;
@@ -49,6 +49,7 @@ impl Store {
             is_full = self::is_full(&more);
             reaped.extend(more);
         }
+        self.settle_tasks().await?;
         if audited {
             let entry = audit::reaper_ran(&reaped, self.now());
             self.add_activity(entry, None).await?;
@@ -79,11 +80,14 @@ fn step(tx: &mut Tx<'_>, limits: Limits, clock: &Clock) -> Result<Reaped, StoreE
     let silent_since = if was_heard { tx.now - offline_after_ms } else { Timestamp::MIN };
     let gone_since = tx.proven - prune_after_ms;
     tokens::expire(tx, tx.now, STEP_ROWS)?;
+    // The message of a task is free with it.
+    let (released_task_ids, mut released_message_ids) = tasks::claims::release_expired(tx, STEP_ROWS)?;
+    released_message_ids.extend(claims::release_expired(tx, STEP_ROWS)?);
     Ok(Reaped {
         reaped_agent_ids: silence_agents(tx, silent_since)?,
         reaped_orchestrator_ids: silence_orchestrators(tx, silent_since)?,
-        released_message_ids: claims::release_expired(tx, STEP_ROWS)?,
-        released_task_ids: Vec::new(),
+        released_message_ids,
+        released_task_ids,
         expired_command_ids: commands::expire(tx, STEP_ROWS)?,
         recovered_agent_ids: agents::end_conditions(tx, STEP_ROWS)?,
         expired_pair_ids: pairs::expire(tx, STEP_ROWS)?,
@@ -97,6 +101,7 @@ fn is_full(step: &Reaped) -> bool {
         step.reaped_agent_ids.len(),
         step.reaped_orchestrator_ids.len(),
         step.released_message_ids.len(),
+        step.released_task_ids.len(),
         step.expired_command_ids.len(),
         step.expired_pair_ids.len(),
         step.recovered_agent_ids.len(),
@@ -138,13 +143,15 @@ pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Resul
     let shift = step + to.paused_ms - from.paused_ms;
     if shift != 0 {
         // No lease becomes longer than one that is taken now: how long nobody was here is known only roughly.
-        connection.execute(
-            "UPDATE messages SET claim_expires_at = CASE
-                 WHEN claim_expires_at + $1 > $2 + claim_lease_ms THEN $2 + claim_lease_ms
-                 ELSE claim_expires_at + $1 END
-             WHERE claim_expires_at IS NOT NULL",
-            &[&shift, &to.now],
-        )?;
+        for table in ["messages", "tasks"] {
+            let update = format!(
+                "UPDATE {table} SET claim_expires_at = CASE
+                     WHEN claim_expires_at + $1 > $2 + claim_lease_ms THEN $2 + claim_lease_ms
+                     ELSE claim_expires_at + $1 END
+                 WHERE claim_expires_at IS NOT NULL"
+            );
+            connection.execute(&update, &[&shift, &to.now])?;
+        }
         // The status is said twice, so that the index of open commands is used.
         let pending = "WHERE status IN ('pending', 'accepted', 'running') AND status = 'pending'";
         let mut messages: Vec<Option<MessageId>> = Vec::new();

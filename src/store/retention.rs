@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::engine::stored;
 use super::messages::channels;
 use super::tx::Tx;
-use super::{Store, StoreError, events};
+use super::{Store, StoreError, events, tasks};
 use crate::domain::id::{EventSeq, MessageId};
 use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
@@ -64,6 +64,7 @@ impl Store {
             ] {
                 add(tx.execute(sql, &[&before, &limit])?);
             }
+            add(tasks::retain(tx, old, limit)?);
             let surplus = tx.counts().messages - retention.messages_count.max(1);
             Ok(Step { done, more, took: begun.elapsed(), surplus: surplus.max(0), latest: tx.last_seq() })
         })

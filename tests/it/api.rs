@@ -15,4 +15,5 @@ mod pairs;
 mod scopes;
 mod spans;
 mod system;
+mod tasks;
 mod trust;

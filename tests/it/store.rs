@@ -12,6 +12,7 @@ mod pairs;
 mod postgres;
 mod scrub;
 mod searches;
+mod tasks;
 mod tokens;
 mod upgrade;
 mod words;

@@ -40,6 +40,11 @@ impl Routes {
         Self { agent, groups: Vec::new(), after: EventSeq::MAX }
     }
 
+    /// Whether this agent is `target`, or belongs to it now.
+    pub fn include(&self, target: &str) -> bool {
+        self.agent == *target || self.groups.binary_search_by(|group| group.as_str().cmp(target)).is_ok()
+    }
+
     /// Whether something sent to `target` by `sender` as event `seq` reaches this agent. What an agent
     /// sends to a group it belongs to does not come back to it.
     pub fn reach(&self, target: &str, sender: &str, seq: EventSeq) -> bool {

@@ -2,7 +2,7 @@
 
 use super::Message;
 use crate::domain::event::EventName;
-use crate::domain::id::{AgentId, MessageId};
+use crate::domain::id::{AgentId, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 
@@ -22,7 +22,7 @@ pub fn lease_ms(asked: Option<i64>, default: i64) -> Result<i64, Refusal> {
     }
 }
 
-/// The claim of a message: one holder at a time, each holder with its own generation.
+/// The claim of a message or a task: one holder at a time, each holder with its own generation.
 ///
 /// The functions are the whole state machine. They change nothing when they refuse.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,9 +43,9 @@ pub struct Claim {
 
 impl Claim {
     /// Takes the claim. `Ok(false)`: the caller holds it already, and nothing changed.
-    pub fn take(&mut self, id: MessageId, agent: &AgentId, lease_ms: i64, now: Timestamp) -> Result<bool, Refusal> {
+    pub fn take(&mut self, work: Work, agent: &AgentId, lease_ms: i64, now: Timestamp) -> Result<bool, Refusal> {
         if self.completed_at.is_some() {
-            return Err(Refusal::AlreadyCompleted(id));
+            return Err(Refusal::AlreadyCompleted(work));
         }
         if let (Some(by), Some(until)) = (&self.by, self.expires_at)
             && until > now
@@ -53,7 +53,7 @@ impl Claim {
             if by == agent {
                 return Ok(false);
             }
-            return Err(Refusal::AlreadyClaimed { id, by: by.clone(), until });
+            return Err(Refusal::AlreadyClaimed { work, by: by.clone(), until });
         }
         *self = Self {
             by: Some(agent.clone()),
@@ -69,38 +69,32 @@ impl Claim {
     /// Prolongs the lease from now on.
     pub fn renew(
         &mut self,
-        id: MessageId,
+        work: Work,
         agent: &AgentId,
         generation: i64,
         lease_ms: i64,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        self.require_live(id, agent, generation, now)?;
+        self.require_live(work, agent, generation, now)?;
         self.expires_at = Some(now + lease_ms);
         self.lease_ms = lease_ms;
         Ok(())
     }
 
     /// Gives the claim back.
-    pub fn release(&mut self, id: MessageId, agent: &AgentId, generation: i64, now: Timestamp) -> Result<(), Refusal> {
-        self.require_live(id, agent, generation, now)?;
+    pub fn release(&mut self, work: Work, agent: &AgentId, generation: i64, now: Timestamp) -> Result<(), Refusal> {
+        self.require_live(work, agent, generation, now)?;
         self.free();
         Ok(())
     }
 
     /// Finishes the work for good. `Ok(false)`: it was finished before by the same claim.
-    pub fn complete(
-        &mut self,
-        id: MessageId,
-        agent: &AgentId,
-        generation: i64,
-        now: Timestamp,
-    ) -> Result<bool, Refusal> {
+    pub fn complete(&mut self, work: Work, agent: &AgentId, generation: i64, now: Timestamp) -> Result<bool, Refusal> {
         if self.completed_at.is_some() {
             let same = self.generation == generation && self.by.as_ref() == Some(agent);
-            return if same { Ok(false) } else { Err(Refusal::AlreadyCompleted(id)) };
+            return if same { Ok(false) } else { Err(Refusal::AlreadyCompleted(work)) };
         }
-        self.require_live(id, agent, generation, now)?;
+        self.require_live(work, agent, generation, now)?;
         self.expires_at = None;
         self.completed_at = Some(now);
         Ok(true)
@@ -121,15 +115,15 @@ impl Claim {
         self.expires_at = None;
     }
 
-    fn require_live(&self, id: MessageId, agent: &AgentId, generation: i64, now: Timestamp) -> Result<(), Refusal> {
+    fn require_live(&self, work: Work, agent: &AgentId, generation: i64, now: Timestamp) -> Result<(), Refusal> {
         if self.completed_at.is_some() {
-            return Err(Refusal::AlreadyCompleted(id));
+            return Err(Refusal::AlreadyCompleted(work));
         }
         let live = self.expires_at.is_some_and(|until| until > now);
         if live && self.generation == generation && self.by.as_ref() == Some(agent) {
             Ok(())
         } else {
-            Err(Refusal::StaleClaim { id, generation })
+            Err(Refusal::StaleClaim { work, generation })
         }
     }
 }
@@ -162,25 +156,37 @@ pub enum ClaimChange {
 }
 
 impl ClaimChange {
+    /// The generation of the claim that is to be changed; a new one has none yet.
+    pub fn generation(self) -> Option<i64> {
+        match self {
+            Self::Take { .. } => None,
+            Self::Renew { generation, .. } | Self::Release { generation } | Self::Complete { generation } => {
+                Some(generation)
+            }
+        }
+    }
+
     /// Makes the change for this agent. `Ok(None)`: nothing changed. Otherwise the event that tells it.
     pub fn apply(
         self,
         claim: &mut Claim,
-        id: MessageId,
+        work: Work,
         agent: &AgentId,
         now: Timestamp,
     ) -> Result<Option<EventName>, Refusal> {
         let (changed, event) = match self {
-            Self::Take { lease_ms } => (claim.take(id, agent, lease_ms, now)?, EventName::MessageClaimed),
+            Self::Take { lease_ms } => (claim.take(work, agent, lease_ms, now)?, EventName::MessageClaimed),
             Self::Renew { generation, lease_ms: asked } => {
-                claim.renew(id, agent, generation, lease_ms(asked, claim.lease_ms)?, now)?;
+                claim.renew(work, agent, generation, lease_ms(asked, claim.lease_ms)?, now)?;
                 (true, EventName::MessageClaimed)
             }
             Self::Release { generation } => {
-                claim.release(id, agent, generation, now)?;
+                claim.release(work, agent, generation, now)?;
                 (true, EventName::MessageClaimReleased)
             }
-            Self::Complete { generation } => (claim.complete(id, agent, generation, now)?, EventName::MessageCompleted),
+            Self::Complete { generation } => {
+                (claim.complete(work, agent, generation, now)?, EventName::MessageCompleted)
+            }
         };
         Ok(changed.then_some(event))
     }
@@ -245,7 +251,7 @@ mod tests {
         fn at_most_one_live_holder_and_completion_is_final(steps in proptest::collection::vec(step(), 0..60)) {
             let mut claim = Claim::default();
             let mut now = Timestamp::default();
-            let id = MessageId::new(1);
+            let id = Work::Message(crate::domain::id::MessageId::new(1));
             let mut holder: Option<(AgentId, i64, Timestamp)> = None; // who, generation, until
             let mut done_by: Option<AgentId> = None;
             for step in steps {

@@ -89,6 +89,7 @@ mod tests {
     use crate::domain::event::EventName;
     use crate::domain::message::{Direction, MessageType};
     use crate::domain::pair::PairStatus;
+    use crate::domain::task::{Severity, TaskEventKind, TaskKind, TaskStatus};
 
     /// Names are told apart, and each is read back as what it was.
     fn round_trip<W: Word + PartialEq + std::fmt::Debug>() {
@@ -123,6 +124,10 @@ mod tests {
         same_in_json::<OrchestratorStatus>();
         same_in_json::<PairStatus>();
         same_in_json::<PolicyMode>();
+        same_in_json::<Severity>();
+        same_in_json::<TaskEventKind>();
+        same_in_json::<TaskKind>();
+        same_in_json::<TaskStatus>();
         same_in_json::<VerdictKind>();
         same_in_json::<Scope>();
         same_in_json::<TokenKind>();

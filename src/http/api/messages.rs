@@ -164,13 +164,13 @@ pub(super) async fn get_thread(
     Ok(answer::linked(&thread, next))
 }
 
-/// What a request about a message's claim says.
+/// What a request about the claim of a message or a task says.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClaimRequest {
     agent_id: Option<String>,
-    claim_generation: Option<i64>,
-    lease_ms: Option<i64>,
+    pub(super) claim_generation: Option<i64>,
+    pub(super) lease_ms: Option<i64>,
     instance_id: Option<String>,
     epoch: Option<i64>,
 }
@@ -220,7 +220,7 @@ requests! {
 }
 
 impl ClaimRequest {
-    fn claimant(&self) -> Result<Claimant, ApiError> {
+    pub(super) fn claimant(&self) -> Result<Claimant, ApiError> {
         let guard = SessionGuard::parse(self.instance_id.clone(), self.epoch)?;
         Ok(Claimant { agent: self.agent_id.clone(), guard })
     }

@@ -190,7 +190,7 @@ impl Store {
                 ("status", filter.status.as_ref().map(|status| status as _)),
                 ("kind", filter.kind.as_ref().map(|kind| kind as _)),
             ];
-            let rows = NewestFirst { table: "commands", lists: &lists, since: 0 };
+            let rows = NewestFirst { table: "commands", lists: &lists, any: &[], since: 0 };
             let (ids, next) = rows.find(snapshot, filter.before.map(CommandId::get), filter.limit.get())?;
             let mut page = Filling::new(filter.limit);
             for id in ids {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::caller::Scope;
 use crate::domain::id::{
-    ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, PairId, TaskId, TokenId,
+    ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, PairId, TaskEventId, TaskId, TokenId,
 };
 use crate::domain::page::Limit;
 use crate::domain::text::word::Word;
@@ -187,6 +187,7 @@ numbers! {
     EventSeq: EventSeq::new, EventSeq::get;
     MessageId: MessageId::new, MessageId::get;
     PairId: PairId::new, PairId::get;
+    TaskEventId: TaskEventId::new, TaskEventId::get;
     TaskId: TaskId::new, TaskId::get;
     TokenId: TokenId::new, TokenId::get;
     Timestamp: Timestamp::from_ms, Timestamp::as_ms;

@@ -9,7 +9,7 @@ use crate::domain::message::{Claim, ClaimChange, LEASE_MS_DEFAULT, Message, leas
 use crate::domain::refusal::Refusal;
 use crate::store::messages::{Whole, load_whole, read_by, require_reach};
 use crate::store::tx::Tx;
-use crate::store::{Store, StoreError, agents};
+use crate::store::{Store, StoreError, agents, tasks};
 
 impl Store {
     /// Takes a message's claim. Taking what one already holds answers the same claim again.
@@ -65,28 +65,42 @@ impl Store {
         guard: SessionGuard,
         change: ClaimChange,
     ) -> Result<Message, StoreError> {
-        self.write(move |tx| {
-            let Whole { message, lease_ms, is_read } = load_whole(tx, id)?;
-            if let ClaimChange::Take { .. } = change {
-                require_reach(tx, &message, &agent, &guard)?;
-                if !message.claimable || !message.is_deliverable(tx.now) {
-                    return Err(Refusal::NotClaimable(id).into());
+        let (message, more) = self
+            .write(move |tx| {
+                let Whole { message, lease_ms, is_read } = load_whole(tx, id)?;
+                if let ClaimChange::Take { .. } = change {
+                    require_reach(tx, &message, &agent, &guard)?;
+                    if !message.claimable || !message.is_deliverable(tx.now) {
+                        return Err(Refusal::NotClaimable(id).into());
+                    }
+                } else {
+                    check_session(tx, &agent, &guard)?;
                 }
-            } else {
-                check_session(tx, &agent, &guard)?;
-            }
-            let mut claim = message.claim(lease_ms);
-            if let Some(event) = change.apply(&mut claim, id, &agent, tx.now)? {
-                save(tx, id, &claim)?;
-                tell(tx, event, &message, &agent, claim.generation)?;
-            }
-            let mut message = message.with_claim(claim);
-            if is_read {
-                (message.read_by, message.read_count) = read_by(tx, id)?;
-            }
-            Ok(message)
-        })
-        .await
+                if let Some(task) = tasks::claims::of_message(tx, &message)? {
+                    // The claim is that of the task.
+                    let task = tasks::claims::change(tx, task, &agent, change)?;
+                    let mut message = message.with_claim(task.claim());
+                    if is_read {
+                        (message.read_by, message.read_count) = read_by(tx, id)?;
+                    }
+                    return Ok((message, task.status.is_final() && tasks::settle(tx, tasks::SETTLED_AT_ONCE)?));
+                }
+                let mut claim = message.claim(lease_ms);
+                if let Some(event) = change.apply(&mut claim, id.into(), &agent, tx.now)? {
+                    save(tx, id, &claim)?;
+                    tell(tx, event, &message, &agent, claim.generation)?;
+                }
+                let mut message = message.with_claim(claim);
+                if is_read {
+                    (message.read_by, message.read_count) = read_by(tx, id)?;
+                }
+                Ok((message, false))
+            })
+            .await?;
+        if more {
+            self.go_on_settling().await;
+        }
+        Ok(message)
     }
 }
 
@@ -110,13 +124,13 @@ fn tell(
     tx.emit(event, message.audience_with_sender(), &data)
 }
 
-fn save(tx: &Tx<'_>, id: MessageId, claim: &Claim) -> Result<(), StoreError> {
+/// Writes the claim of a message down. Answers whether the message is there: 1, or 0.
+pub(in crate::store) fn save(tx: &Tx<'_>, id: MessageId, claim: &Claim) -> Result<usize, StoreError> {
     tx.execute(
         "UPDATE messages SET claimed_by = $1, claimed_at = $2, claim_expires_at = $3, claim_lease_ms = $4,
                              claim_generation = $5, completed_at = $6 WHERE id = $7",
         &[&claim.by, &claim.at, &claim.expires_at, &claim.lease_ms, &claim.generation, &claim.completed_at, &id],
-    )?;
-    Ok(())
+    )
 }
 
 /// Frees claims whose lease has ended, at most `limit`, and answers the messages.
@@ -128,6 +142,11 @@ pub(in crate::store) fn release_expired(tx: &mut Tx<'_>, limit: i64) -> Result<V
     )?;
     for id in &ids {
         let Whole { message, lease_ms, .. } = load_whole(tx, *id)?;
+        if let Some(mut task) = tasks::claims::of_message(tx, &message)? {
+            if tasks::claims::notice_end(tx, &mut task)? {
+                continue;
+            }
+        }
         let mut claim = message.claim(lease_ms);
         let holder = claim.by.clone();
         if claim.expire(tx.now)

@@ -124,8 +124,19 @@ pub(in crate::store) struct NewestFirst<'l> {
     pub(in crate::store) table: &'static str,
     /// The columns, with what is wanted there; the shortest list first, as far as one can tell.
     pub(in crate::store) lists: &'l [(&'static str, Option<&'l dyn ToSql>)],
+    /// Lists in one of which a row must be besides; each of these columns has such an index too. None: any row.
+    pub(in crate::store) any: &'l [AnyOf<'l>],
     /// Only rows with a greater id.
     pub(in crate::store) since: i64,
+}
+
+/// One of several lists.
+#[derive(Clone, Copy)]
+pub(in crate::store) enum AnyOf<'l> {
+    /// The rows that have this in the column.
+    With(&'static str, &'l dyn ToSql),
+    /// The rows that have nothing there.
+    Without(&'static str),
 }
 
 impl NewestFirst<'_> {
@@ -136,14 +147,31 @@ impl NewestFirst<'_> {
         before: Option<i64>,
         limit: usize,
     ) -> Result<(Vec<i64>, Option<i64>), StoreError> {
-        let mut named = self.lists.iter().filter_map(|(column, value)| Some((*column, (*value)?)));
-        let walked = named.next();
-        let others: Vec<_> = named.collect();
-        // A search goes up, so the places are the ids below zero.
-        let first = before.map_or(i64::MIN, |before| -before);
+        if self.any.is_empty() {
+            let mut named = self.lists.iter().filter_map(|(column, value)| Some((*column, (*value)?)));
+            let walked = named.next().map(|(column, value)| AnyOf::With(column, value));
+            let others: Vec<_> = named.collect();
+            let found = self.find_in(snapshot, walked, &others, Search::new(first(before), limit, 1))?;
+            return Ok(newest(vec![found], limit));
+        }
+        let others: Vec<_> = self.lists.iter().filter_map(|(column, value)| Some((*column, (*value)?))).collect();
+        let search = Search::new(first(before), limit, self.any.len());
+        let found: Result<_, StoreError> =
+            self.any.iter().map(|list| self.find_in(snapshot, Some(*list), &others, search)).collect();
+        Ok(newest(found?, limit))
+    }
+
+    /// What is found in one list.
+    fn find_in(
+        &self,
+        snapshot: &Snapshot<'_>,
+        walked: Option<AnyOf<'_>>,
+        others: &[(&'static str, &dyn ToSql)],
+        search: Search,
+    ) -> Result<Found<i64>, StoreError> {
         let step = |at: i64| {
             let mut furthest = at;
-            for (column, value) in &others {
+            for (column, value) in others {
                 let sql =
                     format!("SELECT id FROM {} WHERE {column} = $1 AND id < $2 ORDER BY id DESC LIMIT 1", self.table);
                 let Some(next) = snapshot.value::<i64>(&sql, &[*value, &below(at)])? else { return Ok(Step::End) };
@@ -156,13 +184,15 @@ impl NewestFirst<'_> {
             let mut query = Conditions::after("SELECT CASE");
             query.begin(" WHEN ");
             query.add("id < ?", &[&below]);
-            for (column, value) in &others {
+            for (column, value) in others {
                 query.add(&format!("{column} = ?"), &[*value]);
             }
             query.push(&format!(" THEN id ELSE -id END FROM {}", self.table), &[]);
             query.begin(" WHERE ");
-            if let Some((column, value)) = walked {
-                query.add(&format!("{column} = ?"), &[value]);
+            match walked {
+                Some(AnyOf::With(column, value)) => query.add(&format!("{column} = ?"), &[value]),
+                Some(AnyOf::Without(column)) => query.add(&format!("{column} IS NULL"), &[]),
+                None => {}
             }
             query.add("id < ?", &[&below]);
             query.add("id > ?", &[&self.since]);
@@ -171,10 +201,19 @@ impl NewestFirst<'_> {
             let rows: Vec<i64> = snapshot.values(sql, values)?;
             Ok(rows.into_iter().map(looked).map(|(id, found)| (-id, found.map(|()| id))).collect())
         };
-        let found = Search::new(first, limit, 1).run(step, walk)?;
-        let (ids, looked_to) = merge(vec![found], limit);
-        Ok((ids, looked_to.map(|place| -place)))
+        search.run(step, walk)
     }
+}
+
+/// The place where the rows below this id begin. A search goes up, so the places are the ids below zero.
+fn first(before: Option<i64>) -> i64 {
+    before.map_or(i64::MIN, |before| -before)
+}
+
+/// The page of these lists, and the id below which the next one begins.
+fn newest(found: Vec<Found<i64>>, limit: usize) -> (Vec<i64>, Option<i64>) {
+    let (ids, looked_to) = merge(found, limit);
+    (ids, looked_to.map(|place| -place))
 }
 
 /// The id below which rows come after this place.

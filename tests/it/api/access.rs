@@ -162,7 +162,7 @@ async fn nobody_is_called_what_looks_like_the_human_or_the_relay() {
 }
 
 /// A relay with tokens beside the administrator's, and clients that send them.
-async fn with_tokens<const N: usize>(tokens: [(&str, Option<&str>, i64); N]) -> (Server, [Client; N]) {
+pub(super) async fn with_tokens<const N: usize>(tokens: [(&str, Option<&str>, i64); N]) -> (Server, [Client; N]) {
     let home = Server::start_with_token(TOKEN).await.stop();
     let database = rusqlite::Connection::open(database(&home)).expect("the database");
     for (index, (scopes, agent, expires_at)) in tokens.iter().enumerate() {

@@ -186,7 +186,7 @@ async fn costs(messages: i64) -> BTreeMap<&'static str, u64> {
 }
 
 /// The names of what costs more with many than with few.
-fn grown(few: &BTreeMap<&str, u64>, many: &BTreeMap<&str, u64>) -> Vec<String> {
+pub(super) fn grown(few: &BTreeMap<&str, u64>, many: &BTreeMap<&str, u64>) -> Vec<String> {
     println!("{many:#?}");
     // A tree with more leaves may be deeper by a step or two.
     let grown = few.iter().filter(|(name, cost)| many[*name] > *cost + *cost / 10 + 50);

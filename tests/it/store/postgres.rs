@@ -15,11 +15,12 @@ use agent_relay::domain::control::session::SessionStart;
 use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
-use agent_relay::domain::id::{ActivityId, CommandId, EventSeq, MessageId, PairId, TokenId};
+use agent_relay::domain::id::{ActivityId, CommandId, EventSeq, MessageId, PairId, TaskId, TokenId};
 use agent_relay::domain::message::{ChannelFilter, Direction, Message, MessageFilter, MessageType, NewMessage};
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::pair::{NewPair, PairFilter, PairStatus, PairStep};
 use agent_relay::domain::retention::Retention;
+use agent_relay::domain::task::{NewTask, Report, Severity, Task, TaskFilter, TaskStatus};
 use agent_relay::store::{Idempotency, NewCommand, Recorded, TokenMaker, prepared_statements};
 use serde_json::json;
 
@@ -44,7 +45,8 @@ fn schema() -> String {
     let condition = include_str!("../../../src/store/engine/migrations/0010_condition.sql");
     let channels = include_str!("../../../src/store/engine/migrations/0011_channels.sql");
     let channels = channels.split("INSERT").next().expect("the table comes first");
-    [tables, question, targets, answers, joined, searches, tokens, pairs, condition, channels]
+    let tasks = include_str!("../../../src/store/engine/migrations/0012_tasks.sql");
+    [tables, question, targets, answers, joined, searches, tokens, pairs, condition, channels, tasks]
         .concat()
         .replace(" AUTOINCREMENT", "")
         .replace(" STRICT, WITHOUT ROWID", "")
@@ -278,7 +280,47 @@ pub(super) async fn call_every_verb() -> Bench {
     store.remove_orchestrator("o".into()).await.expect("removed");
     store.stats().await.expect("figures");
 
-    crate::server::until(work.created_at + 1_010).await;
+    let new = |depends_on: Vec<TaskId>| NewTask {
+        source: "s".to_owned(),
+        title: "t".to_owned(),
+        target: Some("a".to_owned()),
+        dedupe_key: depends_on.is_empty().then(|| "k".to_owned()),
+        depends_on,
+        ..NewTask::default()
+    };
+    let task: Task = store.create_task(new(Vec::new()), None).await.expect("made").json.value().expect("a task");
+    store.create_task(new(Vec::new()), None).await.expect("raised");
+    for _ in 0..2 {
+        store.create_task(new(vec![task.id]), None).await.expect("made");
+    }
+    let every = TaskFilter {
+        status: Some(TaskStatus::Open),
+        source: Some("s".to_owned()),
+        severity: Some(Severity::Info),
+        target: Some("a".to_owned()),
+        ..TaskFilter::default()
+    };
+    store.tasks(every.clone()).await.expect("tasks");
+    store.tasks(TaskFilter { agent: Some("a".into()), or_for_anybody: true, ..every }).await.expect("tasks");
+    store.task_events(task.id, None, Limit::MAX).await.expect("events");
+    store.claim(task.message_id.expect("a message"), "a".into(), open(), Some(1_000)).await.expect("claimed");
+    let report = |status| Report {
+        agent: "a".into(),
+        is_administrator: true,
+        status,
+        generation: None,
+        note: None,
+        result: None,
+    };
+    store.report_task(task.id, report(TaskStatus::Done), open()).await.expect("done");
+    let other: Task = store.create_task(new(Vec::new()), None).await.expect("made").json.value().expect("a task");
+    let waiting: Task = store.create_task(new(vec![other.id]), None).await.expect("made").json.value().expect("a task");
+    store.report_task(other.id, report(TaskStatus::Canceled), open()).await.expect("canceled");
+    assert_eq!(store.task(waiting.id).await.expect("a task").status, TaskStatus::Canceled);
+    let other: Task = store.create_task(new(Vec::new()), None).await.expect("made").json.value().expect("a task");
+    let held = store.claim_task(other.id, "a".into(), open(), Some(1_000)).await.expect("claimed");
+
+    crate::server::until(work.created_at.max(held.updated_at) + 1_010).await;
     store.touch("orchestrator-o");
     store.reap(vec!["a".into()], -1, -1, true).await.expect("reaped");
     let all = Retention { events_count: 1, events_ms: -1, messages_count: 1, messages_ms: -1, records_ms: -1 };

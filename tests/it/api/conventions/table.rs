@@ -27,6 +27,8 @@ async fn send(client: &Client, bound: &Bound, n: usize) -> Answer {
     let agent = |field: &str, value: Value| ("/api/agents", with(json!({"id": "a"}), field, value));
     let message =
         |field: &str, value: Value| ("/api/messages", with(json!({"from": "a", "to": "b", "body": "c"}), field, value));
+    let question =
+        |field: &str, value: Value| ("/api/tasks", with(json!({"title": "t", "kind": "question"}), field, value));
     let get = |path: String| client.request(Method::GET, &path);
     let (path, body) = match bound.of {
         "target of a request" => {
@@ -62,6 +64,16 @@ async fn send(client: &Client, bound: &Bound, n: usize) -> Answer {
             let agents: Vec<Value> = (0..n).map(agent).collect();
             return client.patch("/api/orchestrators/o/agents", json!({"agents": agents})).await;
         }
+        "answer" => {
+            let asked: Value = client.post("/api/tasks", json!({"title": "t", "kind": "question"})).await.expect(201);
+            return client.post(&format!("/api/tasks/{}/answer", asked["id"]), json!({"answer": text})).await;
+        }
+        "title of a task" => question("title", json!(text)),
+        "metadata of a task" => question("metadata", json!({"k": "x".repeat(n - r#"{"k":""}"#.len())})),
+        "dedupeKey" => question("dedupeKey", json!(text)),
+        "callbackUrl" => question("callbackUrl", json!(format!("http://h/{}", "x".repeat(n - "http://h/".len())))),
+        "options" => question("options", json!(list(n))),
+        "option" => question("options", json!([text])),
         "prompt" => ("/api/agents/spawn", json!({"provider": "claude", "prompt": text})),
         "id" => agent("id", json!(text)),
         "name" => agent("name", json!(text)),

@@ -23,6 +23,11 @@ fn valid(operation: &str) -> Value {
         "create_message" => json!({"from": "a", "to": "a", "body": "b"}),
         "read_message" | "claim_message" => json!({"agentId": "a"}),
         "renew_claim" | "release_claim" | "complete_claim" => json!({"agentId": "a", "claimGeneration": 1}),
+        "create_task" => json!({"title": "t", "kind": "question", "target": "a"}),
+        "claim_task" => json!({"agentId": "a"}),
+        "renew_task" | "release_task" => json!({"agentId": "a", "claimGeneration": 1}),
+        "report_task" => json!({"agentId": "a", "status": "in_progress"}),
+        "answer_task" => json!({"answer": "x"}),
         "broadcast" => json!({"body": "b"}),
         "create_activity" => json!({"clientId": "c", "kind": "state", "title": "t"}),
         "register_orchestrator" => json!({"id": "o", "hostname": "h", "baseDir": "/o"}),
@@ -162,6 +167,8 @@ fn is_of_more_than_form(operation: &str, member: &str, value: &Value) -> bool {
         ("create_spawn" | "plan_spawn" | "create_orchestrator_spawn", "cwd") => value.is_string(),
         ("list_spawn_directories", "path") | (_, "since" | "ticket" | "types") => true,
         ("list_messages", "unread") => true,
+        // An address is more than a text.
+        ("create_task", "callbackUrl") => value.is_string(),
         // A word of a state that is not one of a report.
         ("report_command", "status") => value.is_string(),
         _ => false,
@@ -194,6 +201,18 @@ async fn the_document_allows_what_the_relay_takes_and_nothing_else() {
                     assert_eq!(claimed.expect::<Value>(200)["claimGeneration"], 1);
                 }
                 id.to_string()
+            }
+            // A task of its own, which is answered or held.
+            Some("tasks") if path.contains("{id}") => {
+                let kind = if operation == "answer_task" { "question" } else { "work" };
+                let task: Value =
+                    client.post("/api/tasks", json!({"title": "t", "kind": kind, "target": "a"})).await.expect(201);
+                let id = task["id"].to_string();
+                if operation != "claim_task" {
+                    let claimed = client.post(&format!("/api/tasks/{id}/claim"), json!({"agentId": "a"})).await;
+                    assert_eq!(claimed.expect::<Value>(200)["claimGeneration"], 1);
+                }
+                id
             }
             _ => "1".to_owned(),
         };

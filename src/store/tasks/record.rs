@@ -1,0 +1,129 @@
+//! Records of what happens to tasks: each step in one place, with everything that follows from it.
+
+use serde_json::json;
+
+use crate::domain::audit;
+use crate::domain::event::{Audience, EventName};
+use crate::domain::id::{AgentId, TaskEventId};
+use crate::domain::task::{Change, EVENTS_KEPT, Task, TaskEvent, TaskEventKind, TaskStatus};
+use crate::store::engine::{AsJson, ToSql, stored};
+use crate::store::messages::claims as message_claims;
+use crate::store::tx::Tx;
+use crate::store::{StoreError, activity};
+
+stored! {
+    stored TaskEvent in task_events {
+        id, task_id, kind = "type", agent_id, body, metadata as json_or_null, created_at,
+    }
+}
+
+/// Records a step of a task: the task as it is now, the event in its history, the claim of its message, and what
+/// streams are told. Every change of a task is made by the state machine and then comes through here.
+pub(in crate::store) fn record(tx: &mut Tx<'_>, task: &mut Task, change: Change) -> Result<(), StoreError> {
+    task.updated_at = tx.now;
+    let is_new = change.kind == TaskEventKind::Created;
+    let is_kept = change.kind != TaskEventKind::Renewed;
+    task.event_count += i64::from(is_kept);
+    if is_new {
+        tx.insert(task)?;
+    } else {
+        save(tx, task)?;
+    }
+    if is_kept {
+        keep(tx, task, &change)?;
+    }
+    follow_with_message(tx, task, &change)?;
+    tell(tx, task, &change)?;
+    // People read of what was asked for and of what ended otherwise than by being done, which is most of it.
+    let is_news = is_new || (task.status.is_final() && change.kind != TaskEventKind::Done);
+    if is_news {
+        activity::insert(tx, audit::task_changed(task, &change))?;
+    }
+    Ok(())
+}
+
+/// Writes down what is different.
+pub(super) fn save(tx: &Tx<'_>, task: &Task) -> Result<(), StoreError> {
+    let result = task.result.as_ref().map(AsJson);
+    let blocked_by = AsJson(&task.blocked_by);
+    let mut values: Vec<&dyn ToSql> = vec![
+        &task.status,
+        &task.claimed_by,
+        &task.claimed_at,
+        &task.claim_expires_at,
+        &task.lease_ms,
+        &task.claim_generation,
+        &task.occurrences,
+        &result,
+        &blocked_by,
+        &task.updated_at,
+        &task.event_count,
+    ];
+    // Only what changes again and again: naming a column means writing its index anew.
+    if !task.status.is_final() {
+        values.push(&task.id);
+        tx.execute(
+            "UPDATE tasks SET status = $1, claimed_by = $2, claimed_at = $3, claim_expires_at = $4,
+                 claim_lease_ms = $5, claim_generation = $6, occurrences = $7, result = $8, blocked_by = $9,
+                 updated_at = $10, event_count = $11 WHERE id = $12",
+            &values,
+        )?;
+        return Ok(());
+    }
+    values.extend([&task.finished_at as &dyn ToSql, &task.id]);
+    tx.execute(
+        "UPDATE tasks SET status = $1, claimed_by = $2, claimed_at = $3, claim_expires_at = $4, claim_lease_ms = $5,
+             claim_generation = $6, occurrences = $7, result = $8, blocked_by = $9, updated_at = $10,
+             event_count = $11, finished_at = $12,
+             settling = CASE WHEN EXISTS (SELECT 1 FROM task_waits WHERE depends_on = $13) THEN 1 ELSE 0 END
+         WHERE id = $13",
+        &values,
+    )?;
+    if !task.depends_on.is_empty() {
+        tx.execute("DELETE FROM task_waits WHERE task_id = $1", &[&task.id])?;
+    }
+    Ok(())
+}
+
+/// Writes an event into the history of its task, in place of the oldest where there are enough.
+fn keep(tx: &Tx<'_>, task: &Task, change: &Change) -> Result<(), StoreError> {
+    tx.insert_numbered(&TaskEvent {
+        id: TaskEventId::default(),
+        task_id: task.id,
+        kind: change.kind,
+        agent_id: change.agent.clone(),
+        body: change.body.clone(),
+        metadata: change.metadata.clone(),
+        created_at: tx.now,
+    })?;
+    if task.event_count > EVENTS_KEPT {
+        let oldest = "DELETE FROM task_events WHERE id = (SELECT id FROM task_events WHERE task_id = $1
+                          ORDER BY id LIMIT 1)";
+        tx.execute(oldest, &[&task.id])?;
+    }
+    Ok(())
+}
+
+/// Has the message of a task follow its claim, and those whom the message concerns hear of it.
+fn follow_with_message(tx: &mut Tx<'_>, task: &Task, change: &Change) -> Result<(), StoreError> {
+    let (Some(message), Some(event)) = (task.message_id, change.kind.of_message()) else { return Ok(()) };
+    let (rows, agent) = if task.status == TaskStatus::Canceled {
+        let ended = "UPDATE messages SET claimed_by = NULL, claimed_at = NULL, claim_expires_at = NULL,
+                         expires_at = $1 WHERE id = $2 AND (expires_at IS NULL OR expires_at > $1)";
+        (tx.execute(ended, &[&tx.now, &message])?, change.former_holder.as_ref())
+    } else {
+        let rows = message_claims::save(tx, message, &task.claim())?;
+        (rows, change.agent.as_ref().or(task.claimed_by.as_ref()))
+    };
+    let (Some(agent), true) = (agent, rows > 0) else { return Ok(()) };
+    let sender = task.from.clone().unwrap_or_else(AgentId::system);
+    let audience = Audience { to: task.target.as_deref().map(Into::into), also: Some((&sender).into()), from: None };
+    let data = json!({"id": message, "agentId": agent, "claimGeneration": task.claim_generation});
+    tx.emit(event, audience, &data)
+}
+
+/// Tells those whom a task concerns how it is.
+pub(super) fn tell(tx: &mut Tx<'_>, task: &Task, change: &Change) -> Result<(), StoreError> {
+    let event = if change.kind == TaskEventKind::Created { EventName::TaskCreated } else { EventName::TaskUpdated };
+    tx.emit(event, task.audience(change), task)
+}
