@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::engine::{Conditions, Read, stored};
+use super::messages::bounces;
 use super::tx::{Snapshot, Tx};
 use super::{Created, Idempotency, Json, Store, StoreError, activity, tokens};
 use crate::domain::agent::{
@@ -11,6 +12,7 @@ use crate::domain::agent::{
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::AgentId;
+use crate::domain::message::BounceReason;
 use crate::domain::page::{Filling, Page};
 use crate::domain::refusal::Refusal;
 
@@ -94,7 +96,8 @@ impl Store {
         self.write(move |tx| {
             let agent = load(tx, &id)?.ok_or(Refusal::NotFound("agent"))?;
             guard.check(&agent)?;
-            remove(tx, id)
+            remove(tx, id, BounceReason::Deleted)?;
+            bounces::tell_first(tx)
         })
         .await
     }
@@ -227,13 +230,20 @@ fn containing(text: &str) -> String {
 /// Writes a card over the one there was, tells its streams, and announces it.
 pub(super) fn save(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
     tx.upsert(agent)?;
+    if before.is_none() {
+        tx.remembered().members_mut().change_everybody(1);
+    }
+    let names = |agent: &Agent| (agent.name.clone(), agent.label.clone());
+    if before.map(names) != Some(names(agent)) {
+        tx.names_changed();
+    }
     save_targets(tx, before, agent)?;
     tx.routes_changed(agent);
     tx.emit(EventName::AgentStatus, Audience::only(&agent.id), agent)
 }
 
 /// Keeps the group targets that reach an agent beside its card. What reaches everybody is not among them.
-fn save_targets(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
+fn save_targets(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
     let targets = |agent: &Agent| {
         let mut targets = agent.routes().groups;
         targets.retain(|target| target != "broadcast");
@@ -245,18 +255,29 @@ fn save_targets(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<()
     }
     for target in old.iter().map(String::as_str).filter(|target| !new.iter().any(|kept| kept == target)) {
         tx.execute("DELETE FROM agent_targets WHERE target = $1 AND agent_id = $2", &[&target, &agent.id])?;
+        tx.remembered().members_mut().change(target, -1);
     }
     for target in new.iter().map(String::as_str).filter(|target| !old.iter().any(|kept| kept == target)) {
         tx.execute("INSERT INTO agent_targets (target, agent_id) VALUES ($1, $2)", &[&target, &agent.id])?;
+        tx.remembered().members_mut().change(target, 1);
     }
+    // Suggested to who misspells them.
+    tx.names_changed();
     Ok(())
 }
 
-/// Removes a card and what only it could use.
-pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM agents WHERE id = $1", &[&id])?;
+/// Removes a card and what only it could use. Whoever sent what it never read is to hear of it: [`bounces::owe`].
+pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId, reason: BounceReason) -> Result<(), StoreError> {
+    let groups: Vec<String> = tx.values("SELECT target FROM agent_targets WHERE agent_id = $1", &[&id])?;
+    let rows = tx.execute("DELETE FROM agents WHERE id = $1", &[&id])?;
+    if rows > 0 {
+        let members = tx.remembered().members_mut();
+        groups.iter().for_each(|group| members.change(group, -1));
+        members.change_everybody(-1);
+    }
+    tx.names_changed();
     tokens::remove_of(tx, &id)?;
     tx.emit(EventName::AgentRemoved, Audience::only(&id), &json!({"id": id}))?;
-    tx.routes_removed(id);
-    Ok(())
+    tx.routes_removed(id.clone());
+    bounces::owe(tx, &id, reason)
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CHANNEL_MAX, Message, MessageType, RESERVED_META, SUBJECT_MAX, check_target, is_group};
+use super::{CHANNEL_MAX, Message, MessageType, RESERVED_META, Receipt, SUBJECT_MAX, Sender, check_target, is_group};
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
@@ -45,6 +45,13 @@ pub struct Draft {
     pub meta: Option<json::Object>,
     /// After this it is no longer delivered; must lie in the future.
     pub expires_at: Option<i64>,
+    /// Store nothing when it reaches nobody; false unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+    /// What to wait for, as long as the request says; `claimed` and `completed` only of what is claimable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Receipt>)]
+    pub receipt: Option<String>,
 }
 
 /// A message that passed every check and waits to be stored.
@@ -52,6 +59,8 @@ pub struct Draft {
 pub struct NewMessage {
     /// Who sends it.
     pub from: AgentId,
+    /// How the relay knows that.
+    pub sender: Sender,
     /// A valid target.
     pub to: String,
     /// What kind of message it is.
@@ -75,7 +84,18 @@ pub struct NewMessage {
 }
 
 impl Draft {
-    /// Checks bounds, trims, and fills in the sender of a bound credential.
+    /// What its sender waits for. Refuses to wait for what cannot happen.
+    pub fn receipt(&self) -> Result<Option<Receipt>, Refusal> {
+        let Some(word) = text::optional("receipt", self.receipt.clone(), text::WORD_MAX)? else { return Ok(None) };
+        let receipt = Receipt::named("receipt", &word)?;
+        if receipt.is_of_work() && !self.claimable.unwrap_or(false) {
+            return Err(Refusal::invalid(format!("receipt \"{receipt}\" needs claimable: true")));
+        }
+        Ok(Some(receipt))
+    }
+
+    /// Checks bounds, trims, and fills in the sender of a bound credential. How the sender is known is for whoever
+    /// knows the credential to say: nothing is vouched for here.
     pub fn parse(self, bound_to: Option<&AgentId>, now: Timestamp) -> Result<NewMessage, Refusal> {
         let from = AgentId::optional("from", self.from)?
             .or_else(|| bound_to.cloned())
@@ -97,6 +117,7 @@ impl Draft {
             return Err(Refusal::invalid("expiresAt must lie in the future"));
         }
         Ok(NewMessage {
+            sender: Sender { verified: false, ..Sender::relay(&from) },
             from,
             kind: text::optional("type", self.kind, text::WORD_MAX)?
                 .map_or(Ok(MessageType::Message), |kind| MessageType::named("type", &kind))?,
@@ -115,9 +136,10 @@ impl Draft {
 }
 
 impl NewMessage {
-    /// A plain message; everything else can be set on it.
+    /// A plain message that the relay sends; everything else can be set on it.
     pub fn plain(from: AgentId, to: impl Into<String>, body: impl Into<String>) -> Self {
         Self {
+            sender: Sender::relay(&from),
             from,
             to: to.into(),
             kind: MessageType::Message,
@@ -138,6 +160,7 @@ impl NewMessage {
         Message {
             id,
             from: self.from,
+            sender: self.sender,
             to: self.to,
             kind: self.kind,
             subject: self.subject,

@@ -86,7 +86,7 @@ mod tests {
     use crate::domain::control::orchestrator::OrchestratorStatus;
     use crate::domain::control::{ApprovalMode, ControlKind, PolicyMode, VerdictKind};
     use crate::domain::event::EventName;
-    use crate::domain::message::MessageType;
+    use crate::domain::message::{BounceReason, MessageType, Reached, Receipt, SenderKind};
 
     /// Names are told apart, and each is read back as what it was.
     fn round_trip<W: Word + PartialEq + std::fmt::Debug>() {
@@ -117,7 +117,11 @@ mod tests {
         same_in_json::<MessageType>();
         same_in_json::<OrchestratorStatus>();
         same_in_json::<PolicyMode>();
+        same_in_json::<Reached>();
+        same_in_json::<Receipt>();
+        same_in_json::<SenderKind>();
         same_in_json::<VerdictKind>();
+        round_trip::<BounceReason>();
         round_trip::<EventName>();
         round_trip::<Scope>();
     }

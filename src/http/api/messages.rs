@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::agent::SessionGuard;
 use crate::domain::id::{AgentId, MessageId};
-use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageFilter, MessageType};
+use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageFilter, MessageType, Sent};
 use crate::domain::page::Limit;
 use crate::domain::text;
 use crate::http::answer::{self, Done, Link, ok};
@@ -19,16 +19,26 @@ use crate::http::extract::{Authenticated, Json, Keyed, Path, Query};
 use crate::relay::Relay;
 use crate::relay::messages::Claimant;
 
+/// How long whoever sends a message waits for its receipt.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CreateMessage {
+    /// With `receipt`: wait up to this many seconds, at most 60, until it has happened.
+    #[param(minimum = 0, maximum = 60)]
+    wait: Option<u64>,
+}
+
 /// Send a message.
-#[utoipa::path(post, path = "/api/messages", tag = "messages", request_body = Draft,
-    responses((status = 201, description = "Stored; on disk and visible to readers and streams", body = Message),
-              (status = 200, description = "Stored before under the same key", body = Message)))]
+#[utoipa::path(post, path = "/api/messages", tag = "messages", request_body = Draft, params(CreateMessage),
+    responses((status = 201, description = "Stored; on disk and visible to readers and streams", body = Sent),
+              (status = 200, description = "Stored before under the same key", body = Sent)))]
 pub(super) async fn create_message(
     State(relay): State<Relay>,
     caller: Authenticated,
+    Query(query): Query<CreateMessage>,
     Keyed { body, key }: Keyed<Draft>,
 ) -> Result<Response, ApiError> {
-    Ok(answer::created(relay.send_message(&caller, body, key).await?))
+    Ok(answer::created(relay.send_message(&caller, body, key, wait(query.wait)?).await?))
 }
 
 /// Which messages to list.

@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_messages_are_events.sql"),
     include_str!("migrations/0003_questions.sql"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0005_answers.sql"),
     include_str!("migrations/0006_joined_after.sql"),
     include_str!("migrations/0007_searches.sql"),
+    include_str!("migrations/0009_truth.sql"),
 ];
 
 /// With more bytes than this, whoever starts the relay is told what it is doing.

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::program::program;
 use crate::server::{Client, Server, database, eventually};
 
-const TOKEN: &str = "ar_the-administrator";
+pub(super) const TOKEN: &str = "ar_the-administrator";
 
 #[tokio::test]
 async fn without_a_token_only_names_of_this_machine_are_answered() {
@@ -132,7 +132,7 @@ async fn a_ticket_opens_one_stream_once() {
 }
 
 /// A relay with tokens beside the administrator's, and clients that send them.
-async fn with_tokens<const N: usize>(tokens: [(&str, Option<&str>, i64); N]) -> (Server, [Client; N]) {
+pub(super) async fn with_tokens<const N: usize>(tokens: [(&str, Option<&str>, i64); N]) -> (Server, [Client; N]) {
     let home = Server::start_with_token(TOKEN).await.stop();
     let database = rusqlite::Connection::open(database(&home)).expect("the database");
     for (index, (scopes, agent, expires_at)) in tokens.iter().enumerate() {
