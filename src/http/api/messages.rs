@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::agent::SessionGuard;
@@ -24,8 +24,17 @@ use crate::relay::messages::Claimant;
 #[into_params(parameter_in = Query)]
 pub(super) struct CreateMessage {
     /// With `receipt`: wait up to this many seconds, at most 60, until it has happened.
-    #[param(minimum = 0, maximum = 60)]
-    wait: Option<u64>,
+    #[serde(default, deserialize_with = "waiting")]
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 60)]
+    wait: Duration,
+}
+
+/// Checked where the query is read: who waits too long is refused before the body is asked for.
+fn waiting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    match u64::deserialize(deserializer)? {
+        seconds if seconds <= WAIT_MAX => Ok(Duration::from_secs(seconds)),
+        _ => Err(de::Error::custom(format!("wait must be at most {WAIT_MAX} seconds"))),
+    }
 }
 
 /// Send a message.
@@ -38,7 +47,7 @@ pub(super) async fn create_message(
     Query(query): Query<CreateMessage>,
     Keyed { body, key }: Keyed<Draft>,
 ) -> Result<Response, ApiError> {
-    Ok(answer::created(relay.send_message(&caller, body, key, wait(query.wait)?).await?))
+    Ok(answer::created(relay.send_message(&caller, body, key, query.wait).await?))
 }
 
 /// Which messages to list.

@@ -69,7 +69,8 @@ fn agents_beside(snapshot: &Snapshot<'_>, to: &str, likes: &mut Likes) -> Result
             likes.look_at(snapshot, tail, &[&spelling, &BESIDE])?;
         }
     }
-    likes.look_at(snapshot, "WHERE status <> 'offline' ORDER BY id LIMIT $1", &[&LIVE])
+    let live = "WHERE status <> 'offline' AND id > $1 ORDER BY id LIMIT $2";
+    likes.look_at(snapshot, live, &[&"", &LIVE])
 }
 
 /// Leaps from group to group: one may have any number of agents.
