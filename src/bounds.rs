@@ -138,6 +138,13 @@ pub const ALL: &[Bound] = &[
         "an_answer_that_nobody_reads_is_ended",
         "stall_seconds",
     ),
+    shown("similar targets", Count(message::SIMILAR_MAX), "who_writes_to_nobody_is_told_who_may_be_meant"),
+    set(
+        "replies by agents in a thread within ten minutes",
+        Count(config::THREAD_REPLIES as usize),
+        "agents_that_answer_each_other_without_end_are_stopped_and_persons_are_not",
+        "thread_replies",
+    ),
     // Connections and streams.
     set(
         "connections",

@@ -20,7 +20,7 @@ use std::time::Duration;
 use file::File;
 pub(crate) use resolve::{
     BUFFERS_MB, CONNECTIONS, CONNECTIONS_PER_ADDRESS, HEAD_SECONDS, INTEGRATIONS_PER_MINUTE, REQUEST_SECONDS,
-    STALL_SECONDS, STREAMS,
+    STALL_SECONDS, STREAMS, THREAD_REPLIES,
 };
 pub use secret::Secret;
 pub use sources::{ConfigError, Environment, Flags, base_url};
@@ -50,6 +50,8 @@ pub struct Config {
     pub events: Retention,
     /// How long messages are kept.
     pub messages: Retention,
+    /// Replies by agents that a thread may have within ten minutes; 0 is no limit.
+    pub thread_replies: usize,
     /// How long a control command waits for the one it is addressed to.
     pub command_lifetime: Duration,
     /// What the relay takes on at once.
@@ -133,7 +135,8 @@ impl Config {
             token,
             agents: resolve::agents(&file)?,
             events: resolve::retention(&file, "events", &file.settings.events, 1_000_000, 7)?,
-            messages: resolve::retention(&file, "messages", &file.settings.messages, 10_000_000, 365)?,
+            messages: resolve::retention(&file, "messages", &file.settings.messages.kept(), 10_000_000, 365)?,
+            thread_replies: resolve::thread_replies(&file)?,
             command_lifetime: resolve::command_lifetime(&file)?,
             limits: resolve::limits(&file)?,
             plugins: resolve::plugins(flags, env, &file, &data_dir)?,

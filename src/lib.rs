@@ -208,6 +208,7 @@ fn settings(config: &Config) -> Settings {
             messages_ms: millis(config.messages.age),
             records_ms: millis(config.messages.age),
         },
+        thread_replies: config.thread_replies,
         streams_max: config.limits.streams,
         drain: config.limits.drain,
         network_file_system: plugins::network_file_system(&config.data_dir),

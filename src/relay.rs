@@ -62,6 +62,8 @@ pub struct Settings {
     pub command_lifetime: Duration,
     /// How long records are kept.
     pub retention: Retention,
+    /// Replies by agents that a thread may have within ten minutes; 0 is no limit.
+    pub thread_replies: usize,
     /// Streams open at once.
     pub streams_max: usize,
     /// Over how long the streams are ended at shutdown.

@@ -39,6 +39,7 @@ use serde::de::DeserializeOwned;
 
 use self::engine::{Connection, migrations};
 use self::fitness::{Opened, Scrubbing, Witness};
+use self::messages::similar::SimilarCache;
 use self::readers::{Readers, Size};
 use self::tokens::TokenCache;
 use self::tx::{Numbers, Snapshot, Tx};
@@ -56,6 +57,7 @@ pub use self::engine::prepared_statements;
 pub use self::engine::{EngineError, Fault};
 pub use self::events::{EventPage, EventRange};
 pub use self::fitness::{Fitness, Loss, Scrubbed};
+pub use self::messages::{Posted, Posting};
 pub use self::retention::Step;
 pub use self::stats::Stats;
 pub use self::tokens::TokenMaker;
@@ -81,6 +83,8 @@ pub struct Batch {
     pub routes: Vec<(AgentId, Option<Routes>)>,
     /// What tries whether commits are told: see [`Store::examine`].
     pub echoes: Vec<u64>,
+    /// Whether an agent came, went, or was named anew.
+    pub(in crate::store) names_changed: bool,
     /// Whether a token was added or removed.
     pub(in crate::store) tokens_changed: bool,
     /// The tokens that ended.
@@ -150,6 +154,19 @@ impl<T> Json<T> {
     }
 }
 
+impl<T> Json<T> {
+    /// The same object with these members after its own.
+    pub(crate) fn joined<U>(mut self, members: &impl Serialize) -> Json<U> {
+        let more = tx::json(members);
+        if let Some(more) = more.strip_prefix('{').filter(|more| *more != "}") {
+            self.text.pop();
+            self.text.push(',');
+            self.text.push_str(more);
+        }
+        Json::from_text(self.text)
+    }
+}
+
 impl<T: Serialize> Json<T> {
     /// The JSON of this value.
     pub fn of(value: &T) -> Self {
@@ -203,6 +220,7 @@ struct Inner {
     writer: Writer,
     readers: Readers,
     tokens: Arc<TokenCache>,
+    similar: Arc<SimilarCache>,
     /// Agents heard from since the last flush. A sign of life is worth no synced write of its own:
     /// the reaper writes them down together, and a crash forgets at most one interval.
     /// When that was is kept as [`Clock::elapsed_ms`] has it, so that it stays right when the wall clock is set.
@@ -282,10 +300,15 @@ impl Store {
         witness.note(&epoch, numbers.last);
         let readers = Readers::open(&connection, &options.path, options.readers.max(1))?;
         let tokens = Arc::new(TokenCache::default());
-        let of_commit = tokens.clone();
+        let similar = Arc::new(SimilarCache::default());
+        let of_commit = (tokens.clone(), similar.clone());
         let on_commit: OnCommit = Box::new(move |batch| {
+            let (tokens, similar) = &of_commit;
             if batch.tokens_changed {
-                of_commit.forget();
+                tokens.forget();
+            }
+            if batch.names_changed {
+                similar.forget();
             }
             of_commit.end(&batch.tokens_ended);
             on_commit(batch);
@@ -303,6 +326,7 @@ impl Store {
                 writer,
                 readers,
                 tokens,
+                similar,
                 signs_of_life,
                 clock,
                 epoch,

@@ -9,5 +9,5 @@ mod feed;
 mod hub;
 
 pub use feed::{Feed, Start};
-pub use hub::{Echo, Hub, Listen, Subscription, TooManyStreams};
+pub use hub::{Echo, Hub, Listen, Subscription, Taken, TooManyStreams};
 pub(crate) use hub::{QUEUE_BYTES_MAX, QUEUE_MAX};

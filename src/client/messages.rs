@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Client, Done, Pages, Request};
 use crate::domain::agent::SessionGuard;
 use crate::domain::id::MessageId;
-use crate::domain::message::{Draft, Message, MessageType};
+use crate::domain::message::{Draft, Message, MessageType, Sent};
 
 /// Requests about messages. See [`Client::messages`].
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ pub struct MessageCursor {
 
 impl Messages<'_> {
     /// Sends a message. Once it is answered it is on disk.
-    pub fn send(&self, draft: &Draft) -> Request<Message> {
+    pub fn send(&self, draft: &Draft) -> Request<Sent> {
         self.0.request(Method::POST, "/api/messages").json(draft)
     }
 

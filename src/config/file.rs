@@ -36,7 +36,7 @@ pub(super) struct Settings {
     pub(super) token_file: Option<String>,
     pub(super) agents: AgentsSection,
     pub(super) events: Retained,
-    pub(super) messages: Retained,
+    pub(super) messages: MessagesSection,
     pub(super) commands: CommandsSection,
     pub(super) limits: LimitsSection,
     pub(super) plugins: PluginsSection,
@@ -57,6 +57,14 @@ pub(super) struct AgentsSection {
 pub(super) struct Retained {
     pub(super) keep_count: Option<i64>,
     pub(super) keep_days: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MessagesSection {
+    pub(super) keep_count: Option<i64>,
+    pub(super) keep_days: Option<i64>,
+    pub(super) thread_replies: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -108,6 +116,12 @@ pub(super) struct SpawnSection {
 pub(super) struct LogSection {
     pub(super) format: Option<LogFormat>,
     pub(super) level: Option<String>,
+}
+
+impl MessagesSection {
+    pub(super) fn kept(&self) -> Retained {
+        Retained { keep_count: self.keep_count, keep_days: self.keep_days }
+    }
 }
 
 impl File {

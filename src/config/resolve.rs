@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::file::{File, Retained, Tmux};
 use super::sources::base_url;
 use super::{Agents, ConfigError, Environment, Flags, LISTEN_DEFAULT, Limits, Retention, Secret, Spawn};
+use crate::domain::message::THREAD_REPLIES_MAX;
 use crate::sessions::TmuxChoice;
 use crate::{http, plugins, sessions, telemetry};
 
@@ -39,6 +40,8 @@ pub(crate) const STALL_SECONDS: u32 = 30;
 pub(crate) const INTEGRATIONS_PER_MINUTE: u32 = 600;
 /// The highest rate a minute may have: more than the relay answers.
 const RATE_MAX: u32 = 100_000_000;
+/// Replies by agents in a thread within ten minutes.
+pub(crate) const THREAD_REPLIES: u32 = 200;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn config_path(flags: &Flags, env: &Environment) -> Result<Option<(String, PathBuf)>, ConfigError> {
@@ -204,6 +207,12 @@ pub(super) fn retention(
         count: file.number(&format!("{section}.keep_count"), kept.keep_count, count, 1_000..=ROWS_MAX)?.into(),
         age: days(file.number(&format!("{section}.keep_days"), kept.keep_days, age_days, 1..=DAYS_MAX)?),
     })
+}
+
+pub(super) fn thread_replies(file: &File) -> Result<usize, ConfigError> {
+    let typed = file.settings.messages.thread_replies;
+    let most = u32::try_from(THREAD_REPLIES_MAX).unwrap_or(u32::MAX);
+    file.number("messages.thread_replies", typed, THREAD_REPLIES, 0..=most).map(|replies| replies as usize)
 }
 
 pub(super) fn limits(file: &File) -> Result<Limits, ConfigError> {

@@ -7,7 +7,8 @@ use super::agent::Registered;
 use super::caller::token::TokenCard;
 use super::control::command::Command;
 use super::control::orchestrator::Orchestrator;
-use super::id::{AgentId, OrchestratorId};
+use super::id::{AgentId, MessageId, OrchestratorId};
+use super::message::Bounce;
 use super::pair::{Pair, PairStatus};
 use super::retention::Reaped;
 use super::task::{Change, Task};
@@ -89,6 +90,36 @@ pub fn task_changed(task: &Task, change: &Change) -> Entry {
         Some(said) => entry.metadata(json!({"said": super::text::clipped_bytes(said, 1_000)})),
         None => entry,
     }
+}
+
+/// Nobody read what a person or the relay sent.
+pub fn not_read(bounce: &Bounce) -> Entry {
+    let (newest, reason) = (bounce.newest(), bounce.reason);
+    Entry::new(ActivityKind::Message, &format!("not-read-{newest}-{reason}"), "Not read")
+        .body(&bounce.text())
+        .meta(&bounce.to)
+        .agent(bounce.to.clone())
+        .message(newest)
+        .icon("ti-mail-off")
+        .view("messages")
+        .metadata(
+            json!({"from": bounce.from, "to": bounce.to, "reason": reason.as_str(), "messageIds": bounce.messages}),
+        )
+}
+
+/// Agents answered each other in a thread more often than they may, counted from a reply at this time.
+pub fn loop_suspected(thread: MessageId, from: &AgentId, replies: usize, first: Timestamp) -> Entry {
+    let body = format!(
+        "Thread {thread} has had {replies} replies by agents within 10 minutes; further ones are refused until there \
+         are fewer. The latest came from {from}."
+    );
+    Entry::new(ActivityKind::Security, &format!("loop-{thread}-{first}"), "Loop suspected")
+        .body(&body)
+        .meta(from)
+        .agent(from.clone())
+        .message(thread)
+        .icon("ti-repeat")
+        .view("messages")
 }
 
 /// An orchestrator registered, or again.

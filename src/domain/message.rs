@@ -1,8 +1,11 @@
 //! Messages: what is sent, to whom, and who holds the work in it.
 
+mod bounce;
 mod channel;
 mod claim;
 mod draft;
+mod sender;
+mod sent;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,9 +19,12 @@ use super::text::json;
 use super::text::word::words;
 use super::time::Timestamp;
 
+pub use bounce::{Bounce, BounceReason};
 pub use channel::{Channel, ChannelDeclaration, ChannelFilter, Direction};
 pub use claim::{Claim, ClaimChange, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, lease_ms};
 pub use draft::{Draft, NewMessage};
+pub use sender::{Sender, SenderKind};
+pub use sent::{Outcome, Reached, Receipt, Sent};
 
 /// `meta` keys by which the relay tells control messages from others; nobody else may set them.
 pub const RESERVED_META: [&str; 3] = ["agentControl", "orchestratorControl", "commandId"];
@@ -27,6 +33,12 @@ pub const RESERVED_META: [&str; 3] = ["agentControl", "orchestratorControl", "co
 pub const SUBJECT_MAX: usize = 200;
 /// Of the agents that read a message, so many are named.
 pub const READ_BY_MAX: usize = 100;
+/// Of the targets that look like one that reaches nobody, so many are told.
+pub const SIMILAR_MAX: usize = 3;
+/// Over how long the replies of agents in a thread are counted, in milliseconds.
+pub const THREAD_WINDOW_MS: i64 = 10 * 60 * 1_000;
+/// The most replies by agents that a setting allows in a thread within that time.
+pub const THREAD_REPLIES_MAX: usize = 1_000;
 /// The longest name of a channel.
 pub const CHANNEL_MAX: usize = 120;
 
@@ -53,6 +65,9 @@ pub struct Message {
     /// Who sent it.
     #[schema(value_type = String)]
     pub from: AgentId,
+    /// How the relay knows that.
+    #[serde(default)]
+    pub sender: Sender,
     /// An agent id, `broadcast`, `tag:T`, `cap:C`, `label:L` or `channel:NAME`.
     pub to: String,
     /// What kind of message it is.

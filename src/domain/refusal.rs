@@ -53,6 +53,24 @@ pub enum Refusal {
         /// The agent that asked.
         agent: AgentId,
     },
+    /// The message would reach nobody, and its sender wants it stored only if it reaches somebody.
+    #[error("\"{to}\" reaches nobody, so nothing was stored")]
+    NoRecipient {
+        /// Whom it was for.
+        to: String,
+        /// Targets that look like it and reach somebody.
+        similar: Vec<String>,
+    },
+    /// Agents answer each other in one thread faster than anybody reads.
+    #[error("thread {thread} has had {replies} replies by agents within 10 minutes")]
+    LoopSuspected {
+        /// The thread.
+        thread: MessageId,
+        /// How many are allowed.
+        replies: usize,
+        /// Until the next one is, in milliseconds.
+        wait_ms: i64,
+    },
     /// The message was not sent as claimable.
     #[error("message {0} is not claimable")]
     NotClaimable(MessageId),

@@ -66,6 +66,8 @@ codes! {
         "Follow the policy's reason; the command named in this answer records what each policy said.";
     NOT_FOUND = "not_found", NOT_FOUND, "There is no such thing",
         "Check the id or the path; GET /api/spec lists every route.";
+    NO_RECIPIENT = "no_recipient", NOT_FOUND, "The message reaches nobody",
+        "Send it to one of `similar`, or without strict: it then waits until somebody registers under that id.";
     METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method",
         "Use one of the methods in the Allow header.";
     STALE_SESSION = "stale_session", CONFLICT, "A newer session of this agent has registered",
@@ -108,6 +110,8 @@ codes! {
         "Send the request again after Retry-After seconds; RateLimit-Policy says how many are allowed.";
     KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The idempotency key was used with another request",
         "Send the first request again unchanged, or choose a new key.";
+    LOOP_SUSPECTED = "loop_suspected", TOO_MANY_REQUESTS, "Agents answer each other in a loop",
+        "Stop answering in this thread. Ask a person, or begin another thread if there is something new to say.";
     TOO_MANY_STREAMS = "too_many_streams", SERVICE_UNAVAILABLE, "Too many streams are open",
         "Close a stream, or try again later.";
     TOO_MANY_CONNECTIONS = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections are open",
@@ -169,6 +173,13 @@ impl ApiError {
 
     pub(super) fn with_header(mut self, name: header::HeaderName, value: &'static str) -> Self {
         self.more.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
+    /// With the time after which it may work, in whole seconds and at least one.
+    fn after_ms(mut self, wait_ms: i64) -> Self {
+        let seconds = wait_ms.saturating_add(999).max(1_000) / 1_000;
+        self.more.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         self
     }
 
@@ -273,6 +284,10 @@ impl From<Refusal> for ApiError {
             Refusal::CredentialEnded => Self::unauthorized(&detail),
             Refusal::WrongIdentity { .. } => Self::new(&WRONG_IDENTITY, detail),
             Refusal::NotAddressed { .. } => Self::new(&NOT_ADDRESSED, detail),
+            Refusal::NoRecipient { similar, .. } => Self::new(&NO_RECIPIENT, detail).with("similar", similar),
+            Refusal::LoopSuspected { thread, wait_ms, .. } => {
+                Self::new(&LOOP_SUSPECTED, detail).with("threadId", thread).after_ms(wait_ms)
+            }
             Refusal::OutsideBase(_) => Self::new(&OUTSIDE_BASE, detail),
             Refusal::NotClaimable(_) => Self::new(&NOT_CLAIMABLE, detail),
             Refusal::AlreadyClaimed { by, until, .. } => {

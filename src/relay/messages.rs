@@ -1,5 +1,8 @@
 //! Messages: sending, finding, reading, claiming.
 
+mod receipts;
+mod senders;
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,12 +14,12 @@ use crate::domain::agent::{SYSTEM, SessionGuard, USER};
 use crate::domain::caller::Caller;
 use crate::domain::event::{EventName, EventTypes};
 use crate::domain::id::{AgentId, MessageId};
-use crate::domain::message::{Draft, Message, MessageFilter, MessageType, NewMessage};
+use crate::domain::message::{Draft, Message, MessageFilter, MessageType, NewMessage, Outcome, Sender, Sent};
 use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::text::json;
 use crate::domain::time::Timestamp;
-use crate::store::{Created, Idempotency};
+use crate::store::{Created, Idempotency, Posting, StoreError};
 use crate::stream::Listen;
 
 /// Who does something with a message.
@@ -38,19 +41,48 @@ impl Claimant {
 }
 
 impl Relay {
-    /// Sends a message: durable, and visible to readers and streams, once this is answered.
+    /// Sends a message: durable, and visible to readers and streams, once this is answered. Where its sender wants to
+    /// know what becomes of it, that is waited for up to `wait`.
     pub async fn send_message(
         &self,
         caller: &Caller,
         draft: Draft,
         key: Option<Idempotency>,
-    ) -> Result<Created<Message>, Error> {
+        wait: Duration,
+    ) -> Result<Created<Sent>, Error> {
         caller.require(scopes::SEND_MESSAGE)?;
-        let message = draft.parse(caller.agent_id.as_ref(), self.store.now())?;
+        let (receipt, strict) = (draft.receipt()?, draft.strict.unwrap_or(false));
+        let mut message = draft.parse(caller.agent_id.as_ref(), self.store.now())?;
         check_sender(caller, &message)?;
+        message.sender = self.sender(caller, &message.from);
         let key = key.or_else(|| key_of_body(caller, &message));
         self.store.touch(&message.from);
-        Ok(self.store.send(message, key).await?)
+        // Before the message is there, so that nothing that becomes of it is missed.
+        let awaited = receipt.map(|receipt| self.await_receipt(receipt, &message.from, wait)).transpose()?;
+        let (from, to) = (message.from.clone(), message.to.clone());
+        let posting = Posting { strict, thread_replies: self.settings.thread_replies };
+        let posted = match self.store.post(message, posting, key).await {
+            Err(StoreError::Refused(Refusal::NoRecipient { to, .. })) => {
+                let similar = self.similar_targets(to.clone(), &from).await?;
+                return Err(Refusal::NoRecipient { to, similar }.into());
+            }
+            posted => posted?,
+        };
+        let mut outcome = Outcome::default();
+        if posted.recipients == Some(0) {
+            outcome.similar = Some(self.similar_targets(to, &from).await?);
+        }
+        if let Some(awaited) = awaited {
+            outcome.receipt = Some(self.receipt(awaited, posted.id, posted.answer.replayed).await?);
+        }
+        Ok(Created { json: posted.answer.json.telling(&outcome), ..posted.answer })
+    }
+
+    /// Targets that look like one that reaches nobody: others than its sender.
+    async fn similar_targets(&self, to: String, from: &AgentId) -> Result<Vec<String>, Error> {
+        let mut similar = self.store.similar_targets(to).await?;
+        similar.retain(|target| *target != *from);
+        Ok(similar)
     }
 
     /// Sends a message from the relay to everybody.
@@ -70,7 +102,9 @@ impl Relay {
             body,
             ..Draft::default()
         };
-        Ok(self.store.send(draft.parse(None, self.store.now())?, key).await?)
+        let mut message = draft.parse(None, self.store.now())?;
+        message.sender = Sender { via: self.via(caller), ..Sender::relay(&message.from) };
+        Ok(self.store.send(message, key).await?)
     }
 
     /// A page of messages, oldest first. While there is none, waits up to `wait` for one. A bound credential

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::engine::{Conditions, Read, stored};
-use super::messages::channels;
+use super::messages::{bounces, channels};
 use super::tx::{Snapshot, Tx};
 use super::{Created, Idempotency, Json, Store, StoreError, activity, pairs, tokens};
 use crate::domain::agent::{
@@ -12,6 +12,7 @@ use crate::domain::agent::{
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::AgentId;
+use crate::domain::message::BounceReason;
 use crate::domain::page::{Filling, Page};
 use crate::domain::refusal::Refusal;
 
@@ -96,7 +97,8 @@ impl Store {
         self.write(move |tx| {
             let agent = load(tx, &id)?.ok_or(Refusal::NotFound("agent"))?;
             guard.check(&agent)?;
-            remove(tx, id)
+            remove(tx, id, BounceReason::Deleted)?;
+            bounces::tell_first(tx)
         })
         .await
     }
@@ -235,6 +237,13 @@ fn containing(text: &str) -> String {
 /// Writes a card over the one there was, tells its streams, and announces it.
 pub(super) fn save(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
     tx.upsert(agent)?;
+    if before.is_none() {
+        tx.remembered().members_mut().change_everybody(1);
+    }
+    let names = |agent: &Agent| (agent.name.clone(), agent.label.clone());
+    if before.map(names) != Some(names(agent)) {
+        tx.names_changed();
+    }
     save_targets(tx, before, agent)?;
     save_condition(tx, before, agent)?;
     tx.routes_changed(agent);
@@ -242,7 +251,7 @@ pub(super) fn save(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Re
 }
 
 /// Keeps the group targets that reach an agent beside its card. What reaches everybody is not among them.
-fn save_targets(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
+fn save_targets(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
     let targets = |agent: &Agent| {
         let mut targets = agent.routes().groups;
         targets.retain(|target| target != "broadcast");
@@ -255,11 +264,15 @@ fn save_targets(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<()
     for target in old.iter().map(String::as_str).filter(|target| !new.iter().any(|kept| kept == target)) {
         tx.execute("DELETE FROM agent_targets WHERE target = $1 AND agent_id = $2", &[&target, &agent.id])?;
         channels::count_subscriber(tx, target, -1)?;
+        tx.remembered().members_mut().change(target, -1);
     }
     for target in new.iter().map(String::as_str).filter(|target| !old.iter().any(|kept| kept == target)) {
         tx.execute("INSERT INTO agent_targets (target, agent_id) VALUES ($1, $2)", &[&target, &agent.id])?;
         channels::count_subscriber(tx, target, 1)?;
+        tx.remembered().members_mut().change(target, 1);
     }
+    // Suggested to who misspells them.
+    tx.names_changed();
     Ok(())
 }
 
@@ -291,18 +304,24 @@ pub(super) fn end_conditions(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<AgentId>
     Ok(ids)
 }
 
-/// Removes a card and what only it could use.
-pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId) -> Result<(), StoreError> {
+/// Removes a card and what only it could use. Whoever sent what it never read is to hear of it: [`bounces::owe`].
+pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId, reason: BounceReason) -> Result<(), StoreError> {
     pairs::end_of(tx, &id)?;
+    let groups: Vec<String> = tx.values("SELECT target FROM agent_targets WHERE agent_id = $1", &[&id])?;
     // Of its targets, the channels count who is subscribed to them.
-    let targets: Vec<String> = tx.values("SELECT target FROM agent_targets WHERE agent_id = $1", &[&id])?;
-    for target in &targets {
+    for target in &groups {
         channels::count_subscriber(tx, target, -1)?;
     }
-    tx.execute("DELETE FROM agents WHERE id = $1", &[&id])?;
+    let rows = tx.execute("DELETE FROM agents WHERE id = $1", &[&id])?;
+    if rows > 0 {
+        let members = tx.remembered().members_mut();
+        groups.iter().for_each(|group| members.change(group, -1));
+        members.change_everybody(-1);
+    }
+    tx.names_changed();
     tokens::end_session_of(tx, &id)?;
     tokens::end_managed_of(tx, &id, "its agent is gone")?;
     tx.emit(EventName::AgentRemoved, Audience::only(&id), &json!({"id": id}))?;
-    tx.routes_removed(id);
-    Ok(())
+    tx.routes_removed(id.clone());
+    bounces::owe(tx, &id, reason)
 }

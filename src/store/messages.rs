@@ -1,13 +1,20 @@
 //! Messages: storing, finding, reading.
 
+pub(super) mod bounces;
 pub(super) mod channels;
 pub(super) mod claims;
+mod post;
 mod reads;
+pub(super) mod recipients;
 mod search;
+pub(super) mod similar;
+pub(super) mod threads;
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
+
+pub use self::post::{Posted, Posting};
 
 use super::engine::stored;
 use super::tx::{Snapshot, Tx};
@@ -22,7 +29,7 @@ use crate::domain::time::Timestamp;
 
 stored! {
     stored Message in messages {
-        id, from = "sender", to = "target", kind = "type", subject, body, channel, reply_to, thread_id, claimable,
+        id, from = "sender", sender = "sent_by", to = "target", kind = "type", subject, body, channel, reply_to, thread_id, claimable,
         claimed_by, claimed_at, claim_expires_at, claim_generation, completed_at, idempotency_key, meta as json,
         created_at, expires_at,
     }
@@ -48,7 +55,7 @@ stored! {
 }
 
 impl Store {
-    /// Stores a message. Refuses an answer to a message that is not there.
+    /// Stores a message of the relay's own. Refuses an answer to a message that is not there.
     pub async fn send(
         &self,
         message: NewMessage,
@@ -135,13 +142,22 @@ impl Store {
 
 /// Stores a message, which is its own event, and answers it and its JSON.
 pub(super) fn insert(tx: &mut Tx<'_>, new: NewMessage) -> Result<(Message, Json<Message>), StoreError> {
-    let thread = match new.reply_to {
-        None => None,
-        Some(parent) => Some(
-            tx.value("SELECT thread_id FROM messages WHERE id = $1", &[&parent])?
-                .ok_or(Refusal::NotFound("message to reply to"))?,
-        ),
-    };
+    let thread = thread_of(tx, new.reply_to)?;
+    insert_into(tx, thread, new)
+}
+
+/// The thread of the message that another answers.
+fn thread_of(snapshot: &Snapshot<'_>, parent: Option<MessageId>) -> Result<Option<MessageId>, StoreError> {
+    let Some(parent) = parent else { return Ok(None) };
+    let thread = snapshot.value("SELECT thread_id FROM messages WHERE id = $1", &[&parent])?;
+    Ok(Some(thread.ok_or(Refusal::NotFound("message to reply to"))?))
+}
+
+fn insert_into(
+    tx: &mut Tx<'_>,
+    thread: Option<MessageId>,
+    new: NewMessage,
+) -> Result<(Message, Json<Message>), StoreError> {
     let id = tx.next_seq().into();
     let message = new.stored(id, thread, tx.now);
     tx.insert(&message)?;
@@ -150,6 +166,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, new: NewMessage) -> Result<(Message, Json<
     }
     let counts = tx.counts();
     (counts.messages, counts.told) = (counts.messages + 1, counts.told + 1);
+    threads::note(tx, &message);
     let json = Json::of(&message);
     tx.announce(&message, &json);
     Ok((message, json))

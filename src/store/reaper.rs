@@ -5,13 +5,14 @@
 
 use super::control::{commands, orchestrators};
 use super::engine::Connection;
-use super::messages::claims;
+use super::messages::{bounces, claims};
 use super::tx::{Snapshot, Tx, json};
 use super::{Store, StoreError, agents, pairs, tasks, tokens};
 use crate::domain::agent::Agent;
 use crate::domain::audit;
 use crate::domain::control::orchestrator::OrchestratorStatus;
 use crate::domain::id::{AgentId, MessageId, OrchestratorId};
+use crate::domain::message::BounceReason;
 use crate::domain::retention::Reaped;
 use crate::domain::time::{Clock, Mark, Moment, Timestamp};
 
@@ -33,21 +34,21 @@ impl Store {
         let now = clock.elapsed_ms();
         signs.extend(alive.into_iter().map(|agent| (agent, now)));
         let limits = Limits { offline_after_ms, prune_after_ms };
-        let first = self.write(move |tx| {
-            for (agent, at) in signs {
-                hear(tx, &agent, clock.wall_at(at).min(tx.now))?;
-            }
-            keep_mark(tx, &clock)?;
-            step(tx, limits, &clock)
-        });
-        let mut reaped = first.await?;
-        let mut is_full = is_full(&reaped);
+        let (mut reaped, mut more) = self
+            .write(move |tx| {
+                for (agent, at) in signs {
+                    hear(tx, &agent, clock.wall_at(at).min(tx.now))?;
+                }
+                keep_mark(tx, &clock)?;
+                step(tx, limits, &clock)
+            })
+            .await?;
         // As many transactions as it takes: others write between them.
-        while is_full {
+        while more {
             let clock = self.inner.clock.clone();
-            let more = self.write(move |tx| step(tx, limits, &clock)).await?;
-            is_full = self::is_full(&more);
-            reaped.extend(more);
+            let step = self.write(move |tx| step(tx, limits, &clock)).await?;
+            reaped.extend(step.0);
+            more = step.1;
         }
         self.settle_tasks().await?;
         if audited {
@@ -73,8 +74,8 @@ struct Limits {
 }
 
 /// At most [`STEP_ROWS`] of each kind. Nobody is silent before the relay has been here for as long as that takes:
-/// after a pause, and after a start, everybody can come back first.
-fn step(tx: &mut Tx<'_>, limits: Limits, clock: &Clock) -> Result<Reaped, StoreError> {
+/// after a pause, and after a start, everybody can come back first. The second is whether there may be more.
+fn step(tx: &mut Tx<'_>, limits: Limits, clock: &Clock) -> Result<(Reaped, bool), StoreError> {
     let Limits { offline_after_ms, prune_after_ms } = limits;
     let was_heard = clock.present_ms() >= offline_after_ms;
     let silent_since = if was_heard { tx.now - offline_after_ms } else { Timestamp::MIN };
@@ -83,7 +84,7 @@ fn step(tx: &mut Tx<'_>, limits: Limits, clock: &Clock) -> Result<Reaped, StoreE
     // The message of a task is free with it.
     let (released_task_ids, mut released_message_ids) = tasks::claims::release_expired(tx, STEP_ROWS)?;
     released_message_ids.extend(claims::release_expired(tx, STEP_ROWS)?);
-    Ok(Reaped {
+    let reaped = Reaped {
         reaped_agent_ids: silence_agents(tx, silent_since)?,
         reaped_orchestrator_ids: silence_orchestrators(tx, silent_since)?,
         released_message_ids,
@@ -92,7 +93,10 @@ fn step(tx: &mut Tx<'_>, limits: Limits, clock: &Clock) -> Result<Reaped, StoreE
         recovered_agent_ids: agents::end_conditions(tx, STEP_ROWS)?,
         expired_pair_ids: pairs::expire(tx, STEP_ROWS)?,
         pruned_agent_ids: prune_agents(tx, gone_since)?,
-    })
+    };
+    let unread = bounces::tell_expired(tx, STEP_ROWS)? | bounces::tell_due(tx, STEP_ROWS)?;
+    let more = unread || is_full(&reaped);
+    Ok((reaped, more))
 }
 
 /// Whether a step found as much of a kind as it takes, so that there may be more.
@@ -236,7 +240,7 @@ fn prune_agents(tx: &mut Tx<'_>, since: Timestamp) -> Result<Vec<AgentId>, Store
         &[&since, &STEP_ROWS],
     )?;
     for id in &ids {
-        agents::remove(tx, id.clone())?;
+        agents::remove(tx, id.clone(), BounceReason::Pruned)?;
     }
     Ok(ids)
 }

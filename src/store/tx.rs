@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub(super) use self::numbers::{Counts, Numbers};
+use self::remembered::Remembered;
 mod numbers;
+mod remembered;
 pub(super) mod search;
 
 use super::engine::{Connection, FromSql, Read, Stored, ToSql, stored};
@@ -186,6 +188,11 @@ impl<'a> Tx<'a> {
         &mut self.numbers.counts
     }
 
+    /// What the writer remembers of the rows, to be changed together with them.
+    pub(super) fn remembered(&mut self) -> &mut Remembered {
+        &mut self.numbers.remembered
+    }
+
     /// Writes the counts down with this transaction. Whoever deletes rows does: those are not found by counting
     /// what is new.
     pub(super) fn keep_counts(&mut self) -> Result<(), StoreError> {
@@ -228,6 +235,11 @@ impl<'a> Tx<'a> {
     /// Has the streams of an agent that is gone fall back to its bare id.
     pub(super) fn routes_removed(&mut self, agent: AgentId) {
         self.batch.routes.push((agent, None));
+    }
+
+    /// Has it forgotten which names of agents look alike.
+    pub(super) fn names_changed(&mut self) {
+        self.batch.names_changed = true;
     }
 
     /// Has what is remembered of tokens forgotten, before anybody is answered.

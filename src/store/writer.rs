@@ -322,6 +322,7 @@ impl Committer {
         let result = self.transaction(jobs, &mut batch, moment);
         if result.is_err() {
             self.numbers.counts = counts;
+            self.numbers.remembered.forget();
         }
         // Left open only when the failure came from a statement of ours.
         if result.is_err()
@@ -366,6 +367,7 @@ impl Committer {
                 return Err(job.failure());
             }
             any_done |= done;
+            self.numbers.remembered.settle(done);
             if !done {
                 batch.events.truncate(events);
                 batch.routes.truncate(routes);

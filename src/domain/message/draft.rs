@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CHANNEL_MAX, Channel, Message, MessageType, RESERVED_META, SUBJECT_MAX, check_target, is_group};
+use super::{
+    CHANNEL_MAX, Channel, Message, MessageType, RESERVED_META, Receipt, SUBJECT_MAX, Sender, check_target, is_group,
+};
 use crate::domain::agent::imitation::refuse_imitation;
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::refusal::Refusal;
@@ -46,6 +48,13 @@ pub struct Draft {
     pub meta: Option<json::Object>,
     /// After this it is no longer delivered; must lie in the future.
     pub expires_at: Option<i64>,
+    /// Store nothing when it reaches nobody; false unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+    /// What to wait for, as long as the request says; `claimed` and `completed` only of what is claimable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Receipt>)]
+    pub receipt: Option<String>,
 }
 
 /// A message that passed every check and waits to be stored.
@@ -53,6 +62,8 @@ pub struct Draft {
 pub struct NewMessage {
     /// Who sends it.
     pub from: AgentId,
+    /// How the relay knows that.
+    pub sender: Sender,
     /// A valid target.
     pub to: String,
     /// What kind of message it is.
@@ -76,7 +87,18 @@ pub struct NewMessage {
 }
 
 impl Draft {
-    /// Checks bounds, trims, and fills in the sender of a bound credential.
+    /// What its sender waits for. Refuses to wait for what cannot happen.
+    pub fn receipt(&self) -> Result<Option<Receipt>, Refusal> {
+        let Some(word) = text::optional("receipt", self.receipt.clone(), text::WORD_MAX)? else { return Ok(None) };
+        let receipt = Receipt::named("receipt", &word)?;
+        if receipt.is_of_work() && !self.claimable.unwrap_or(false) {
+            return Err(Refusal::invalid(format!("receipt \"{receipt}\" needs claimable: true")));
+        }
+        Ok(Some(receipt))
+    }
+
+    /// Checks bounds, trims, and fills in the sender of a bound credential. How the sender is known is for whoever
+    /// knows the credential to say: nothing is vouched for here.
     pub fn parse(self, bound_to: Option<&AgentId>, now: Timestamp) -> Result<NewMessage, Refusal> {
         refuse_imitation(self.from.as_deref())?;
         let from = AgentId::optional("from", self.from)?
@@ -99,6 +121,7 @@ impl Draft {
             return Err(Refusal::invalid("expiresAt must lie in the future"));
         }
         Ok(NewMessage {
+            sender: Sender { verified: false, ..Sender::relay(&from) },
             from,
             kind: text::optional("type", self.kind, text::WORD_MAX)?
                 .map_or(Ok(MessageType::Message), |kind| MessageType::named("type", &kind))?,
@@ -117,9 +140,10 @@ impl Draft {
 }
 
 impl NewMessage {
-    /// A plain message; everything else can be set on it.
+    /// A plain message that the relay sends; everything else can be set on it.
     pub fn plain(from: AgentId, to: impl Into<String>, body: impl Into<String>) -> Self {
         Self {
+            sender: Sender::relay(&from),
             from,
             to: to.into(),
             kind: MessageType::Message,
@@ -143,6 +167,7 @@ impl NewMessage {
         Message {
             id,
             from: self.from,
+            sender: self.sender,
             to: self.to,
             kind: self.kind,
             subject: self.subject,

@@ -87,7 +87,7 @@ mod tests {
     use crate::domain::control::orchestrator::OrchestratorStatus;
     use crate::domain::control::{ApprovalMode, ControlKind, PolicyMode, VerdictKind};
     use crate::domain::event::EventName;
-    use crate::domain::message::{Direction, MessageType};
+    use crate::domain::message::{BounceReason, Direction, MessageType, Reached, Receipt, SenderKind};
     use crate::domain::pair::PairStatus;
     use crate::domain::task::{Severity, TaskEventKind, TaskKind, TaskStatus};
 
@@ -124,13 +124,17 @@ mod tests {
         same_in_json::<OrchestratorStatus>();
         same_in_json::<PairStatus>();
         same_in_json::<PolicyMode>();
+        same_in_json::<Reached>();
+        same_in_json::<Receipt>();
+        same_in_json::<Scope>();
+        same_in_json::<SenderKind>();
         same_in_json::<Severity>();
         same_in_json::<TaskEventKind>();
         same_in_json::<TaskKind>();
         same_in_json::<TaskStatus>();
-        same_in_json::<VerdictKind>();
-        same_in_json::<Scope>();
         same_in_json::<TokenKind>();
+        same_in_json::<VerdictKind>();
+        round_trip::<BounceReason>();
         round_trip::<EventName>();
     }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::agent::SessionGuard;
 use crate::domain::id::{AgentId, MessageId};
-use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageFilter, MessageType};
+use crate::domain::message::{CHANNEL_MAX, Draft, Message, MessageFilter, MessageType, Sent};
 use crate::domain::page::Limit;
 use crate::domain::text;
 use crate::http::answer::{self, Done, Link, ok};
@@ -19,16 +19,35 @@ use crate::http::extract::{Authenticated, Json, Keyed, Path, Query};
 use crate::relay::Relay;
 use crate::relay::messages::Claimant;
 
+/// How long whoever sends a message waits for its receipt.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CreateMessage {
+    /// With `receipt`: wait up to this many seconds, at most 60, until it has happened.
+    #[serde(default, deserialize_with = "waiting")]
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 60)]
+    wait: Duration,
+}
+
+/// Checked where the query is read: who waits too long is refused before the body is asked for.
+fn waiting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    match u64::deserialize(deserializer)? {
+        seconds if seconds <= WAIT_MAX => Ok(Duration::from_secs(seconds)),
+        _ => Err(de::Error::custom(format!("wait must be at most {WAIT_MAX} seconds"))),
+    }
+}
+
 /// Send a message.
-#[utoipa::path(post, path = "/api/messages", tag = "messages", request_body = Draft,
-    responses((status = 201, description = "Stored; on disk and visible to readers and streams", body = Message),
-              (status = 200, description = "Stored before under the same key", body = Message)))]
+#[utoipa::path(post, path = "/api/messages", tag = "messages", request_body = Draft, params(CreateMessage),
+    responses((status = 201, description = "Stored; on disk and visible to readers and streams", body = Sent),
+              (status = 200, description = "Stored before under the same key", body = Sent)))]
 pub(super) async fn create_message(
     State(relay): State<Relay>,
     caller: Authenticated,
+    Query(query): Query<CreateMessage>,
     Keyed { body, key }: Keyed<Draft>,
 ) -> Result<Response, ApiError> {
-    Ok(answer::created(relay.send_message(&caller, body, key).await?))
+    Ok(answer::created(relay.send_message(&caller, body, key, query.wait).await?))
 }
 
 /// Which messages to list.

@@ -10,13 +10,15 @@ use crate::domain::control::command::{Command, CommandFilter, CommandStatus, Rec
 use crate::domain::control::order::{ControlAnswer, ControlOrder, denial_entry};
 use crate::domain::control::{ControlKind, Question, VerdictRecord};
 use crate::domain::event::{Audience, EventName};
-use crate::domain::id::{AgentId, CommandId};
-use crate::domain::message::{Message, NewMessage};
+use crate::domain::id::{AgentId, CommandId, OrchestratorId};
+use crate::domain::message::{BounceReason, Message, NewMessage};
 use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::text::json::Exact;
 use crate::domain::time::Timestamp;
+use crate::store::control::orchestrators;
 use crate::store::engine::{AsJson, Conditions, Read, stored};
+use crate::store::messages::bounces;
 use crate::store::tx::search::NewestFirst;
 use crate::store::tx::{self, Snapshot, Tx};
 use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, messages, tokens};
@@ -329,7 +331,25 @@ pub(in crate::store) fn advance(
     {
         tokens::end_managed_by(tx, &command.target, &agent)?;
     }
+    if (command.kind, command.status) == (ControlKind::Shutdown, CommandStatus::Succeeded) {
+        for agent in shut_down_by(tx, &command)? {
+            bounces::owe(tx, &agent, BounceReason::Shutdown)?;
+        }
+        bounces::tell_first(tx)?;
+    }
     Ok(command)
+}
+
+/// The agents that a shutdown was for: the one it names, or all that its orchestrator has.
+fn shut_down_by(tx: &Tx<'_>, command: &Command) -> Result<Vec<AgentId>, StoreError> {
+    if let Some(agent) = command.request.get("agentId").and_then(Value::as_str) {
+        return Ok(vec![agent.into()]);
+    }
+    let Some(orchestrator) = OrchestratorId::of_agent(&command.target) else {
+        return Ok(vec![command.target.clone()]);
+    };
+    let managed = orchestrators::load(tx, &orchestrator)?.map(|orchestrator| orchestrator.managed_agents);
+    Ok(managed.unwrap_or_default().into_iter().map(|agent| agent.agent_id).collect())
 }
 
 /// Adds members to the result of a command that goes on, and tells those concerned.

@@ -10,6 +10,7 @@ use crate::domain::caller::Scope;
 use crate::domain::id::{
     ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, PairId, TaskEventId, TaskId, TokenId,
 };
+use crate::domain::message::{Sender, SenderKind};
 use crate::domain::page::Limit;
 use crate::domain::text::word::Word;
 use crate::domain::time::Timestamp;
@@ -247,6 +248,35 @@ impl FromSql for Vec<Scope> {
             Value::Text(text) => text.split_ascii_whitespace().map(word).collect(),
             other => Err(Mismatch::wanted("words", &other)),
         }
+    }
+}
+
+/// A sender is kept as the first letter of its kind, `+` if it is verified and `-` if not, and its `via`.
+impl ToSql for Sender {
+    fn to_sql(&self) -> Value<'_> {
+        let mut text = String::with_capacity(self.via.len() + 2);
+        text.push_str(&self.r#as.as_str()[..1]);
+        text.push(if self.verified { '+' } else { '-' });
+        text.push_str(&self.via);
+        Value::Text(Cow::Owned(text))
+    }
+}
+
+impl FromSql for Sender {
+    fn from_sql(value: Value<'_>) -> Result<Self, Mismatch> {
+        let Value::Text(text) = &value else { return Err(Mismatch::wanted("a sender", &value)) };
+        let mut chars = text.chars();
+        let letter = chars.next();
+        let kind = SenderKind::ALL.into_iter().find(|kind| kind.as_str().chars().next() == letter);
+        let verified = match chars.next() {
+            Some('+') => Some(true),
+            Some('-') => Some(false),
+            _ => None,
+        };
+        let (Some(kind), Some(verified)) = (kind, verified) else {
+            return Err(Mismatch(format!("{text:?} is no sender")));
+        };
+        Ok(Self { r#as: kind, verified, via: chars.as_str().to_owned() })
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::domain::id::EventSeq;
 use crate::store::engine::{Connection, EngineError};
 use crate::store::tx::Snapshot;
+use crate::store::tx::remembered::Remembered;
 use crate::store::{Fault, StoreError, events};
 
 /// How many rows there are. Kept with each insert and delete; never counted, but for the newest at the start.
@@ -22,6 +23,7 @@ pub(in crate::store) struct Counts {
 pub(in crate::store) struct Numbers {
     pub(in crate::store) last: EventSeq,
     pub(in crate::store) counts: Counts,
+    pub(in crate::store) remembered: Remembered,
     /// Up to which number the rows are in the counts that the database has.
     kept_to: EventSeq,
 }
@@ -53,7 +55,7 @@ impl Numbers {
         let newer_events = snapshot.count("SELECT count(*) FROM events WHERE seq > $1", &[&kept_to])?;
         // The floor is moved in a transaction that writes the counts down, so all that is newer is above it.
         let counts = Counts { messages: messages + newer, told: told + newer, events: events + newer_events };
-        Ok(Self { last, counts, kept_to })
+        Ok(Self { last, counts, remembered: Remembered::default(), kept_to })
     }
 
     /// Whether it is time to write the counts down.

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::program::program;
 use crate::server::{Client, Server, database, eventually};
 
-const TOKEN: &str = "ar_the-administrator";
+pub(super) const TOKEN: &str = "ar_the-administrator";
 
 #[tokio::test]
 async fn without_a_token_only_names_of_this_machine_are_answered() {

@@ -21,7 +21,8 @@ async fn a_stream_begins_by_saying_where_it_is() {
     let ready = stream.ready().await;
     assert_eq!(ready.text("from"), ready.text("latest"), "from now on");
     assert_eq!(stream.parser.retries.len(), 1, "clients are told how long to wait before they come back");
-    let message: Value = client.post("/api/messages", json!({"from": "a", "to": "b", "body": "1"})).await.expect(201);
+    let sent: Value = client.post("/api/messages", json!({"from": "a", "to": "b", "body": "1"})).await.expect(201);
+    let message: Value = client.get(&format!("/api/messages/{}", sent["id"])).await.expect(200);
     let frame = stream.next().await;
     assert_eq!((frame.event.as_str(), &frame.data), ("message.new", &message));
     let (epoch, seq) = frame.id.as_deref().and_then(|id| id.rsplit_once('-')).expect("EPOCH-NUMBER");

@@ -127,7 +127,9 @@ async fn messages_are_sent_claimed_and_done() {
     assert!(done.completed_at.is_some());
 
     let reply = Draft { reply_to: Some(message.id.get()), ..draft("bob", "boss", "built") };
-    let reply = messages.send(&reply).send().await.expect("a message");
+    let sent = messages.send(&reply).send().await.expect("a message");
+    assert_eq!((sent.outcome.recipients, sent.outcome.similar, sent.outcome.receipt), (Some(0), Some(vec![]), None));
+    let reply = sent.message;
     let thread = messages.thread(reply.id).collect(10).await.expect("a thread");
     assert_eq!(thread.iter().map(|message| message.id).collect::<Vec<_>>(), [message.id, reply.id]);
     let read = messages.mark_read(reply.id, &Claimant::agent("boss")).send().await.expect("a message");
@@ -151,7 +153,7 @@ async fn messages_are_sent_claimed_and_done() {
     .await;
     let last = messages.send(&draft("boss", "ann", "now")).send().await.expect("a message");
     let polled = tokio::time::timeout(PATIENCE / 2, poll).await.expect("well before its 60 s").expect("a page");
-    assert_eq!(polled, [last]);
+    assert_eq!(polled, [last.message]);
 
     assert!(messages.delete(told.id).send().await.expect("an answer").ok);
     refused(messages.get(told.id).send().await, "not_found");
@@ -163,7 +165,7 @@ async fn events_are_read_page_by_page_and_ticketed() {
     let client = &server.client.relay;
     let mut sent = Vec::new();
     for body in ["1", "2", "3"] {
-        sent.push(client.messages().send(&draft("x", "a", body)).send().await.expect("a message"));
+        sent.push(client.messages().send(&draft("x", "a", body)).send().await.expect("a message").message);
     }
     let filter = EventFilter { types: vec![EventName::MessageNew], ..EventFilter::agent("a") };
     let (sizes, events) = walk(client.events().log(&filter, Some(2), None)).await;

@@ -62,7 +62,7 @@ async fn send_until_gone(client: Client, life: usize, sent: watch::Sender<usize>
         beat.tick().await;
         let message = draft("writer", "reader", &format!("{life}/{n} {}", "x".repeat(n % 300)));
         match client.relay.messages().send(&message).send().await {
-            Ok(message) => ids.push(message.id),
+            Ok(sent) => ids.push(sent.message.id),
             Err(error) => {
                 assert!(error.is_transient(), "{error}");
                 break;
@@ -108,7 +108,7 @@ async fn a_relay_that_ends_and_crashes_costs_no_event() {
     }
     let direct = Client::new(&serving.url, None);
     let last = direct.relay.messages().send(&draft("writer", "reader", LAST)).send().await.expect("a message");
-    acknowledged.push(last.id);
+    acknowledged.push(last.message.id);
 
     let (stream, seen) = timeout(PATIENCE, follower).await.expect("it gets there").expect("no gap");
     let log = EventFilter { since: Some(begun_at), ..new_messages() };

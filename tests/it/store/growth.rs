@@ -9,11 +9,11 @@ use agent_relay::domain::control::ControlKind;
 use agent_relay::domain::control::command::{CommandFilter, CommandStatus};
 use agent_relay::domain::event::{EventName, EventTypes};
 use agent_relay::domain::id::{EventSeq, MessageId};
-use agent_relay::domain::message::{ChannelFilter, MessageFilter, MessageType};
+use agent_relay::domain::message::{ChannelFilter, MessageFilter, MessageType, NewMessage};
 use agent_relay::domain::pair::{NewPair, PairFilter, PairStatus};
 use agent_relay::domain::retention::Retention;
 use agent_relay::domain::time::Timestamp;
-use agent_relay::store::prepared_statements;
+use agent_relay::store::{Posting, prepared_statements};
 
 use super::{Bench, ENGINES, postgres, sqlite_file};
 
@@ -156,6 +156,9 @@ async fn costs(messages: i64) -> BTreeMap<&'static str, u64> {
     note("read", &mut costs);
     bench.send("x", "a", "new").await;
     note("send", &mut costs);
+    let posted = store.post(NewMessage::plain("x".into(), "a", "new"), Posting::default(), None).await.expect("posted");
+    assert_eq!(posted.recipients, Some(1));
+    note("post", &mut costs);
     store.open_sessions().await.expect("none");
     store.end_session("s0".to_owned(), "a".into(), "e".to_owned()).await.expect("none");
     note("sessions", &mut costs);
@@ -234,6 +237,16 @@ async fn costs_of_agents(agents: i64) -> BTreeMap<&'static str, u64> {
     let before = store.steps_taken();
     store.reap(Vec::new(), 1_000_000, 1_000_000, false).await.expect("nobody");
     costs.insert("reap", store.steps_taken() - before);
+    let before = store.steps_taken();
+    assert_eq!(store.similar_targets("z17O".to_owned()).await.expect("targets").len(), 3);
+    costs.insert("similar targets", store.steps_taken() - before);
+    // Counted once, and then remembered.
+    let news = || NewMessage::plain("x".into(), "broadcast", "news");
+    store.post(news(), Posting::default(), None).await.expect("posted");
+    let before = store.steps_taken();
+    let posted = store.post(news(), Posting::default(), None).await.expect("posted");
+    assert_eq!(posted.recipients, Some(agents + 1), "`a` is one as well");
+    costs.insert("post to everybody", store.steps_taken() - before);
     bench.store.close().await;
     costs
 }

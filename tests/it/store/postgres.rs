@@ -21,7 +21,8 @@ use agent_relay::domain::page::Limit;
 use agent_relay::domain::pair::{NewPair, PairFilter, PairStatus, PairStep};
 use agent_relay::domain::retention::Retention;
 use agent_relay::domain::task::{NewTask, Report, Severity, Task, TaskFilter, TaskStatus};
-use agent_relay::store::{Idempotency, NewCommand, Recorded, TokenMaker, prepared_statements};
+use agent_relay::domain::time::Timestamp;
+use agent_relay::store::{Idempotency, NewCommand, Posting, Recorded, TokenMaker, prepared_statements};
 use serde_json::json;
 
 use super::{Bench, ENGINES};
@@ -46,7 +47,9 @@ fn schema() -> String {
     let channels = include_str!("../../../src/store/engine/migrations/0011_channels.sql");
     let channels = channels.split("INSERT").next().expect("the table comes first");
     let tasks = include_str!("../../../src/store/engine/migrations/0012_tasks.sql");
-    [tables, question, targets, answers, joined, searches, tokens, pairs, condition, channels, tasks]
+    let truth = include_str!("../../../src/store/engine/migrations/0013_truth.sql");
+    let truth = truth.split("UPDATE").next().expect("the columns come first");
+    [tables, question, targets, answers, joined, searches, tokens, pairs, condition, channels, tasks, truth]
         .concat()
         .replace(" AUTOINCREMENT", "")
         .replace(" STRICT, WITHOUT ROWID", "")
@@ -110,6 +113,14 @@ pub(super) async fn call_every_verb() -> Bench {
     let reply =
         NewMessage { reply_to: Some(bench.send("a", "a", "1").await.id), ..NewMessage::plain("a".into(), "a", "2") };
     store.send(reply, key()).await.expect("sent");
+    let posting = Posting { strict: false, thread_replies: 1 };
+    for to in ["a", "Nobody", "tag:none", "broadcast"] {
+        let parent = bench.send("a", "a", "1").await.id;
+        let reply = || NewMessage { reply_to: Some(parent), ..NewMessage::plain("a".into(), to, "2") };
+        store.post(reply(), posting, None).await.expect("posted");
+        store.post(reply(), posting, None).await.expect_err("one is allowed");
+        store.similar_targets(to.to_owned()).await.expect("targets");
+    }
     let work = bench.send_work("u").await;
     store.claim(work.id, "a".into(), open(), Some(1_000)).await.expect("claimed");
     store.mark_read(work.id, "a".into(), open()).await.expect("read");
@@ -325,6 +336,15 @@ pub(super) async fn call_every_verb() -> Bench {
     store.reap(vec!["a".into()], -1, -1, true).await.expect("reaped");
     let all = Retention { events_count: 1, events_ms: -1, messages_count: 1, messages_ms: -1, records_ms: -1 };
     store.retain_step(all, 500).await.expect("a step");
+    bench.register("b", &["t"]).await;
+    bench.send("a", "b", "unread").await;
+    bench.send("user", "b", "unread").await;
+    let soon = Some(Timestamp::now() + 1);
+    let expiring = NewMessage { expires_at: soon, ..NewMessage::plain("a".into(), "c", "unread") };
+    let expiring = store.send(expiring, None).await.expect("sent").json.value().expect("a message");
+    crate::server::until(expiring.created_at + 5).await;
+    store.remove_agent("b".into(), open()).await.expect("removed");
+    store.reap(Vec::new(), 1_000_000, 1_000_000, false).await.expect("reaped");
     let last = bench.send("a", "b", "last").await;
     store.delete_message(last.id).await.expect("deleted");
     bench.store.close().await;

@@ -1,7 +1,7 @@
 //! SQLite databases of earlier versions, and of later ones.
 
 use agent_relay::domain::agent::{AgentFilter, AgentPatch, ConditionKind, NewCondition, SessionGuard};
-use agent_relay::domain::message::ChannelFilter;
+use agent_relay::domain::message::{ChannelFilter, Sender, SenderKind};
 use agent_relay::domain::page::Page;
 use agent_relay::domain::time::Timestamp;
 use agent_relay::store::StoreError;
@@ -35,10 +35,15 @@ async fn a_database_of_version_3_keeps_its_data_and_its_agents_are_found() {
                     ('b', 'B', NULL, '[]', '[]', NULL, NULL, 'offline', 0, NULL, 1, '{{"channels":"none"}}', 5, 4);
                 INSERT INTO messages (id, sender, target, type, body, thread_id, claimable, meta, created_at)
                     VALUES (7, 'x', 'tag:t', 'system', 'old', 7, 1, '{{}}', 5);
-                INSERT INTO messages (id, sender, target, type, body, channel, thread_id, claimable, meta, created_at)
-                    VALUES (8, 'x', 'channel:news', 'message', 'old', 'news', 8, 0, '{{}}', 6),
-                           (9, 'x', 'b', 'message', 'old', 'mail', 9, 0, '{{}}', 7),
-                           (10, 'x', 'channel:news', 'message', 'old', 'news', 10, 0, '{{}}', 8);
+                 INSERT INTO messages (id, sender, target, type, body, channel, thread_id, claimable, meta, created_at)
+                     VALUES (12, 'x', 'channel:news', 'message', 'old', 'news', 12, 0, '{{}}', 6),
+                            (13, 'x', 'b', 'message', 'old', 'mail', 13, 0, '{{}}', 7),
+                            (14, 'x', 'channel:news', 'message', 'old', 'news', 14, 0, '{{}}', 8);
+                 INSERT INTO messages (id, sender, target, type, body, thread_id, claimable, meta, created_at, expires_at)
+                     VALUES (8, 'user', 'a', 'message', 'm', 8, 0, '{{}}', 5, NULL),
+                            (9, 'system', 'a', 'system', 'm', 9, 0, '{{}}', 5, NULL),
+                            (10, 'orchestrator-o', 'a', 'message', 'm', 10, 0, '{{}}', 5, NULL),
+                            (11, 'x', 'a', 'message', 'm', 11, 0, '{{}}', 5, 6);
                 INSERT INTO reads VALUES (7, 'a', 6);
                 PRAGMA user_version = 3; COMMIT;"#
             ))
@@ -49,6 +54,16 @@ async fn a_database_of_version_3_keeps_its_data_and_its_agents_are_found() {
     assert_eq!((card.label.as_deref(), card.epoch, card.created_at.as_ms()), (Some("nick"), 3, 4));
     let message = bench.store.message(7.into()).await.expect("the message");
     assert_eq!((message.body.as_str(), message.read_by.as_slice()), ("old", ["a".into()].as_slice()));
+    // Nobody wrote down how its sender was known.
+    let of_agent = Sender { r#as: SenderKind::Agent, verified: false, via: "unknown".to_owned() };
+    assert_eq!(message.sender, of_agent);
+    for (id, kind) in [(8, SenderKind::User), (9, SenderKind::System), (10, SenderKind::Orchestrator)] {
+        let message = bench.store.message(id.into()).await.expect("the message");
+        assert_eq!(message.sender, Sender { r#as: kind, ..of_agent.clone() }, "{}", message.from);
+    }
+    // What expired before is told to nobody.
+    bench.store.reap(Vec::new(), 1_000_000, 1_000_000, false).await.expect("reaped");
+    assert_eq!(bench.inbox("x").await, Vec::<String>::new());
     assert_eq!(bench.store.epoch(), "abcd");
     // Its channels are counted once, and being ready comes back after a dialog.
     let channels = bench.store.channels(ChannelFilter::default()).await.expect("channels").entries;

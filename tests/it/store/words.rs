@@ -217,6 +217,19 @@ async fn an_unknown_scope_is_a_fault_and_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn an_unknown_sender_is_a_fault_and_nobody_is_verified_by_it() {
+    let bench = filled().await;
+    let (sent, other) = (bench.send("x", "a", "1").await, bench.send("x", "a", "2").await);
+    for unknown in ["z+x", "a?x", "", "é"] {
+        write(&bench, &format!("UPDATE messages SET sent_by = '{unknown}' WHERE id = {}", sent.id));
+        let word = format!("{unknown:?}");
+        expect_fault(bench.store.message(sent.id).await, "messages", "sent_by", &sent.id.to_string(), &word);
+    }
+    bench.store.message(other.id).await.expect("another row works");
+    bench.store.close().await;
+}
+
+#[tokio::test]
 async fn an_unknown_event_is_a_fault_and_not_a_gap() {
     let bench = filled().await;
     let last = bench.told().last().expect("an event").seq;

@@ -70,6 +70,7 @@ async fn an_action_is_a_message_a_command_and_an_entry() {
         let expected = json!({
             "from": "system", "to": "ada", "type": "system", "subject": subject, "body": said, "claimable": false,
             "claimGeneration": 0, "readBy": [], "readCount": 0,
+            "sender": {"as": "system", "verified": true, "via": "relay"},
             "meta": {
                 "agentControl": {"action": action, "requestedBy": "dashboard"}, "delivery": "interrupt", "priority": "urgent",
             },

@@ -33,6 +33,7 @@ async fn a_spawn_is_sent_to_the_orchestrator() {
     let expected = json!({
         "from": "system", "to": "orchestrator-far", "type": "system", "subject": "Spawn agent", "body": message["body"],
         "claimable": false, "claimGeneration": 0, "readBy": [], "readCount": 0,
+        "sender": {"as": "system", "verified": true, "via": "relay"},
         "meta": {"orchestratorControl": details, "delivery": "interrupt", "priority": "urgent"},
     });
     assert_eq!(message, expected);

@@ -169,6 +169,8 @@ fn is_of_more_than_form(operation: &str, member: &str, value: &Value) -> bool {
         ("list_messages", "unread") => true,
         // An address is more than a text.
         ("create_task", "callbackUrl") => value.is_string(),
+        // Work is claimed, and nothing else.
+        ("create_message", "receipt") => value == "claimed" || value == "completed",
         // A word of a state that is not one of a report.
         ("report_command", "status") => value.is_string(),
         _ => false,
@@ -218,6 +220,8 @@ async fn the_document_allows_what_the_relay_takes_and_nothing_else() {
         };
         let address = path.replace("{id}", &id);
         let parameters = said.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
+        // What a request must have beside the parameter.
+        let beside = said.get("requestBody").filter(|body| body["required"] == true).map(|_| valid(operation));
         for parameter in parameters.iter().filter(|parameter| parameter["in"] == "query") {
             let name = parameter["name"].as_str().expect("a name");
             let place = format!("{operation}?{name}");
@@ -239,7 +243,7 @@ async fn the_document_allows_what_the_relay_takes_and_nothing_else() {
                     other => other.to_string(),
                 };
                 let text = text.replace(' ', "%20");
-                let answer = send(client, &method, &format!("{address}?{name}={text}"), None).await;
+                let answer = send(client, &method, &format!("{address}?{name}={text}"), beside.as_ref()).await;
                 tried += 1;
                 if is_taken(&answer) != allowed {
                     wrong
