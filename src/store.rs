@@ -310,7 +310,7 @@ impl Store {
             if batch.names_changed {
                 similar.forget();
             }
-            of_commit.end(&batch.tokens_ended);
+            tokens.end(&batch.tokens_ended);
             on_commit(batch);
         });
         #[cfg(debug_assertions)]

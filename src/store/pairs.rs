@@ -201,7 +201,7 @@ fn find(snapshot: &Snapshot<'_>, filter: &PairFilter) -> Result<(Vec<i64>, Optio
     let list = |column: &'static str| {
         let agent = filter.agent.as_ref().map(|agent| agent as _);
         let lists = [(column, agent), ("status", status)];
-        NewestFirst { table: "pairs", lists: &lists, since: 0 }.find(snapshot, before, limit)
+        NewestFirst { table: "pairs", lists: &lists, any: &[], since: 0 }.find(snapshot, before, limit)
     };
     let (mut ids, mut next) = list("requester_id")?;
     if filter.agent.is_none() {

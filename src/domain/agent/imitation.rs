@@ -59,7 +59,7 @@ mod tests {
             "\u{ff55}\u{ff53}\u{ff45}\u{ff52}",     // full width
             "u\u{455}er",                           // Cyrillic
             "\u{405}YSTEM",                         // a Cyrillic capital
-            "S\u{3a5}\u{3a4}\u{395}\u{39c}",        // Greek capitals
+            "S\u{3a5}S\u{3a4}\u{395}\u{39c}",       // Greek capitals
             "us\u{200b}er",                         // nothing between
             "\u{2066}user\u{2069}",                 // directions
             "user\u{fe0f}",                         // a variation
