@@ -39,11 +39,16 @@ impl Connection {
 
     /// Sends a body of JSON.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> Outcome<Answer<'_>> {
+        self.call("POST", path, body).await
+    }
+
+    /// The same by another method.
+    pub(crate) async fn call(&mut self, method: &str, path: &str, body: &str) -> Outcome<Answer<'_>> {
         let Target { address, authorization } = &self.target;
         self.request.clear();
         write!(
             self.request,
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
