@@ -142,10 +142,10 @@ pub(in crate::store) fn release_expired(tx: &mut Tx<'_>, limit: i64) -> Result<V
     )?;
     for id in &ids {
         let Whole { message, lease_ms, .. } = load_whole(tx, *id)?;
-        if let Some(mut task) = tasks::claims::of_message(tx, &message)? {
-            if tasks::claims::notice_end(tx, &mut task)? {
-                continue;
-            }
+        if let Some(mut task) = tasks::claims::of_message(tx, &message)?
+            && tasks::claims::notice_end(tx, &mut task)?
+        {
+            continue;
         }
         let mut claim = message.claim(lease_ms);
         let holder = claim.by.clone();

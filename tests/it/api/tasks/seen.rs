@@ -120,7 +120,8 @@ async fn a_tasks_fields_are_bounded() {
         draft
     };
     let many = |count: usize| -> Value { (0..count).map(|n| n.to_string()).collect() };
-    let table: [(&str, usize, &dyn Fn(usize) -> Value); 8] = [
+    type Sized<'a> = (&'a str, usize, &'a dyn Fn(usize) -> Value);
+    let table: [Sized<'_>; 8] = [
         ("title", 200, &|n| json!(text(n))),
         ("from", 240, &|n| json!(text(n))),
         ("target", 300, &|n| json!(text(n))),
