@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::domain::control::orchestrator;
 use crate::domain::{activity, agent, message, page, pair, task, text};
-use crate::{config, http, stream};
+use crate::{config, http, plugins, sessions, stream};
 
 /// One bound.
 #[derive(Clone, Copy, Debug)]
@@ -173,4 +173,32 @@ pub const ALL: &[Bound] = &[
         "a_stream_that_nobody_reads_is_ended_and_one_that_has_nothing_to_read_is_not",
         "stall_seconds",
     ),
+    // Plugins and sessions. What a manifest may ask for is in `plugins/MANIFEST.md`; these are the most it may.
+    shown("folders of plugins", Count(plugins::FOLDERS_MAX), "what_is_new_pushes_nothing_out_of_a_full_directory"),
+    shown(
+        "memory of a plugin's call",
+        Bytes((plugins::MEMORY_MB_MAX as usize) << 20),
+        "filling_memory_keeps_nobody_waiting",
+    ),
+    shown(
+        "time of a plugin's call",
+        Time(Duration::from_millis(plugins::DEADLINE_MS_MAX as u64)),
+        "bounds_and_defaults_are_those_that_hold",
+    ),
+    shown(
+        "question to a plugin",
+        Bytes((plugins::INPUT_KB_MAX as usize) << 10),
+        "a_question_beyond_the_limit_is_not_asked",
+    ),
+    shown(
+        "answer of a plugin",
+        Bytes((plugins::OUTPUT_KB_MAX as usize) << 10),
+        "an_answer_beyond_the_limit_is_a_refusal",
+    ),
+    shown(
+        "log lines of a plugin's call",
+        Count(plugins::LOG_LINES_MAX as usize),
+        "a_flood_of_log_lines_is_cut_off_and_harmless",
+    ),
+    shown("log of a session", Bytes(sessions::LOG_BYTES_MAX as usize), "a_flood_of_output_is_kept_within_bounds"),
 ];

@@ -38,6 +38,8 @@ pub use package::{
     LimitsWanted, MEMORY_MB_MAX, OUTPUT_KB_MAX, Origin, PluginConfig, PluginKind, check_public_key,
     network_file_system,
 };
+// For the table of bounds.
+pub(crate) use package::FOLDERS_MAX;
 pub use registry::{Action, ActionError, ChangeKind, PluginChange, PluginSet, PluginState, PluginStatus, Step};
 pub use runtime::{CallError, Pauses};
 

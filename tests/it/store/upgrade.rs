@@ -37,7 +37,7 @@ async fn a_database_of_version_3_keeps_its_data_and_its_agents_are_found() {
                     VALUES (7, 'x', 'tag:t', 'system', 'old', 7, 1, '{{}}', 5);
                  INSERT INTO messages (id, sender, target, type, body, channel, thread_id, claimable, meta, created_at)
                      VALUES (12, 'x', 'channel:news', 'message', 'old', 'news', 12, 0, '{{}}', 6),
-                            (13, 'x', 'b', 'message', 'old', 'mail', 13, 0, '{{}}', 7),
+                            (13, 'x', 'tag:nobody', 'message', 'old', 'mail', 13, 0, '{{}}', 7),
                             (14, 'x', 'channel:news', 'message', 'old', 'news', 14, 0, '{{}}', 8);
                  INSERT INTO messages (id, sender, target, type, body, thread_id, claimable, meta, created_at, expires_at)
                      VALUES (8, 'user', 'a', 'message', 'm', 8, 0, '{{}}', 5, NULL),
