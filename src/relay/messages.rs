@@ -75,7 +75,7 @@ impl Relay {
         if let Some(awaited) = awaited {
             outcome.receipt = Some(self.receipt(awaited, posted.id, posted.answer.replayed).await?);
         }
-        Ok(Created { json: posted.answer.json.telling(&outcome), ..posted.answer })
+        Ok(Created { json: posted.answer.json.joined(&outcome), ..posted.answer })
     }
 
     /// Targets that look like one that reaches nobody: others than its sender.

@@ -76,25 +76,23 @@ impl Store {
                 } else {
                     check_session(tx, &agent, &guard)?;
                 }
-                if let Some(task) = tasks::claims::of_message(tx, &message)? {
+                let (claim, more) = if let Some(task) = tasks::claims::of_message(tx, &message)? {
                     // The claim is that of the task.
                     let task = tasks::claims::change(tx, task, &agent, change)?;
-                    let mut message = message.with_claim(task.claim());
-                    if is_read {
-                        (message.read_by, message.read_count) = read_by(tx, id)?;
+                    (task.claim(), task.status.is_final() && tasks::settle(tx, tasks::SETTLED_AT_ONCE)?)
+                } else {
+                    let mut claim = message.claim(lease_ms);
+                    if let Some(event) = change.apply(&mut claim, id.into(), &agent, tx.now)? {
+                        save(tx, id, &claim)?;
+                        tell(tx, event, &message, &agent, claim.generation)?;
                     }
-                    return Ok((message, task.status.is_final() && tasks::settle(tx, tasks::SETTLED_AT_ONCE)?));
-                }
-                let mut claim = message.claim(lease_ms);
-                if let Some(event) = change.apply(&mut claim, id.into(), &agent, tx.now)? {
-                    save(tx, id, &claim)?;
-                    tell(tx, event, &message, &agent, claim.generation)?;
-                }
+                    (claim, false)
+                };
                 let mut message = message.with_claim(claim);
                 if is_read {
                     (message.read_by, message.read_count) = read_by(tx, id)?;
                 }
-                Ok((message, false))
+                Ok((message, more))
             })
             .await?;
         if more {

@@ -7,7 +7,7 @@ use crate::domain::audit;
 use crate::domain::id::MessageId;
 use crate::domain::message::{NewMessage, Outcome, Sent, THREAD_WINDOW_MS};
 use crate::domain::refusal::Refusal;
-use crate::store::{Created, Idempotency, Json, Store, StoreError, activity};
+use crate::store::{Created, Idempotency, Store, StoreError, activity};
 
 /// How a message is posted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,12 +104,5 @@ impl Store {
                 Ok(found)
             }
         }
-    }
-}
-
-impl Json<Sent> {
-    /// With what else its sender is told.
-    pub(crate) fn telling(self, outcome: &Outcome) -> Self {
-        self.joined(outcome)
     }
 }
