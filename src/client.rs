@@ -122,7 +122,14 @@ impl Client {
     /// [`Error::Unsendable`] when the address is none, or carries a name, a password or a query.
     pub fn new(options: Options) -> Result<Self, Error> {
         let address = parse_address(&options.address)?;
-        let http = reqwest::Client::builder()
+        // Whoever was first has the same one, or has chosen another for the whole process.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let mut builder = reqwest::Client::builder();
+        if address.starts_with("http:") {
+            // No certificate is looked at, so those of the system are neither read nor needed.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder
             // A redirect would carry the token to an address that nobody named.
             .redirect(redirect::Policy::none())
             .connect_timeout(options.connect_timeout)

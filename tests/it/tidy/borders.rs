@@ -63,7 +63,7 @@ const WAITING: &[&str] = &[
 ];
 
 /// The modules that may name a dependency. What is not listed may be named anywhere.
-const ENGINES: [(&str, &[&str]); 15] = [
+const ENGINES: [(&str, &[&str]); 16] = [
     ("axum", &["http", "lib"]),
     ("clap", &["cli"]),
     ("hyper", &["http", "lib"]),
@@ -72,6 +72,7 @@ const ENGINES: [(&str, &[&str]); 15] = [
     ("notify", &["plugins"]),
     ("reqwest", &["client", "config", "jobs", "orchestrator"]),
     ("rusqlite", &["store"]),
+    ("rustls", &["client", "jobs"]),
     ("tokio", WAITING),
     ("tokio_util", WAITING),
     ("toml", &["config", "plugins"]),
