@@ -205,9 +205,10 @@ impl NewestFirst<'_> {
     }
 }
 
-/// The place where the rows below this id begin. A search goes up, so the places are the ids below zero.
+/// The place where the rows below this id begin. A search goes up, so the places are the ids below zero. Ids begin at
+/// one: below that is nothing, however far below.
 fn first(before: Option<i64>) -> i64 {
-    before.map_or(i64::MIN, |before| -before)
+    before.map_or(i64::MIN, |before| -before.max(0))
 }
 
 /// The page of these lists, and the id below which the next one begins.
@@ -267,6 +268,15 @@ mod tests {
                 list.into_iter().filter(|number| other.contains(number) && (!odd || number % 2 == 1)).collect();
             prop_assert_eq!(pages, wanted);
         }
+    }
+
+    #[test]
+    fn below_the_first_id_is_nothing() {
+        for before in [i64::MIN, -1, 0] {
+            assert_eq!(below(first(Some(before))), 0, "{before}");
+        }
+        assert_eq!(below(first(Some(i64::MAX))), i64::MAX);
+        assert_eq!(below(first(None)), i64::MAX);
     }
 
     #[test]
