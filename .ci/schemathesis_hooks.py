@@ -3,8 +3,16 @@
 import schemathesis
 
 
+def without_empty(values):
+    """An empty text counts as none, also where only some words are allowed, so there is nothing to refuse in it."""
+    return not isinstance(values, dict) or all(value != "" and value != [""] for value in values.values())
+
+
 @schemathesis.hook
 def filter_query(context, query):
-    """An empty value counts as none, of a filter with fixed words too, so there is nothing to refuse in it."""
-    values = (query or {}).values()
-    return all(value != "" and value != [""] for value in values)
+    return without_empty(query)
+
+
+@schemathesis.hook
+def filter_body(context, body):
+    return without_empty(body)
