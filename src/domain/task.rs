@@ -185,6 +185,16 @@ impl Task {
         }
     }
 
+    /// The claim that the message has by which it was brought: nobody completes what is canceled.
+    pub fn claim_of_message(&self) -> Claim {
+        match self.status {
+            TaskStatus::Canceled => {
+                Claim { generation: self.claim_generation, lease_ms: self.lease_ms, ..Claim::default() }
+            }
+            _ => self.claim(),
+        }
+    }
+
     fn set_claim(&mut self, claim: Claim) {
         self.claimed_by = claim.by;
         self.claimed_at = claim.at;

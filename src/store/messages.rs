@@ -18,7 +18,7 @@ pub use self::post::{Posted, Posting};
 
 use super::engine::stored;
 use super::tx::{Snapshot, Tx};
-use super::{Created, Idempotency, Json, Store, StoreError, agents, events};
+use super::{Created, Idempotency, Json, Store, StoreError, agents, events, tasks};
 use crate::domain::agent::{Routes, SessionGuard};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, MessageId};
@@ -117,7 +117,7 @@ impl Store {
                 tx.emit(EventName::MessageRead, audience, &json!({"id": id, "agentId": agent}))?;
             }
             (message.read_by, message.read_count) = read_by(tx, id)?;
-            Ok(message)
+            with_claim_of_task(tx, message)
         })
         .await
     }
@@ -194,16 +194,25 @@ pub(super) fn latest(snapshot: &Snapshot<'_>) -> Result<MessageId, StoreError> {
 
 /// One message or a refusal.
 fn load(snapshot: &Snapshot<'_>, id: MessageId) -> Result<Message, StoreError> {
-    let Whole { mut message, is_read, .. } = load_whole(snapshot, id)?;
+    let Whole { message, is_read, .. } = load_whole(snapshot, id)?;
+    let mut message = with_claim_of_task(snapshot, message)?;
     if is_read {
         (message.read_by, message.read_count) = read_by(snapshot, id)?;
     }
     Ok(message)
 }
 
-/// One message, without who read it, or a refusal.
+/// One message, without who read it and without the claim of its task, or a refusal.
 pub(super) fn load_as_stored(snapshot: &Snapshot<'_>, id: MessageId) -> Result<Message, StoreError> {
     Ok(snapshot.row("WHERE id = $1", &[&id])?.ok_or(Refusal::NotFound("message"))?)
+}
+
+/// A message with the claim of the task that it brings, if it brings one: that claim is kept with the task alone.
+fn with_claim_of_task(snapshot: &Snapshot<'_>, message: Message) -> Result<Message, StoreError> {
+    Ok(match tasks::claims::of_message(snapshot, &message)? {
+        Some(task) => message.with_claim(task.claim_of_message()),
+        None => message,
+    })
 }
 
 /// Looks at the first message that is not before this place.

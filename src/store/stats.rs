@@ -49,7 +49,8 @@ impl Store {
                 orchestrators_online: count("SELECT count(*) FROM orchestrators WHERE status = 'online'")?,
                 messages: counts.messages,
                 latest_message_id: messages::latest(snapshot)?,
-                claims: count("SELECT count(*) FROM messages WHERE claim_expires_at IS NOT NULL")?,
+                claims: count("SELECT count(*) FROM messages WHERE claim_expires_at IS NOT NULL")?
+                    + count("SELECT count(*) FROM tasks WHERE claim_expires_at IS NOT NULL")?,
                 commands_open: count(
                     "SELECT count(*) FROM commands WHERE status IN ('pending', 'accepted', 'running')",
                 )?,

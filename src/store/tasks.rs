@@ -265,11 +265,17 @@ pub(super) fn retain(tx: &Tx<'_>, before: Timestamp, limit: i64) -> Result<usize
     for id in old {
         let left = i64::try_from(most - rows).unwrap_or(i64::MAX);
         rows += tx.execute(
-            "DELETE FROM task_events WHERE id IN (SELECT id FROM task_events WHERE task_id = $1 LIMIT $2)",
+            "DELETE FROM task_events WHERE task_id = $1
+                 AND id IN (SELECT id FROM task_events WHERE task_id = $1 ORDER BY id LIMIT $2)",
             &[&id, &left],
         )?;
         if rows >= most {
             break;
+        }
+        let task = load(tx, id)?;
+        if let Some(message) = task.message_id {
+            // It goes on as a message that was claimed and completed.
+            messages::claims::save(tx, message, &task.claim_of_message())?;
         }
         rows += tx.execute("DELETE FROM tasks WHERE id = $1", &[&id])?;
         if rows >= most {

@@ -14,7 +14,7 @@ use crate::domain::page::Limit;
 use crate::domain::text::json;
 use crate::store::engine::stored;
 use crate::store::tx::Tx;
-use crate::store::{StoreError, activity};
+use crate::store::{StoreError, activity, tasks};
 
 /// Messages looked at with the going of an agent.
 const FIRST: i64 = 500;
@@ -42,9 +42,10 @@ stored! {
 impl Unread {
     /// Whether anybody hears of it. Who claimed it has seen it. A command has its own record, and what an agent sends
     /// to itself would come back to it.
-    fn is_told(&self) -> bool {
+    fn is_told(&self, tx: &Tx<'_>) -> Result<bool, StoreError> {
         let is_of_relay = [Bounce::META, "commandId"].iter().any(|key| self.meta.contains(key));
-        !is_group(&self.to) && !self.is_read && self.claim_generation == 0 && self.from != self.to && !is_of_relay
+        let may_be = !is_group(&self.to) && !self.is_read && self.from != self.to && !is_of_relay;
+        Ok(may_be && self.claim_generation == 0 && !tasks::claims::was_claimed(tx, self.id, &self.meta)?)
     }
 }
 
@@ -128,7 +129,7 @@ fn settle(tx: &mut Tx<'_>, messages: Vec<Unread>, reason: BounceReason) -> Resul
     let mut bounces: BTreeMap<(AgentId, AgentId), Vec<MessageId>> = BTreeMap::new();
     for message in messages {
         tx.execute("UPDATE messages SET settled = 1 WHERE id = $1", &[&message.id])?;
-        if message.is_told() {
+        if message.is_told(tx)? {
             bounces.entry((message.from, message.to)).or_default().push(message.id);
         }
     }

@@ -1,10 +1,11 @@
-//! Claims of tasks. A task and the message that brings it have one claim: whichever is claimed, renewed, released or
-//! completed, the other is too, in the same transaction.
+//! Claims of tasks. A task and the message that brings it have one claim, which is kept with the task: by whichever it
+//! is taken, renewed, given back or completed, both have it.
 
 use crate::domain::agent::SessionGuard;
 use crate::domain::id::{AgentId, MessageId, TaskId};
 use crate::domain::message::{ClaimChange, LEASE_MS_DEFAULT, Message, lease_ms};
 use crate::domain::task::{Change, Task, TaskEventKind};
+use crate::domain::text::json;
 use crate::store::messages::routes_of_session;
 use crate::store::tx::{Snapshot, Tx};
 use crate::store::{Store, StoreError};
@@ -91,11 +92,29 @@ pub(in crate::store) fn notice_end(tx: &mut Tx<'_>, task: &mut Task) -> Result<b
 
 /// The task that a message brings, if it brings one.
 pub(in crate::store) fn of_message(snapshot: &Snapshot<'_>, message: &Message) -> Result<Option<Task>, StoreError> {
-    // Every such message says so; who says so without bringing one is not believed.
-    if !message.meta.contains("taskId") {
+    if !may_bring_one(&message.meta) {
         return Ok(None);
     }
     snapshot.row("WHERE message_id = $1", &[&message.id])
+}
+
+/// Whether the task that a message with this `meta` brings was ever claimed.
+pub(in crate::store) fn was_claimed(
+    snapshot: &Snapshot<'_>,
+    message: MessageId,
+    meta: &json::Object,
+) -> Result<bool, StoreError> {
+    if !may_bring_one(meta) {
+        return Ok(false);
+    }
+    let generation: Option<i64> =
+        snapshot.value("SELECT claim_generation FROM tasks WHERE message_id = $1", &[&message])?;
+    Ok(generation.is_some_and(|generation| generation > 0))
+}
+
+/// Every message that brings a task says so; who says so without bringing one is not believed.
+fn may_bring_one(meta: &json::Object) -> bool {
+    meta.contains("taskId")
 }
 
 /// Frees tasks whose lease has ended, at most `limit`, and answers them and their messages.

@@ -7,7 +7,6 @@ use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, TaskEventId};
 use crate::domain::task::{Change, EVENTS_KEPT, Task, TaskEvent, TaskEventKind, TaskStatus};
 use crate::store::engine::{AsJson, ToSql, stored};
-use crate::store::messages::claims as message_claims;
 use crate::store::tx::Tx;
 use crate::store::{StoreError, activity};
 
@@ -87,8 +86,9 @@ pub(super) fn save(tx: &Tx<'_>, task: &Task) -> Result<(), StoreError> {
 
 /// Writes an event into the history of its task, in place of the oldest where there are enough.
 fn keep(tx: &Tx<'_>, task: &Task, change: &Change) -> Result<(), StoreError> {
-    tx.insert_numbered(&TaskEvent {
-        id: TaskEventId::default(),
+    tx.insert(&TaskEvent {
+        // The number of the event by which it is told: no other has it, and what happens later has a greater one.
+        id: TaskEventId::new(tx.last_seq().get() + 1),
         task_id: task.id,
         kind: change.kind,
         agent_id: change.agent.clone(),
@@ -97,25 +97,24 @@ fn keep(tx: &Tx<'_>, task: &Task, change: &Change) -> Result<(), StoreError> {
         created_at: tx.now,
     })?;
     if task.event_count > EVENTS_KEPT {
-        let oldest = "DELETE FROM task_events WHERE id = (SELECT id FROM task_events WHERE task_id = $1
-                          ORDER BY id LIMIT 1)";
+        let oldest = "DELETE FROM task_events WHERE task_id = $1 AND id = (SELECT id FROM task_events
+                          WHERE task_id = $1 ORDER BY id LIMIT 1)";
         tx.execute(oldest, &[&task.id])?;
     }
     Ok(())
 }
 
-/// Has the message of a task follow its claim, and those whom the message concerns hear of it.
+/// Has the message of a task end with it, and those whom the message concerns hear of its claim, which is the task's.
 fn follow_with_message(tx: &mut Tx<'_>, task: &Task, change: &Change) -> Result<(), StoreError> {
     let (Some(message), Some(event)) = (task.message_id, change.kind.of_message()) else { return Ok(()) };
-    let (rows, agent) = if task.status == TaskStatus::Canceled {
-        let ended = "UPDATE messages SET claimed_by = NULL, claimed_at = NULL, claim_expires_at = NULL,
-                         expires_at = $1 WHERE id = $2 AND (expires_at IS NULL OR expires_at > $1)";
-        (tx.execute(ended, &[&tx.now, &message])?, change.former_holder.as_ref())
+    let (is_there, agent) = if task.status == TaskStatus::Canceled {
+        let ended = "UPDATE messages SET expires_at = $1 WHERE id = $2 AND (expires_at IS NULL OR expires_at > $1)";
+        (tx.execute(ended, &[&tx.now, &message])? > 0, change.former_holder.as_ref())
     } else {
-        let rows = message_claims::save(tx, message, &task.claim())?;
-        (rows, change.agent.as_ref().or(task.claimed_by.as_ref()))
+        let is_there: Option<i64> = tx.value("SELECT 1 FROM messages WHERE id = $1", &[&message])?;
+        (is_there.is_some(), change.agent.as_ref().or(task.claimed_by.as_ref()))
     };
-    let (Some(agent), true) = (agent, rows > 0) else { return Ok(()) };
+    let (Some(agent), true) = (agent, is_there) else { return Ok(()) };
     let sender = task.from.clone().unwrap_or_else(AgentId::system);
     let audience = Audience { to: task.target.as_deref().map(Into::into), also: Some((&sender).into()), from: None };
     let data = json!({"id": message, "agentId": agent, "claimGeneration": task.claim_generation});

@@ -206,7 +206,7 @@ async fn costs(finished: i64) -> BTreeMap<&'static str, u64> {
                      claim_lease_ms, event_count)
                  SELECT i, 's', 'work', 't', 'info', 'done', 'a', 'x', 1, 'a', 1, '[]', '{{}}', '[]', '[]', {now}, {now},
                      {now}, 1, 1 FROM n;
-             INSERT INTO task_events (task_id, type, created_at) SELECT id, 'created', {now} FROM tasks;"
+             INSERT INTO task_events (task_id, id, type, created_at) SELECT id, id, 'created', {now} FROM tasks;"
         ))
         .expect("a filled database");
     let bench = Bench::in_folder(&ENGINES[0], bench.folder);
