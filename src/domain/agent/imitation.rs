@@ -21,9 +21,10 @@ pub(crate) fn refuse_imitation(id: Option<&str>) -> Result<(), Refusal> {
 }
 
 fn imitates(id: &str) -> bool {
-    if id == USER || id == SYSTEM {
-        return false;
-    }
+    id != USER && id != SYSTEM && !is_plainly_another(id) && looks_reserved(id)
+}
+
+fn looks_reserved(id: &str) -> bool {
     let mut seen = id.chars().filter(|c| !is_invisible(*c) && !c.is_control() && !c.is_whitespace());
     let head: String = seen.by_ref().take(SEEN_MAX).collect();
     if seen.next().is_some() {
@@ -33,6 +34,12 @@ fn imitates(id: &str) -> bool {
     // What looks alike in capitals need not in small letters, and the other way round.
     let looks = [fold(&plain), fold(&skeleton(&plain).collect::<String>())].map(|text| look(&text));
     [USER, SYSTEM].map(look).iter().any(|reserved| looks.contains(reserved))
+}
+
+/// Whether nobody has to look closely, which is so for almost every id: it is plain and begins otherwise.
+fn is_plainly_another(id: &str) -> bool {
+    let first = id.bytes().find(u8::is_ascii_graphic).map(|byte| byte.to_ascii_lowercase());
+    id.is_ascii() && first.is_none_or(|first| [USER, SYSTEM].iter().all(|reserved| reserved.as_bytes()[0] != first))
 }
 
 fn look(text: &str) -> String {
@@ -112,6 +119,16 @@ mod tests {
                 made.extend(hidden[index].and_then(char::from_u32));
             }
             prop_assert_eq!(refuse_imitation(Some(&made)).is_err(), made != id);
+        }
+
+        /// Nobody gets through by it.
+        #[test]
+        fn what_is_plainly_another_does_not_look_reserved(
+            first in "[ -~]",
+            rest in prop_oneof![Just("ser".to_owned()), Just("ystem".to_owned()), Just("ystern".to_owned()), "[ -~]{0,6}"],
+        ) {
+            let id = first + &rest;
+            prop_assert!(!is_plainly_another(&id) || !looks_reserved(&id), "{id:?}");
         }
 
         #[test]
