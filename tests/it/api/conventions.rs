@@ -2,6 +2,7 @@
 
 mod bounds;
 mod exact;
+mod fuzz;
 mod idempotency;
 mod table;
 
