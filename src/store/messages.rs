@@ -17,13 +17,14 @@ use serde_json::json;
 pub use self::post::{Posted, Posting};
 
 use super::engine::stored;
+use super::tx::search::page_of;
 use super::tx::{Snapshot, Tx};
 use super::{Created, Idempotency, Json, Store, StoreError, agents, events};
 use crate::domain::agent::{Routes, SessionGuard};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::message::{Message, MessageFilter, NewMessage, READ_BY_MAX};
-use crate::domain::page::{Filling, Limit, Page};
+use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 
@@ -177,14 +178,7 @@ fn page(
     filter: &MessageFilter,
     now: Timestamp,
 ) -> Result<Page<Message, MessageId>, StoreError> {
-    let (ids, looked_to) = search::find(snapshot, filter, now)?;
-    let mut page = Filling::new(filter.limit);
-    for id in ids {
-        if page.take(load(snapshot, id)?).is_break() {
-            break;
-        }
-    }
-    Ok(page.finish_at(looked_to, |last| last.id))
+    page_of(search::find(snapshot, filter, now)?, filter.limit, |id| load(snapshot, id), |last| last.id)
 }
 
 /// The greatest message id, or 0.

@@ -193,15 +193,7 @@ impl Store {
                 ("kind", filter.kind.as_ref().map(|kind| kind as _)),
             ];
             let rows = NewestFirst { table: "commands", lists: &lists, any: &[], since: 0 };
-            let (ids, next) = rows.find(snapshot, filter.before.map(CommandId::get), filter.limit.get())?;
-            let mut page = Filling::new(filter.limit);
-            for id in ids {
-                let Some(command) = load(snapshot, CommandId::new(id))? else { continue };
-                if page.take(command).is_break() {
-                    break;
-                }
-            }
-            Ok(page.finish_at(next.map(CommandId::new), |last| last.id))
+            rows.page(snapshot, filter.before, filter.limit, |command: &Command| command.id)
         })
         .await
     }
