@@ -13,6 +13,7 @@
 
 mod activity;
 mod agents;
+mod attention;
 mod control;
 mod engine;
 mod events;
@@ -51,6 +52,7 @@ use crate::domain::id::{AgentId, TokenId};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::{Clock, Moment, Timestamp};
 
+pub use self::attention::PluginsAttention;
 pub use self::control::commands::{NewCommand, Recorded};
 #[cfg(debug_assertions)]
 pub use self::engine::prepared_statements;

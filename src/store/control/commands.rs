@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
 
+use crate::domain::attention::of_command;
 use crate::domain::audit;
 use crate::domain::control::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
 use crate::domain::control::order::{ControlAnswer, ControlOrder, denial_entry};
@@ -21,7 +22,7 @@ use crate::store::engine::{AsJson, Conditions, Read, stored};
 use crate::store::messages::bounces;
 use crate::store::tx::search::NewestFirst;
 use crate::store::tx::{self, Snapshot, Tx};
-use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, messages, tokens};
+use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, attention, messages, tokens};
 
 /// A control request that was decided on.
 #[derive(Clone, Debug)]
@@ -317,6 +318,11 @@ pub(in crate::store) fn advance(
     tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
     if command.status.is_final() {
         activity::insert(tx, audit::command_ended(&command))?;
+        // What was done at last is done, however often it failed before.
+        match command.status {
+            CommandStatus::Succeeded => attention::end(tx, &command.cause())?,
+            _ => attention::set(tx, of_command(&command))?,
+        }
     }
     if matches!(command.status, CommandStatus::Failed | CommandStatus::Expired)
         && let Some(agent) = command.starts()
