@@ -10,8 +10,8 @@ use crate::domain::agent::SessionGuard;
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, MessageId, PairId};
-use crate::domain::message::{Message, NewMessage};
-use crate::domain::page::{Filling, Page};
+use crate::domain::message::{Message, NewMessage, Sender};
+use crate::domain::page::Page;
 use crate::domain::pair::{NewPair, Pair, PairFilter, PairStep};
 use crate::domain::refusal::Refusal;
 
@@ -92,11 +92,12 @@ impl Store {
         .await
     }
 
-    /// One of the two says something to the other. `body` becomes a message in the pair's thread.
+    /// One of the two says something to the other; `sender` is how it is known who. `body` becomes a message in the pair's thread.
     pub async fn talk_in_pair(
         &self,
         id: PairId,
         from: AgentId,
+        sender: Sender,
         guard: SessionGuard,
         body: String,
         idempotency: Option<Idempotency>,
@@ -108,7 +109,7 @@ impl Store {
                 check_session(tx, &from, &guard)?;
                 // Refused before anything is sent; the thread is known only after.
                 pair.clone().talk(MessageId::default(), tx.now)?;
-                let mut message = NewMessage::plain(from, to, body);
+                let mut message = NewMessage { sender, ..NewMessage::plain(from, to, body) };
                 message.meta.insert("pairId", id);
                 message.reply_to = beginning(tx, &pair)?;
                 let (message, json) = messages::insert(tx, message)?;

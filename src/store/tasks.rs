@@ -20,7 +20,7 @@ pub(super) use self::record::record;
 
 stored! {
     stored Task in tasks {
-        id, source, kind, title, body, severity, status, target, from = "asker", dedupe_key, occurrences, claimed_by,
+        id, source, kind, title, body, severity, status, target, from = "asker", asked_by, dedupe_key, occurrences, claimed_by,
         claimed_at, claim_expires_at, claim_generation, callback_url, options as json, result as json_or_null,
         metadata as json, depends_on as json, blocked_by as json, message_id, created_at, updated_at, finished_at,
         lease_ms = "claim_lease_ms", event_count,

@@ -11,6 +11,7 @@ use agent_relay::domain::control::command::CommandStatus;
 use agent_relay::domain::control::order::ControlOrder;
 use agent_relay::domain::event::{EventName, EventTypes};
 use agent_relay::domain::id::{AgentId, AttentionId, CommandId, EventSeq, TaskId};
+use agent_relay::domain::message::Sender;
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::retention::Retention;
 use agent_relay::domain::task::{Answer, NewTask, Report, Task, TaskKind, TaskStatus};
@@ -270,6 +271,7 @@ async fn act(mut bench: Bench, model: &mut Model, act: Act) -> Bench {
             let asked = &model.tasks[task];
             let answer = Answer {
                 agent: "user".into(),
+                sender: Sender::default(),
                 is_administrator: true,
                 answer: "yes".to_owned(),
                 note: None,

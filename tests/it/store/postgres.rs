@@ -17,7 +17,7 @@ use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
 use agent_relay::domain::id::{ActivityId, CommandId, EventSeq, MessageId, PairId, TaskId, TokenId};
-use agent_relay::domain::message::{ChannelFilter, Direction, Message, MessageFilter, MessageType, NewMessage};
+use agent_relay::domain::message::{ChannelFilter, Direction, Message, MessageFilter, MessageType, NewMessage, Sender};
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::pair::{NewPair, PairFilter, PairStatus, PairStep};
 use agent_relay::domain::retention::Retention;
@@ -168,7 +168,7 @@ pub(super) async fn call_every_verb() -> Bench {
     store.request_pair(NewPair::of("b".into(), "a".into()), None).await.expect_err("in a pair already");
     store.step_pair(pair, "b".into(), open(), PairStep::Accept).await.expect("accepted");
     for _ in 0..2 {
-        store.talk_in_pair(pair, "a".into(), open(), "words".to_owned(), None).await.expect("said");
+        store.talk_in_pair(pair, "a".into(), Sender::default(), open(), "words".to_owned(), None).await.expect("said");
     }
     store.step_pair(pair, "a".into(), open(), PairStep::End).await.expect("ended");
     store.pair(pair).await.expect("a pair");
