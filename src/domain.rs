@@ -3,6 +3,7 @@
 
 pub mod activity;
 pub mod agent;
+pub mod attention;
 pub mod audit;
 pub mod caller;
 pub mod control;

@@ -23,6 +23,9 @@ pub async fn start(relay: &Relay, tasks: &TaskTracker) {
         Ok(left) => drop(tasks.spawn(settle::once(relay.clone(), left))),
         Err(error) => tracing::error!(%error, "cannot find out what an earlier run left open"),
     }
+    // Known before anybody can ask.
+    relay.remember_lost_policies().await;
+    relay.attend_to_plugins().await;
     tasks.spawn(time::forever(relay.clone()));
     tasks.spawn(announce::forever(relay.clone()));
     tasks.spawn(reap::forever(relay.clone()));

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod kinds;
@@ -175,6 +175,21 @@ impl Plugins {
     /// The latest steps in the life of a plugin, the oldest first.
     pub fn history(&self, id: &str) -> Vec<Step> {
         self.0.registry.history_of(id)
+    }
+
+    /// Marked each time that another set is the current one.
+    pub fn sets(&self) -> watch::Receiver<()> {
+        self.0.registry.sets()
+    }
+
+    /// Notes again that a policy is not obeyed any more though nobody decided that, if that is still so.
+    pub fn lose_again(&self, id: &str) {
+        self.0.registry.lose_again(id);
+    }
+
+    /// Somebody knows that a policy is not obeyed any more.
+    pub async fn acknowledge_loss(&self, id: &str, by: &str) {
+        self.0.registry.acknowledge_losses(Some(id), by).await;
     }
 
     /// What happens to plugins from now on.

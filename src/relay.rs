@@ -6,14 +6,15 @@
 //!
 //! - [`scopes`]: which scopes open which operation, one line each.
 //! - `access`, `tickets`: who is calling.
-//! - `agents`, `messages`, `pairs`, `channels`, `events`, `orchestrators`, `commands`, `plugins`, `activity`, `system`: the
-//!   operations, by noun.
+//! - `agents`, `messages`, `pairs`, `channels`, `events`, `orchestrators`, `commands`, `plugins`, `activity`, `attention`,
+//!   `system`: the operations, by noun.
 //! - [`control`]: one pipeline for every request to start, restart or shut down.
 //! - `sessions`, `settle`: the agents of the relay's own host, from the launcher's reports to the store.
 
 pub mod access;
 mod activity;
 pub mod agents;
+mod attention;
 mod channels;
 pub mod control;
 mod error;
@@ -31,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -167,6 +168,11 @@ impl Relay {
     /// Work that outlives the request that began it.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// Marked each time that another set of plugins is current.
+    pub fn plugin_sets(&self) -> watch::Receiver<()> {
+        self.plugins.sets()
     }
 
     /// What happens to plugins, from now on.

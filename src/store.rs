@@ -13,6 +13,7 @@
 
 mod activity;
 mod agents;
+mod attention;
 mod control;
 mod engine;
 mod events;
@@ -51,6 +52,7 @@ use crate::domain::id::{AgentId, TokenId};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::{Clock, Moment, Timestamp};
 
+pub use self::attention::PluginsAttention;
 pub use self::control::commands::{NewCommand, Recorded};
 #[cfg(debug_assertions)]
 pub use self::engine::prepared_statements;
@@ -107,6 +109,10 @@ pub enum StoreError {
     /// The disk is full. Nothing was written; it works again once there is room.
     #[error("the disk is full")]
     DiskFull,
+    /// The database is not at its path any more: what is written would be lost. Nothing was written; it works again
+    /// once the file is back.
+    #[error("{0}")]
+    Misplaced(Arc<str>),
     /// The writer has stopped after a failure, or the relay is shutting down.
     #[error("the store is closed")]
     Closed,
@@ -315,11 +321,19 @@ impl Store {
         });
         #[cfg(debug_assertions)]
         let steps = connection.steps();
-        let committer =
-            Committer { connection, numbers, witness, epoch: epoch.clone(), on_commit, clock: clock.clone(), followed };
-        let writer = Writer::start(committer)?;
         let opened = Opened::at(&options.path)
             .map_err(|error| StoreError::Unusable(format!("{} is gone: {error}", options.path.display())))?;
+        let committer = Committer {
+            connection,
+            numbers,
+            witness,
+            opened: opened.clone(),
+            epoch: epoch.clone(),
+            on_commit,
+            clock: clock.clone(),
+            followed,
+        };
+        let writer = Writer::start(committer)?;
         let (signs_of_life, damaged, scrubbing) = (Mutex::default(), AtomicBool::new(false), Scrubbing::default());
         Ok(Self {
             inner: Arc::new(Inner {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::activity::{ActivityKind, Entry};
 use super::agent::Registered;
+use super::attention::Attention;
 use super::caller::token::TokenCard;
 use super::control::command::Command;
 use super::control::orchestrator::Orchestrator;
@@ -120,6 +121,18 @@ pub fn loop_suspected(thread: MessageId, from: &AgentId, replies: usize, first: 
         .message(thread)
         .icon("ti-repeat")
         .view("messages")
+}
+
+/// Somebody took an item off the list of what waits for a person.
+pub fn attention_dismissed(item: &Attention, by: &str) -> Entry {
+    Entry::new(ActivityKind::State, &format!("attention-{}-dismissed", item.id), "Attention dismissed")
+        .body(&item.title)
+        .meta(by)
+        .agent(item.agent_id.clone())
+        .message(item.message_id)
+        .icon("ti-bell-off")
+        .view("attention")
+        .metadata(json!({"attentionId": item.id, "kind": item.kind, "by": by}))
 }
 
 /// An orchestrator registered, or again.

@@ -49,6 +49,10 @@ words! {
         PluginUpdated = "plugin.updated",
         /// An activity entry was written.
         ActivityNew = "activity.new",
+        /// Something waits for a person.
+        AttentionAdded = "attention.added",
+        /// It does not wait any more.
+        AttentionRemoved = "attention.removed",
     }
 }
 

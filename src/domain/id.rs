@@ -249,6 +249,8 @@ number_ids! {
     CommandId;
     /// An entry of the activity log.
     ActivityId;
+    /// Something that waits for a person. No number is given twice.
+    AttentionId;
     /// A task.
     TaskId;
     /// A stored credential. No number is given twice.

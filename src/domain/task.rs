@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::agent::Routes;
 use super::id::{AgentId, MessageId, TaskId};
-use super::message::Claim;
+use super::message::{Claim, Sender};
 use super::page::{Limit, Query};
 use super::text::json::{self, Exact};
 use super::text::word::words;
@@ -107,6 +107,10 @@ pub struct Task {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub from: Option<AgentId>,
+    /// How it is known who asked for it. Its message says so; kept, not told.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub asked_by: Sender,
     /// While it is not finished, the same key from the same source makes no other task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dedupe_key: Option<String>,

@@ -5,6 +5,7 @@
 
 mod activity;
 mod agents;
+mod attention;
 mod channels;
 mod commands;
 mod control;
@@ -108,6 +109,9 @@ pub(super) fn routes() -> Assembled {
         // Activity
         .add(scopes::WRITE_ACTIVITY, routes!(activity::create_activity))
         .add(scopes::READ_ACTIVITY, routes!(activity::list_activity))
+        // Attention
+        .add(scopes::READ_ATTENTION, routes!(attention::list_attention))
+        .add(scopes::DISMISS_ATTENTION, routes!(attention::dismiss_attention))
         // System
         .add(scopes::PUBLIC, routes!(system::get_health))
         .add(scopes::PUBLIC, routes!(system::get_livez))

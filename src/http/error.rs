@@ -120,6 +120,8 @@ codes! {
         "Send the request again after Retry-After seconds.";
     DISK_FULL = "disk_full", SERVICE_UNAVAILABLE, "The disk is full",
         "Nothing was stored. Free space on the relay's host, then send the request again.";
+    DATABASE_MISPLACED = "database_misplaced", SERVICE_UNAVAILABLE, "The database is not where it was",
+        "Nothing was stored. Put the database file back on the relay's host and restart the relay, then send the request again.";
     NOT_READY = "not_ready", SERVICE_UNAVAILABLE, "The relay is not ready",
         "Try again after Retry-After seconds; GET /readyz tells when.";
     POLICY_FAILED = "policy_failed", SERVICE_UNAVAILABLE, "A policy could not decide",
@@ -351,6 +353,9 @@ impl From<relay::Error> for ApiError {
             Error::Refused(refusal) => refusal.into(),
             Error::Overloaded => Self::retry_later(&OVERLOADED, &error.to_string()),
             Error::DiskFull => Self::retry_later(&DISK_FULL, &error.to_string()),
+            Error::Misplaced(problem) => {
+                Self::retry_later(&DATABASE_MISPLACED, "the database file is not where it was").because(problem)
+            }
             Error::Unavailable(cause) => Self::retry_later(&NOT_READY, "the store takes no writes").because(cause),
             Error::TooManyStreams(error) => error.into(),
             Error::Plugin(error) => error.into(),

@@ -1,4 +1,5 @@
-//! Announcing: what happens to plugins is told on the stream and written to the activity log.
+//! Announcing: what happens to plugins is told on the stream and written to the activity log, and what is wrong with
+//! one waits for a person.
 
 use tokio::sync::broadcast::error::RecvError;
 
@@ -6,10 +7,16 @@ use crate::relay::Relay;
 
 /// Runs until the relay drains.
 pub(super) async fn forever(relay: Relay) {
-    let mut changes = relay.plugin_changes();
+    let (mut changes, mut sets) = (relay.plugin_changes(), relay.plugin_sets());
+    // What came about before anybody followed.
+    relay.attend_to_plugins().await;
     loop {
         let change = tokio::select! {
             change = changes.recv() => change,
+            Ok(()) = sets.changed() => {
+                relay.attend_to_plugins().await;
+                continue;
+            }
             () = relay.draining().cancelled() => break,
         };
         match change {

@@ -17,6 +17,9 @@ pub enum Error {
     /// The disk is full. Nothing was written; it works again once there is room.
     #[error("the disk of the relay's host is full")]
     DiskFull,
+    /// The database is not at its path. Nothing was written; it works again once the file is back.
+    #[error("{0}")]
+    Misplaced(String),
     /// The store takes no writes: it stopped after a failure, or the relay is shutting down.
     #[error("the store takes no writes: {0}")]
     Unavailable(String),
@@ -44,6 +47,7 @@ impl From<StoreError> for Error {
             StoreError::Refused(refusal) => Self::Refused(refusal),
             StoreError::Busy => Self::Overloaded,
             StoreError::DiskFull => Self::DiskFull,
+            StoreError::Misplaced(problem) => Self::Misplaced(problem.to_string()),
             StoreError::Closed | StoreError::CommitFailed(_) => Self::Unavailable(error.to_string()),
             StoreError::Fault(_) | StoreError::Engine(_) | StoreError::Unusable(_) => Self::internal(error),
         }

@@ -1,7 +1,7 @@
 //! Messages: sending, finding, reading, claiming.
 
 mod receipts;
-mod senders;
+pub(in crate::relay) mod senders;
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use self::senders::require_name;
 use super::{Error, Relay, scopes};
-use crate::domain::agent::{SYSTEM, SessionGuard, USER};
+use crate::domain::agent::{SYSTEM, SessionGuard};
 use crate::domain::caller::Caller;
 use crate::domain::event::{EventName, EventTypes};
 use crate::domain::id::{AgentId, MessageId};
@@ -299,17 +300,11 @@ pub(super) fn required(generation: Option<i64>) -> Result<i64, Refusal> {
 }
 
 fn check_sender(caller: &Caller, message: &NewMessage) -> Result<(), Refusal> {
-    caller.require_identity(&message.from)?;
-    let administrator = caller.is_administrator();
-    let refusal = match message.from.as_str() {
-        SYSTEM => Some("only the relay itself sends as \"system\""),
-        USER if !administrator => Some("only an administrator sends as \"user\""),
-        _ if message.kind == MessageType::System && !administrator => {
-            Some("messages of type system need a credential with scope admin")
-        }
-        _ => None,
-    };
-    refusal.map_or(Ok(()), |text| Err(Refusal::NotAllowed(text.to_owned())))
+    require_name(caller, &message.from)?;
+    if message.kind == MessageType::System && !caller.is_administrator() {
+        return Err(Refusal::NotAllowed("messages of type system need a credential with scope admin".to_owned()));
+    }
+    Ok(())
 }
 
 /// A key in the body counts as one beside it does; that one wins.

@@ -1,8 +1,9 @@
 //! Pairs: two agents in a focused exchange.
 
 use super::messages::Claimant;
+use super::messages::senders::require_name;
 use super::{Error, Relay, scopes};
-use crate::domain::agent::{SYSTEM, SessionGuard, USER};
+use crate::domain::agent::{SYSTEM, SessionGuard};
 use crate::domain::caller::Caller;
 use crate::domain::id::{AgentId, PairId};
 use crate::domain::message::Message;
@@ -86,19 +87,14 @@ impl Relay {
             .ok_or_else(|| Refusal::invalid("from required"))?;
         let body = text::long("body", body, text::BODY_BYTES_MAX)?.ok_or_else(|| Refusal::invalid("body required"))?;
         self.speak(caller, &from)?;
-        Ok(self.store.talk_in_pair(id, from, guard, body, key).await?)
+        let sender = self.sender(caller, &from);
+        Ok(self.store.talk_in_pair(id, from, sender, guard, body, key).await?)
     }
 
     /// Lets the caller act as this agent, which is a sign of life of it.
     fn speak(&self, caller: &Caller, agent: &AgentId) -> Result<(), Refusal> {
-        caller.require_identity(agent)?;
-        match agent.as_str() {
-            SYSTEM => return Err(Refusal::NotAllowed("the relay itself is in no pair".to_owned())),
-            USER if !caller.is_administrator() => {
-                return Err(Refusal::NotAllowed("only an administrator acts as \"user\"".to_owned()));
-            }
-            _ => self.store.touch(agent),
-        }
+        require_name(caller, agent)?;
+        self.store.touch(agent);
         Ok(())
     }
 }

@@ -65,6 +65,10 @@ pub(crate) const OPERATE_PLUGINS: Scopes = ADMIN;
 pub(crate) const READ_ACTIVITY: Scopes = Scopes::AnyOf(&[Read]);
 pub(crate) const WRITE_ACTIVITY: Scopes = Scopes::AnyOf(&[Send, Agent, Orchestrator]);
 
+// Attention
+pub(crate) const READ_ATTENTION: Scopes = Scopes::AnyOf(&[Read]);
+pub(crate) const DISMISS_ATTENTION: Scopes = Scopes::AnyOf(&[Control]);
+
 // Tokens
 /// An orchestrator's makes them for the agents that it was told to start.
 pub(crate) const CREATE_TOKEN: Scopes = Scopes::AnyOf(&[Orchestrator]);

@@ -228,6 +228,9 @@ impl Relay {
         if !self.store.is_writable() {
             return check("error", "stopped after a failed commit; restart the relay".to_owned());
         }
+        if fitness.file.is_err() {
+            return check("error", "writes are refused, since the database is not where it was".to_owned());
+        }
         if let Err(problem) = &fitness.write {
             let next = "nothing is lost; free space on the disk of the data directory, or see the log";
             return check("error", format!("writes fail: {problem}; {next}"));
@@ -301,6 +304,9 @@ impl Relay {
         }
         if !self.store.is_writable() {
             return Some("the store takes no writes\n");
+        }
+        if !self.store.is_in_place() {
+            return Some("the database is not where it was\n");
         }
         // Nobody who was sent elsewhere would notice that there is room again.
         let fails = self.store.is_without_room() && self.examine().await.store.write.is_err();

@@ -1,8 +1,9 @@
 //! Tasks: asking for them, finding them, and bringing them to an end.
 
+use super::messages::senders::require_name;
 use super::messages::{Claimant, required};
 use super::{Error, Relay, scopes};
-use crate::domain::agent::{SYSTEM, SessionGuard, USER};
+use crate::domain::agent::SessionGuard;
 use crate::domain::caller::Caller;
 use crate::domain::id::{AgentId, TaskEventId, TaskId};
 use crate::domain::page::{Limit, Page};
@@ -35,19 +36,13 @@ impl Relay {
         key: Option<Idempotency>,
     ) -> Result<Created<Task>, Error> {
         caller.require(scopes::CREATE_TASK)?;
-        let new = draft.parse(caller.agent_id.as_ref())?;
+        let mut new = draft.parse(caller.agent_id.as_ref())?;
         if let Some(asker) = &new.from {
-            caller.require_identity(asker)?;
-            let refusal = match asker.as_str() {
-                SYSTEM => Some("only the relay itself asks as \"system\""),
-                USER if !caller.is_administrator() => Some("only an administrator asks as \"user\""),
-                _ => None,
-            };
-            if let Some(text) = refusal {
-                return Err(Refusal::NotAllowed(text.to_owned()).into());
-            }
+            require_name(caller, asker)?;
             self.store.touch(asker);
         }
+        // Where nobody asks, its message comes from the relay, and says by whose credential.
+        new.sender = self.sender(caller, new.from.as_ref().unwrap_or(&AgentId::system()));
         Ok(self.store.create_task(new, key).await?)
     }
 
@@ -157,13 +152,10 @@ impl Relay {
             .or_else(|| caller.agent_id.clone())
             .or_else(|| is_administrator.then(AgentId::user))
             .ok_or_else(|| Refusal::invalid("agentId required"))?;
-        caller.require_identity(&agent)?;
-        if !is_administrator && matches!(agent.as_str(), USER | SYSTEM) {
-            let text = format!("only an administrator answers as \"{agent}\"");
-            return Err(Refusal::NotAllowed(text).into());
-        }
+        require_name(caller, &agent)?;
         self.store.touch(&agent);
-        Ok(self.store.answer_task(id, draft.parse(agent, is_administrator)?).await?)
+        let sender = self.sender(caller, &agent);
+        Ok(self.store.answer_task(id, draft.parse(agent, sender, is_administrator)?).await?)
     }
 
     /// Who works on a task, and gives a sign of life by it.

@@ -7,7 +7,7 @@ use super::{Created, Idempotency, Json, Store, StoreError};
 use crate::domain::activity::{Activity, ActivityFilter, Entry};
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::ActivityId;
-use crate::domain::page::{Filling, Page};
+use crate::domain::page::Page;
 
 stored! {
     stored Activity in activity {
@@ -40,15 +40,7 @@ impl Store {
                 ("kind", filter.kind.as_ref().map(|kind| kind as _)),
             ];
             let rows = NewestFirst { table: "activity", lists: &lists, any: &[], since: filter.since.get() };
-            let (ids, next) = rows.find(snapshot, filter.before.map(ActivityId::get), filter.limit.get())?;
-            let mut page = Filling::new(filter.limit);
-            for id in ids {
-                let Some(entry) = snapshot.row::<Activity>("WHERE id = $1", &[&id])? else { continue };
-                if page.take(entry).is_break() {
-                    break;
-                }
-            }
-            Ok(page.finish_at(next.map(ActivityId::new), |last| last.id))
+            rows.page(snapshot, filter.before, filter.limit, |entry: &Activity| entry.id)
         })
         .await
     }

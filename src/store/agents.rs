@@ -5,10 +5,11 @@ use serde_json::json;
 use super::engine::{Conditions, Read, stored};
 use super::messages::{bounces, channels};
 use super::tx::{Snapshot, Tx};
-use super::{Created, Idempotency, Json, Store, StoreError, activity, pairs, tokens};
+use super::{Created, Idempotency, Json, Store, StoreError, activity, attention, pairs, tokens};
 use crate::domain::agent::{
     Agent, AgentFilter, AgentPatch, AgentPlace, ConditionFilter, NewRegistration, Registered, Routes, SessionGuard,
 };
+use crate::domain::attention::Cause;
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::AgentId;
@@ -276,8 +277,8 @@ fn save_targets(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Resul
     Ok(())
 }
 
-/// Keeps what is looked for of a condition beside it.
-fn save_condition(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
+/// Keeps what is looked for of a condition beside it, and has a person know where one is wanted.
+fn save_condition(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<(), StoreError> {
     let new = agent.condition.as_ref();
     if before.and_then(|before| before.condition.as_ref()) == new {
         return Ok(());
@@ -285,7 +286,7 @@ fn save_condition(tx: &Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Result<
     let (kind, until) = (new.map(|condition| condition.kind), new.and_then(|condition| condition.until));
     let update = "UPDATE agents SET condition_kind = $1, condition_until = $2 WHERE id = $3";
     tx.execute(update, &[&kind, &until, &agent.id])?;
-    Ok(())
+    attention::follow_condition(tx, agent)
 }
 
 /// Ends conditions whose time is over, at most `limit`.
@@ -319,6 +320,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId, reason: BounceReason) -> Resu
         members.change_everybody(-1);
     }
     tx.names_changed();
+    attention::end(tx, &Cause::Condition(id.clone()))?;
     tokens::end_session_of(tx, &id)?;
     tokens::end_managed_of(tx, &id, "its agent is gone")?;
     tx.emit(EventName::AgentRemoved, Audience::only(&id), &json!({"id": id}))?;

@@ -64,12 +64,16 @@ impl Opened {
         Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
     }
 
-    fn is_in_place(&self) -> Result<(), String> {
+    pub(super) fn is_in_place(&self) -> Result<(), String> {
         let path = self.path.display();
         match Self::at(&self.path) {
             Ok(found) if found == *self => Ok(()),
-            Ok(_) => Err(format!("another file is at {path}: what is written goes to the one that was there before")),
-            Err(error) => Err(format!("{path} is not there any more, and what is written will be lost: {error}")),
+            Ok(_) => {
+                Err(format!("another file is at {path}: what would be written goes to the one that was there before"))
+            }
+            Err(error) => {
+                Err(format!("{path} is not there any more, and what would be written would be lost: {error}"))
+            }
         }
     }
 
@@ -119,6 +123,11 @@ impl Store {
             commit.await
         };
         Fitness { write: write.map_err(|error| error.to_string()), read, file, free_bytes, log_bytes: self.log_bytes() }
+    }
+
+    /// Whether the database is where it was opened; while it is not, nothing is written.
+    pub fn is_in_place(&self) -> bool {
+        self.inner.opened.is_in_place().is_ok()
     }
 
     /// The size of the log in front of the database, in bytes.

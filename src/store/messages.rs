@@ -17,13 +17,15 @@ use serde_json::json;
 pub use self::post::{Posted, Posting};
 
 use super::engine::stored;
+use super::tx::search::page_of;
 use super::tx::{Snapshot, Tx};
-use super::{Created, Idempotency, Json, Store, StoreError, agents, events, tasks};
-use crate::domain::agent::{Routes, SessionGuard};
+use super::{Created, Idempotency, Json, Store, StoreError, agents, attention, events, tasks};
+use crate::domain::agent::{Routes, SessionGuard, USER};
+use crate::domain::attention::Cause;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::message::{Message, MessageFilter, NewMessage, READ_BY_MAX};
-use crate::domain::page::{Filling, Limit, Page};
+use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 
@@ -128,6 +130,7 @@ impl Store {
             let message = load_as_stored(tx, id)?;
             let is_told = id.get() > events::range(tx)?.floor.get();
             tx.execute("DELETE FROM messages WHERE id = $1", &[&id])?;
+            attention::end(tx, &Cause::Thread(id))?;
             if let Some(channel) = &message.channel {
                 channels::count_deleted(tx, &BTreeMap::from([(channel.clone(), 1)]))?;
             }
@@ -167,6 +170,10 @@ fn insert_into(
     let counts = tx.counts();
     (counts.messages, counts.told) = (counts.messages + 1, counts.told + 1);
     threads::note(tx, &message);
+    if message.from == USER && message.reply_to.is_some() {
+        // A person has seen to it.
+        attention::end(tx, &Cause::Thread(message.thread_id))?;
+    }
     let json = Json::of(&message);
     tx.announce(&message, &json);
     Ok((message, json))
@@ -177,14 +184,7 @@ fn page(
     filter: &MessageFilter,
     now: Timestamp,
 ) -> Result<Page<Message, MessageId>, StoreError> {
-    let (ids, looked_to) = search::find(snapshot, filter, now)?;
-    let mut page = Filling::new(filter.limit);
-    for id in ids {
-        if page.take(load(snapshot, id)?).is_break() {
-            break;
-        }
-    }
-    Ok(page.finish_at(looked_to, |last| last.id))
+    page_of(search::find(snapshot, filter, now)?, filter.limit, |id| load(snapshot, id), |last| last.id)
 }
 
 /// The greatest message id, or 0.

@@ -3,15 +3,15 @@
 
 use super::agents;
 use super::engine::stored;
-use super::tx::search::NewestFirst;
+use super::tx::search::{AnyOf, NewestFirst};
 use super::tx::{Snapshot, Tx};
 use super::{Created, Idempotency, Json, Store, StoreError, activity, messages};
 use crate::domain::agent::SessionGuard;
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, MessageId, PairId};
-use crate::domain::message::{Message, NewMessage};
-use crate::domain::page::{Filling, Page};
+use crate::domain::message::{Message, NewMessage, Sender};
+use crate::domain::page::Page;
 use crate::domain::pair::{NewPair, Pair, PairFilter, PairStep};
 use crate::domain::refusal::Refusal;
 
@@ -60,14 +60,12 @@ impl Store {
     /// Pairs, newest first.
     pub async fn pairs(&self, filter: PairFilter) -> Result<Page<Pair, PairId>, StoreError> {
         self.read_page(move |snapshot| {
-            let (ids, next) = find(snapshot, &filter)?;
-            let mut page = Filling::new(filter.limit);
-            for id in ids {
-                if page.take(load(snapshot, PairId::new(id))?).is_break() {
-                    break;
-                }
-            }
-            Ok(page.finish_at(next.map(PairId::new), |last| last.id))
+            let agent = filter.agent.iter();
+            let any: Vec<_> =
+                agent.flat_map(|agent| [AnyOf::With("requester_id", agent), AnyOf::With("target_id", agent)]).collect();
+            let lists = [("status", filter.status.as_ref().map(|status| status as _))];
+            let rows = NewestFirst { table: "pairs", lists: &lists, any: &any, since: 0 };
+            rows.page(snapshot, filter.before, filter.limit, |pair: &Pair| pair.id)
         })
         .await
     }
@@ -94,11 +92,12 @@ impl Store {
         .await
     }
 
-    /// One of the two says something to the other. `body` becomes a message in the pair's thread.
+    /// One of the two says something to the other; `sender` is how it is known who. `body` becomes a message in the pair's thread.
     pub async fn talk_in_pair(
         &self,
         id: PairId,
         from: AgentId,
+        sender: Sender,
         guard: SessionGuard,
         body: String,
         idempotency: Option<Idempotency>,
@@ -110,7 +109,7 @@ impl Store {
                 check_session(tx, &from, &guard)?;
                 // Refused before anything is sent; the thread is known only after.
                 pair.clone().talk(MessageId::default(), tx.now)?;
-                let mut message = NewMessage::plain(from, to, body);
+                let mut message = NewMessage { sender, ..NewMessage::plain(from, to, body) };
                 message.meta.insert("pairId", id);
                 message.reply_to = beginning(tx, &pair)?;
                 let (message, json) = messages::insert(tx, message)?;
@@ -192,31 +191,4 @@ pub(super) fn expire(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<PairId>, StoreEr
         ids.push(finish(tx, pair.expired(now))?.id);
     }
     Ok(ids)
-}
-
-/// The ids of a page, and the one below which the next page begins, if there may be one.
-fn find(snapshot: &Snapshot<'_>, filter: &PairFilter) -> Result<(Vec<i64>, Option<i64>), StoreError> {
-    let status = filter.status.as_ref().map(|status| status as _);
-    let (before, limit) = (filter.before.map(PairId::get), filter.limit.get());
-    let list = |column: &'static str| {
-        let agent = filter.agent.as_ref().map(|agent| agent as _);
-        let lists = [(column, agent), ("status", status)];
-        NewestFirst { table: "pairs", lists: &lists, any: &[], since: 0 }.find(snapshot, before, limit)
-    };
-    let (mut ids, mut next) = list("requester_id")?;
-    if filter.agent.is_none() {
-        return Ok((ids, next));
-    }
-    // Nobody is in a pair with itself, so no pair is in both lists.
-    let (others, next_other) = list("target_id")?;
-    ids.extend(others);
-    ids.sort_unstable_by(|a, b| b.cmp(a));
-    // Below where one of the lists was looked at to, what it has is not known yet.
-    next = next.max(next_other);
-    ids.retain(|id| next.is_none_or(|next| *id >= next));
-    if ids.len() > limit {
-        ids.truncate(limit);
-        next = ids.last().copied();
-    }
-    Ok((ids, next))
 }

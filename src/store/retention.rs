@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::engine::stored;
 use super::messages::channels;
 use super::tx::Tx;
-use super::{Store, StoreError, events, tasks};
+use super::{Store, StoreError, attention, events, tasks};
 use crate::domain::id::{EventSeq, MessageId};
 use crate::domain::retention::Retention;
 use crate::domain::time::Timestamp;
@@ -49,6 +49,7 @@ impl Store {
             };
             add(retain_events(tx, retention, limit)?);
             let old = tx.proven - retention.records_ms;
+            attention::forget_commands(tx, old, limit)?;
             // Numbers grow with time, so the oldest rows come first: none of this walks a whole table.
             for (sql, before) in [
                 ("DELETE FROM activity WHERE created_at < $1
@@ -149,6 +150,7 @@ fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<
     let Some(last) = doomed.last() else { return Ok((0, false)) };
     events::raise_floor(tx, (*last).into())?;
     let rows = tx.execute("DELETE FROM messages WHERE id <= $1", &[last])?;
+    attention::forget_threads(tx, *last)?;
     tx.execute("DELETE FROM read_ranges WHERE to_id <= $1", &[last])?;
     let mut deleted = BTreeMap::new();
     for (_, name) in of_channels.into_iter().filter(|(id, _)| id <= last) {

@@ -27,6 +27,8 @@ pub struct Stats {
     pub claims: i64,
     /// Commands that are not finished.
     pub commands_open: i64,
+    /// What waits for a person.
+    pub attention: i64,
     /// Agents that the relay itself runs.
     pub sessions: i64,
     /// Events kept.
@@ -54,6 +56,7 @@ impl Store {
                 commands_open: count(
                     "SELECT count(*) FROM commands WHERE status IN ('pending', 'accepted', 'running')",
                 )?,
+                attention: count("SELECT count(*) FROM attention WHERE dismissed_at IS NULL")?,
                 sessions: count("SELECT count(*) FROM sessions WHERE ended_at IS NULL")?,
                 events: counts.events + counts.told,
                 database_bytes: snapshot.size_bytes()?,

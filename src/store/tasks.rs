@@ -15,12 +15,12 @@ use crate::domain::refusal::Refusal;
 use crate::domain::task::{Answer, Change, NewTask, Report, Task, TaskEvent, TaskEventKind, TaskFilter, TaskStatus};
 use crate::domain::time::Timestamp;
 
-pub(super) use self::dependents::{SETTLED_AT_ONCE, settle};
+use self::dependents::{SETTLED_AT_ONCE, settle};
 pub(super) use self::record::record;
 
 stored! {
     stored Task in tasks {
-        id, source, kind, title, body, severity, status, target, from = "asker", dedupe_key, occurrences, claimed_by,
+        id, source, kind, title, body, severity, status, target, from = "asker", asked_by, dedupe_key, occurrences, claimed_by,
         claimed_at, claim_expires_at, claim_generation, callback_url, options as json, result as json_or_null,
         metadata as json, depends_on as json, blocked_by as json, message_id, created_at, updated_at, finished_at,
         lease_ms = "claim_lease_ms", event_count,
@@ -85,14 +85,7 @@ impl Store {
                 ("severity", filter.severity.as_ref().map(|severity| severity as _)),
             ];
             let rows = NewestFirst { table: "tasks", lists: &lists, any: &any, since: 0 };
-            let (ids, next) = rows.find(snapshot, filter.before.map(TaskId::get), filter.limit.get())?;
-            let mut page = Filling::new(filter.limit);
-            for id in ids {
-                if page.take(load(snapshot, TaskId::new(id))?).is_break() {
-                    break;
-                }
-            }
-            Ok(page.finish_at(next.map(TaskId::new), |last| last.id))
+            rows.page(snapshot, filter.before, filter.limit, |task: &Task| task.id)
         })
         .await
     }
@@ -144,7 +137,7 @@ impl Store {
 
     /// Runs one transaction in which a task may end, and tells those that wait for it: as many as one transaction
     /// may in that one, the others before this answers.
-    async fn write_settling<T: Send + 'static>(
+    pub(super) async fn write_settling<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -155,15 +148,10 @@ impl Store {
             })
             .await?;
         if more {
-            self.go_on_settling().await;
+            // What was asked is done, whatever becomes of this: the reaper goes on with it.
+            self.settle_tasks().await.ok();
         }
         Ok(answer)
-    }
-
-    /// Tells those that one transaction did not come to. What was asked is done, whatever becomes of this: the reaper
-    /// goes on with it.
-    pub(super) async fn go_on_settling(&self) {
-        self.settle_tasks().await.ok();
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::engine::{Connection, EngineError};
-use super::fitness::Witness;
+use super::fitness::{Opened, Witness};
 use super::tx::{Counts, Numbers, Tx};
 use super::{Batch, OnCommit, StoreError, reaper, tokens};
 use crate::domain::time::{Clock, Moment};
@@ -82,6 +82,8 @@ pub(super) struct Committer {
     pub(super) connection: Connection,
     pub(super) numbers: Numbers,
     pub(super) witness: Witness,
+    /// Which file is written.
+    pub(super) opened: Opened,
     pub(super) epoch: String,
     pub(super) on_commit: OnCommit,
     pub(super) clock: Clock,
@@ -271,10 +273,10 @@ impl Shared {
         let took = started.elapsed();
         metrics::histogram!(metric::COMMIT_SECONDS).record(took.as_secs_f64());
         self.last_commit_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        let no_room = committed.as_ref().is_err_and(|failure| failure.is_full);
+        let no_room = committed.as_ref().is_err_and(|failure| failure.kind == FailureKind::NoRoom);
         self.without_room.store(no_room, Ordering::Relaxed);
         if let Err(failure) = &committed
-            && failure.is_fatal
+            && failure.kind == FailureKind::Fatal
         {
             // After a failed sync nobody knows what the disk holds: nothing limps on.
             tracing::error!(error = %failure.text, "commit failed; the store is closed");
@@ -294,14 +296,23 @@ impl Shared {
 
 struct Failure {
     text: Arc<str>,
-    is_full: bool,
-    is_fatal: bool,
+    kind: FailureKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FailureKind {
+    /// There is no room on the disk. Nothing was written.
+    NoRoom,
+    /// The file that would be written is not the one at the database's path. Nothing was written.
+    Misplaced,
+    /// Anything else.
+    Fatal,
 }
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        let is_full = error.is_disk_full();
-        Self { text: error.to_string().into(), is_full, is_fatal: !is_full }
+        let kind = if error.is_disk_full() { FailureKind::NoRoom } else { FailureKind::Fatal };
+        Self { text: error.to_string().into(), kind }
     }
 }
 
@@ -309,13 +320,18 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Engine(error) => error.into(),
-            other => Self { text: other.to_string().into(), is_full: false, is_fatal: true },
+            other => Self { text: other.to_string().into(), kind: FailureKind::Fatal },
         }
     }
 }
 
 impl Committer {
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+        // A look at a path takes a microsecond, and a commit a sync: nothing is acknowledged that goes where nobody
+        // will find it.
+        if let Err(problem) = self.opened.is_in_place() {
+            return Err(Failure { text: problem.into(), kind: FailureKind::Misplaced });
+        }
         let mut batch = Batch::default();
         let moment = self.clock.look();
         let counts = self.numbers.counts;
@@ -422,7 +438,7 @@ where
     fn failure(&mut self) -> Failure {
         match self.outcome.take() {
             Some(Err(StoreError::Engine(error))) => error.into(),
-            _ => Failure { text: "the transaction was rolled back".into(), is_full: false, is_fatal: true },
+            _ => Failure { text: "the transaction was rolled back".into(), kind: FailureKind::Fatal },
         }
     }
 
@@ -431,8 +447,11 @@ where
             (None, Some(outcome)) => outcome,
             // What the rules refused would have been refused in any batch.
             (Some(_), Some(Err(StoreError::Refused(refusal)))) => Err(StoreError::Refused(refusal)),
-            (Some(failure), _) if failure.is_full => Err(StoreError::DiskFull),
-            (Some(failure), _) => Err(StoreError::CommitFailed(failure.text.clone())),
+            (Some(failure), _) => Err(match failure.kind {
+                FailureKind::NoRoom => StoreError::DiskFull,
+                FailureKind::Misplaced => StoreError::Misplaced(failure.text.clone()),
+                FailureKind::Fatal => StoreError::CommitFailed(failure.text.clone()),
+            }),
             (None, None) => Err(StoreError::Closed),
         };
         // A caller that went away no longer wants to know; its write is on disk all the same.

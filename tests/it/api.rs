@@ -3,6 +3,7 @@
 mod access;
 mod activity;
 mod agents;
+mod attention;
 mod claims;
 mod clock;
 mod connections;

@@ -1,6 +1,7 @@
 //! The contract of the store, by itself in a temporary folder: what a second engine has to keep as well.
 //! Each test runs for every engine there is.
 
+mod attention;
 mod channels;
 mod claims;
 mod clock;

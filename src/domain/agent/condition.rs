@@ -79,6 +79,13 @@ pub struct Condition {
     pub source: ConditionSource,
 }
 
+impl Condition {
+    /// Whether a person is wanted. What starts does so by itself, until somebody says why it does not.
+    pub fn needs_a_person(&self) -> bool {
+        self.kind != ConditionKind::Starting || self.detail.is_some()
+    }
+}
+
 /// A condition as somebody tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewCondition {

@@ -7,9 +7,9 @@ use super::{SYSTEM, USER};
 use crate::domain::refusal::Refusal;
 use crate::domain::text::is_invisible;
 
-/// Whatever has more characters than this, as they are seen, looks like neither. The longest skeleton is that of
-/// `system`, of which `m` looks like `rn`.
-const SEEN_MAX: usize = 7;
+/// Whatever has more characters than this, as they are seen, looks like none of the words that are asked for. The longest
+/// skeleton of them has as many.
+const SEEN_MAX: usize = 8;
 
 /// Refuses an id that looks like `user` or `system` and is neither: in another case or another script, or with
 /// characters that show nothing. Takes it as it came in, before any other check of its form.
@@ -21,11 +21,13 @@ pub(crate) fn refuse_imitation(id: Option<&str>) -> Result<(), Refusal> {
 }
 
 fn imitates(id: &str) -> bool {
-    id != USER && id != SYSTEM && !is_plainly_another(id) && looks_reserved(id)
+    id != USER && id != SYSTEM && !is_plainly_another(id) && imitates_one_of(id, &[USER, SYSTEM])
 }
 
-fn looks_reserved(id: &str) -> bool {
-    let mut seen = id.chars().filter(|c| !is_invisible(*c) && !c.is_control() && !c.is_whitespace());
+/// Whether a text is one of these words, or looks like one. Each has at most [`SEEN_MAX`] characters, as its skeleton is
+/// written.
+pub(in crate::domain) fn imitates_one_of(text: &str, words: &[&str]) -> bool {
+    let mut seen = text.chars().filter(|c| !is_invisible(*c) && !c.is_control() && !c.is_whitespace());
     let head: String = seen.by_ref().take(SEEN_MAX).collect();
     if seen.next().is_some() {
         return false;
@@ -33,7 +35,7 @@ fn looks_reserved(id: &str) -> bool {
     let plain: String = head.nfkc().collect();
     // What looks alike in capitals need not in small letters, and the other way round.
     let looks = [fold(&plain), fold(&skeleton(&plain).collect::<String>())].map(|text| look(&text));
-    [USER, SYSTEM].map(look).iter().any(|reserved| looks.contains(reserved))
+    words.iter().map(|word| look(word)).any(|reserved| looks.contains(&reserved))
 }
 
 /// Whether nobody has to look closely, which is so for almost every id: it is plain and begins otherwise.
@@ -128,7 +130,7 @@ mod tests {
             rest in prop_oneof![Just("ser".to_owned()), Just("ystem".to_owned()), Just("ystern".to_owned()), "[ -~]{0,6}"],
         ) {
             let id = first + &rest;
-            prop_assert!(!is_plainly_another(&id) || !looks_reserved(&id), "{id:?}");
+            prop_assert!(!is_plainly_another(&id) || !imitates_one_of(&id, &[USER, SYSTEM]), "{id:?}");
         }
 
         #[test]

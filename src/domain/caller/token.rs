@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::agent::imitation::refuse_imitation;
+use crate::domain::agent::imitation::{imitates_one_of, refuse_imitation};
 use crate::domain::agent::refuse_reserved;
 use crate::domain::caller::{Caller, Scope};
 use crate::domain::id::{AgentId, TokenId};
+use crate::domain::message::Sender;
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
 use crate::domain::text::word::words;
@@ -14,6 +15,9 @@ use crate::domain::time::Timestamp;
 
 /// The most scopes one token is given: all there are.
 pub const SCOPES_MAX: usize = Scope::ALL.len();
+
+/// What [`Sender::via`] says of those who have no such token: no token is called so, or so that a reader takes it for one.
+const RESERVED_NAMES: [&str; 4] = [Sender::ADMIN, Sender::LOOPBACK, Sender::RELAY, Sender::UNKNOWN];
 
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
@@ -148,6 +152,12 @@ impl TokenDraft {
     /// Checks bounds and trims.
     pub fn parse(self, now: Timestamp) -> Result<NewToken, Refusal> {
         let name = text::required("name", self.name, text::WORD_MAX)?;
+        if imitates_one_of(&name, &RESERVED_NAMES) {
+            let names = RESERVED_NAMES.join(", ");
+            return Err(Refusal::invalid(format!(
+                "name must not be or look like one of: {names}; by these the relay says how a sender is known"
+            )));
+        }
         let asked = self.scopes.unwrap_or_default();
         if asked.len() > SCOPES_MAX {
             return Err(Refusal::invalid(format!("scopes must have at most {SCOPES_MAX} entries")));
@@ -204,6 +214,13 @@ mod tests {
             (r#"{"name": "n", "scopes": ["send"], "expiresAt": 1000}"#, "expiresAt must lie in the future"),
             (r#"{"name": "n", "scopes": ["agent"], "agentId": "system"}"#, "id \"system\" is reserved"),
             (r#"{"name": "n", "scopes": ["agent"], "agentId": "UsEr"}"#, "id \"UsEr\" is reserved"),
+            (
+                r#"{"name": "admin", "scopes": ["send"]}"#,
+                "name must not be or look like one of: admin, loopback, relay",
+            ),
+            (r#"{"name": " Loopback ", "scopes": ["send"]}"#, "name must not be or look like"),
+            (r#"{"name": "r\u0435lay", "scopes": ["send"]}"#, "name must not be or look like"),
+            (r#"{"name": "UNKNOWN", "scopes": ["send"]}"#, "name must not be or look like"),
             (r#"{"name": "n", "scopes": ["agent"], "agentid": "a"}"#, "unknown field `agentid`"),
         ] {
             let refused = parse(wrong).unwrap_err();

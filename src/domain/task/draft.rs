@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{NOTE_BYTES_MAX, Severity, TITLE_MAX, Task, TaskKind, TaskStatus};
 use crate::domain::agent::USER;
 use crate::domain::id::{AgentId, MessageId, TaskId};
-use crate::domain::message::{NewMessage, check_target, is_group};
+use crate::domain::message::{NewMessage, Sender, check_target, is_group};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
 use crate::domain::text::json;
@@ -87,6 +87,8 @@ pub struct NewTask {
     pub target: Option<String>,
     /// Who asks.
     pub from: Option<AgentId>,
+    /// How it is known who asks.
+    pub sender: Sender,
     /// What makes it the same as another.
     pub dedupe_key: Option<String>,
     /// A valid address.
@@ -128,6 +130,8 @@ impl TaskDraft {
             severity: word("severity", self.severity)?
                 .map_or(Ok(Severity::Info), |severity| Severity::named("severity", &severity))?,
             target,
+            // Whoever knows the caller says how.
+            sender: Sender::default(),
             from,
             dedupe_key: text::optional("dedupeKey", self.dedupe_key, text::KEY_MAX)?,
             callback_url: parse_callback_url(self.callback_url)?,
@@ -197,6 +201,7 @@ impl NewTask {
             status,
             target: self.target,
             from: self.from,
+            asked_by: self.sender,
             dedupe_key: self.dedupe_key,
             occurrences: 1,
             claimed_by: None,
@@ -225,6 +230,7 @@ impl Task {
         let target = self.target.clone()?;
         let from = self.from.clone().unwrap_or_else(AgentId::system);
         let mut message = NewMessage::plain(from, target, self.body.clone().unwrap_or_else(|| self.title.clone()));
+        message.sender = self.asked_by.clone();
         message.subject = Some(self.title.clone());
         message.claimable = true;
         message.channel = self.target.as_deref().and_then(|target| target.strip_prefix("channel:")).map(str::to_owned);
@@ -246,6 +252,7 @@ impl Task {
             body.push_str(note);
         }
         let mut message = NewMessage::plain(answer.agent.clone(), self.from.clone()?.into_string(), body);
+        message.sender = answer.sender.clone();
         message.subject = Some(text::clipped(&format!("Answer: {}", self.title), crate::domain::message::SUBJECT_MAX));
         message.reply_to = thread;
         message.meta.insert("taskId", self.id);
@@ -269,11 +276,12 @@ pub struct DraftAnswer {
 }
 
 impl DraftAnswer {
-    /// Checks bounds; `agent` is who answers.
-    pub fn parse(self, agent: AgentId, is_administrator: bool) -> Result<super::Answer, Refusal> {
+    /// Checks bounds; `agent` is who answers, and `sender` how that is known.
+    pub fn parse(self, agent: AgentId, sender: Sender, is_administrator: bool) -> Result<super::Answer, Refusal> {
         let answer = text::long("answer", self.answer, NOTE_BYTES_MAX)?;
         Ok(super::Answer {
             agent,
+            sender,
             is_administrator,
             answer: answer.ok_or_else(|| Refusal::invalid("answer required"))?.trim().to_owned(),
             note: text::long("note", self.note, NOTE_BYTES_MAX)?,

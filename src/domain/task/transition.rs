@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Task, TaskEventKind, TaskKind, TaskStatus};
 use crate::domain::id::{AgentId, TaskId};
-use crate::domain::message::{ClaimChange, LEASE_MS_DEFAULT};
+use crate::domain::message::{ClaimChange, LEASE_MS_DEFAULT, Sender};
 use crate::domain::refusal::Refusal;
 use crate::domain::text::json::Exact;
 use crate::domain::time::Timestamp;
@@ -49,6 +49,8 @@ pub struct Report {
 pub struct Answer {
     /// Who answers.
     pub agent: AgentId,
+    /// How that is known.
+    pub sender: Sender,
     /// Whether by the credential of an administrator, who may answer what others were asked.
     pub is_administrator: bool,
     /// One of the options, where there are some.
@@ -305,7 +307,13 @@ mod tests {
             assert_eq!(answer.is_ok(), to == TaskStatus::Canceled, "{to}");
         }
         let mut task = task(TaskKind::Question, TaskStatus::Blocked, vec![TaskId::new(7)]);
-        let answer = Answer { agent: "a".into(), is_administrator: true, answer: "x".to_owned(), note: None };
+        let answer = Answer {
+            agent: "a".into(),
+            sender: Sender::default(),
+            is_administrator: true,
+            answer: "x".to_owned(),
+            note: None,
+        };
         assert!(task.take_answer(&answer, Timestamp::default()).is_err());
         let take = ClaimChange::Take { lease_ms: 10 };
         assert!(task.change_claim(take, &"a".into(), Timestamp::default()).is_err());
@@ -388,7 +396,7 @@ mod tests {
                     }
                     Step::Answer(agent) => {
                         let (agent, answer) = (by(*agent), "x".to_owned());
-                        let answer = Answer { agent: agent.clone(), is_administrator: false, answer, note: None };
+                        let answer = Answer { agent: agent.clone(), sender: Sender::default(), is_administrator: false, answer, note: None };
                         (Some(agent), task.take_answer(&answer, now).map(|()| true))
                     }
                 };

@@ -9,7 +9,7 @@ use super::super::{error, events_schema};
 use super::SECURITY_SCHEME;
 
 /// What the operations are about.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("agents", "Who is there, what they can do, and whether they are heard from."),
     ("messages", "Durable messages, their threads, and claims of work that exactly one agent does."),
     ("pairs", "Two agents in a focused exchange, from the request to its end."),
@@ -21,6 +21,7 @@ const TAGS: [(&str, &str); 12] = [
     ("plugins", "Policies and providers: what is loaded, what they decide, and what operators decide about them."),
     ("tokens", "Named credentials: what each opens, and for how long."),
     ("activity", "What happened, for people."),
+    ("attention", "What waits for a person, the most urgent first."),
     ("system", "The relay about itself."),
 ];
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,8 @@ pub(crate) struct Registry {
     state: Mutex<State>,
     current: ArcSwap<PluginSet>,
     changes: broadcast::Sender<PluginChange>,
+    /// Marked with each set that becomes current.
+    sets: watch::Sender<()>,
 }
 
 /// A plugin in the relay's binary.
@@ -95,6 +97,7 @@ impl Registry {
             state: Mutex::new(State::new(required)),
             current: ArcSwap::default(),
             changes: broadcast::channel(CHANGES_MAX).0,
+            sets: watch::Sender::default(),
         }
     }
 
@@ -106,6 +109,11 @@ impl Registry {
     /// The latest steps in the life of a plugin, the oldest first.
     pub(crate) fn history_of(&self, id: &str) -> Vec<Step> {
         self.history.of(id)
+    }
+
+    /// Marked each time that another set is the current one.
+    pub(crate) fn sets(&self) -> watch::Receiver<()> {
+        self.sets.subscribe()
     }
 
     /// What happens to plugins from now on.
@@ -217,9 +225,23 @@ impl Registry {
         self.publish(None);
     }
 
-    /// Somebody knows what was lost by itself.
-    pub(super) async fn acknowledge_losses(self: &Arc<Self>, by: &str) {
-        let lost = std::mem::take(&mut self.state().lost);
+    /// Notes again what an earlier run found lost, if it still is.
+    pub(crate) fn lose_again(self: &Arc<Self>, id: &str) {
+        let is_lost = self.state().lose_again(id);
+        if is_lost {
+            self.publish(None);
+        }
+    }
+
+    /// Somebody knows what was lost by itself: all of it, or this policy.
+    pub(crate) async fn acknowledge_losses(self: &Arc<Self>, only: Option<&str>, by: &str) {
+        let lost: BTreeMap<String, String> = {
+            let lost = &mut self.state().lost;
+            match only {
+                None => std::mem::take(lost),
+                Some(id) => lost.remove_entry(id).into_iter().collect(),
+            }
+        };
         for id in lost.keys() {
             tracing::info!(plugin.id = id, by, "that the policy is not obeyed any more is acknowledged");
             if !self.state().folders.contains_key(id) {
@@ -274,6 +296,7 @@ impl Registry {
         if is_new {
             let set = state.next_set(&self.history, by, &self.unused);
             let before = self.current.swap(Arc::new(set));
+            self.sets.send_replace(());
             state.draining.leave(before);
             self.retire_in(state, &mut changes);
         }

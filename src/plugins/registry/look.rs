@@ -42,7 +42,7 @@ impl Registry {
             self.probe_all(by).await;
         }
         if let Some(by) = by {
-            self.acknowledge_losses(by).await;
+            self.acknowledge_losses(None, by).await;
         }
         let warnings = self.operator_states.warnings();
         let is_new = self.state().warnings != warnings;

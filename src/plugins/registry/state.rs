@@ -166,7 +166,7 @@ impl State {
         let required = self.required();
         let missing = self.missing(&required, &active);
         others.leaving = self.draining.follow(&active, history, by);
-        PluginSet::new(active, required, missing, others, self.all_warnings(), Arc::clone(unused))
+        PluginSet::new(active, required, missing, others, self.lost.clone(), self.all_warnings(), Arc::clone(unused))
     }
 
     /// Notes the policies that were obeyed and are not any more. Whoever decided that knows it; what happened by itself
@@ -182,12 +182,26 @@ impl State {
             if by.is_some() || !is_obeyed(Some(&mode)) || is_obeyed(self.asked.get(&id)) {
                 continue;
             }
-            let why = match self.asked.get(&id) {
-                Some(mode) => format!("its mode is {} now", mode.as_str()),
-                None if self.slots(&id).next().is_none() => "its folder is gone".to_owned(),
-                None => self.why_not(&id),
-            };
+            let why = self.why_not_obeyed(&id);
             self.lose(id, why);
+        }
+    }
+
+    /// Whether a policy that was found lost before still is. What is lost already stays as it was noted.
+    pub(crate) fn lose_again(&mut self, id: &str) -> bool {
+        if self.asked.get(id) == Some(&PolicyMode::Enforce) || self.lost.contains_key(id) {
+            return false;
+        }
+        let why = self.why_not_obeyed(id);
+        self.lose(id.to_owned(), why);
+        true
+    }
+
+    fn why_not_obeyed(&self, id: &str) -> String {
+        match self.asked.get(id) {
+            Some(mode) => format!("its mode is {} now", mode.as_str()),
+            None if self.slots(id).next().is_none() => "its folder is gone".to_owned(),
+            None => self.why_not(id),
         }
     }
 

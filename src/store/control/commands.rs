@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
 
+use crate::domain::attention::of_command;
 use crate::domain::audit;
 use crate::domain::control::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
 use crate::domain::control::order::{ControlAnswer, ControlOrder, denial_entry};
@@ -21,7 +22,7 @@ use crate::store::engine::{AsJson, Conditions, Read, stored};
 use crate::store::messages::bounces;
 use crate::store::tx::search::NewestFirst;
 use crate::store::tx::{self, Snapshot, Tx};
-use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, messages, tokens};
+use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, attention, messages, tokens};
 
 /// A control request that was decided on.
 #[derive(Clone, Debug)]
@@ -193,15 +194,7 @@ impl Store {
                 ("kind", filter.kind.as_ref().map(|kind| kind as _)),
             ];
             let rows = NewestFirst { table: "commands", lists: &lists, any: &[], since: 0 };
-            let (ids, next) = rows.find(snapshot, filter.before.map(CommandId::get), filter.limit.get())?;
-            let mut page = Filling::new(filter.limit);
-            for id in ids {
-                let Some(command) = load(snapshot, CommandId::new(id))? else { continue };
-                if page.take(command).is_break() {
-                    break;
-                }
-            }
-            Ok(page.finish_at(next.map(CommandId::new), |last| last.id))
+            rows.page(snapshot, filter.before, filter.limit, |command: &Command| command.id)
         })
         .await
     }
@@ -325,6 +318,11 @@ pub(in crate::store) fn advance(
     tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
     if command.status.is_final() {
         activity::insert(tx, audit::command_ended(&command))?;
+        // What was done at last is done, however often it failed before.
+        match command.status {
+            CommandStatus::Succeeded => attention::end(tx, &command.cause())?,
+            _ => attention::set(tx, of_command(&command))?,
+        }
     }
     if matches!(command.status, CommandStatus::Failed | CommandStatus::Expired)
         && let Some(agent) = command.starts()

@@ -59,7 +59,8 @@ impl Store {
         order: Option<ControlOrder>,
     ) -> Result<(), StoreError> {
         self.write(move |tx| {
-            tx.execute("UPDATE sessions SET pid = $1 WHERE name = $2", &[&pid, &name])?;
+            let attach = result.get("attach").and_then(Value::as_str);
+            tx.execute("UPDATE sessions SET pid = $1, attach = $2 WHERE name = $3", &[&pid, &attach, &name])?;
             match commands::load(tx, command)? {
                 Some(command) if command.status.may_become(CommandStatus::Running) => {
                     let command = commands::advance(tx, command, CommandStatus::Running, Some(result.into()), None)?;

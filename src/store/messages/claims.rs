@@ -65,40 +65,34 @@ impl Store {
         guard: SessionGuard,
         change: ClaimChange,
     ) -> Result<Message, StoreError> {
-        let (message, more) = self
-            .write(move |tx| {
-                let Whole { message, lease_ms, is_read } = load_whole(tx, id)?;
-                if let ClaimChange::Take { .. } = change {
-                    require_reach(tx, &message, &agent, &guard)?;
-                    if !message.claimable || !message.is_deliverable(tx.now) {
-                        return Err(Refusal::NotClaimable(id).into());
-                    }
-                } else {
-                    check_session(tx, &agent, &guard)?;
+        self.write_settling(move |tx| {
+            let Whole { message, lease_ms, is_read } = load_whole(tx, id)?;
+            if let ClaimChange::Take { .. } = change {
+                require_reach(tx, &message, &agent, &guard)?;
+                if !message.claimable || !message.is_deliverable(tx.now) {
+                    return Err(Refusal::NotClaimable(id).into());
                 }
-                let (claim, more) = if let Some(task) = tasks::claims::of_message(tx, &message)? {
-                    // The claim is that of the task.
-                    let task = tasks::claims::change(tx, task, &agent, change)?;
-                    (task.claim(), task.status.is_final() && tasks::settle(tx, tasks::SETTLED_AT_ONCE)?)
-                } else {
-                    let mut claim = message.claim(lease_ms);
-                    if let Some(event) = change.apply(&mut claim, id.into(), &agent, tx.now)? {
-                        save(tx, id, &claim)?;
-                        tell(tx, event, &message, &agent, claim.generation)?;
-                    }
-                    (claim, false)
-                };
-                let mut message = message.with_claim(claim);
-                if is_read {
-                    (message.read_by, message.read_count) = read_by(tx, id)?;
+            } else {
+                check_session(tx, &agent, &guard)?;
+            }
+            let claim = if let Some(task) = tasks::claims::of_message(tx, &message)? {
+                // The claim is that of the task.
+                tasks::claims::change(tx, task, &agent, change)?.claim()
+            } else {
+                let mut claim = message.claim(lease_ms);
+                if let Some(event) = change.apply(&mut claim, id.into(), &agent, tx.now)? {
+                    save(tx, id, &claim)?;
+                    tell(tx, event, &message, &agent, claim.generation)?;
                 }
-                Ok((message, more))
-            })
-            .await?;
-        if more {
-            self.go_on_settling().await;
-        }
-        Ok(message)
+                claim
+            };
+            let mut message = message.with_claim(claim);
+            if is_read {
+                (message.read_by, message.read_count) = read_by(tx, id)?;
+            }
+            Ok(message)
+        })
+        .await
     }
 }
 

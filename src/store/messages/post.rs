@@ -3,11 +3,12 @@
 use serde::Deserialize;
 
 use super::{insert_into, recipients, similar, thread_of, threads};
+use crate::domain::attention::of_loop;
 use crate::domain::audit;
 use crate::domain::id::MessageId;
 use crate::domain::message::{NewMessage, Outcome, Sent, THREAD_WINDOW_MS};
 use crate::domain::refusal::Refusal;
-use crate::store::{Created, Idempotency, Store, StoreError, activity};
+use crate::store::{Created, Idempotency, Store, StoreError, activity, attention};
 
 /// How a message is posted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +69,7 @@ impl Store {
                     {
                         let first = tx.now + wait_ms - THREAD_WINDOW_MS;
                         activity::insert(tx, audit::loop_suspected(thread, &from, replies, first))?;
+                        attention::set(tx, of_loop(thread, &from, replies))?;
                         return Ok(Err(refusal));
                     }
                     Err(refusal.into())

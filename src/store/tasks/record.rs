@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
+use crate::domain::attention::{Cause, of_task};
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, TaskEventId};
-use crate::domain::task::{Change, EVENTS_KEPT, Task, TaskEvent, TaskEventKind, TaskStatus};
+use crate::domain::task::{Change, EVENTS_KEPT, Task, TaskEvent, TaskEventKind, TaskKind, TaskStatus};
 use crate::store::engine::{AsJson, ToSql, stored};
 use crate::store::tx::Tx;
-use crate::store::{StoreError, activity};
+use crate::store::{StoreError, activity, attention};
 
 stored! {
     stored TaskEvent in task_events {
@@ -33,6 +34,12 @@ pub(in crate::store) fn record(tx: &mut Tx<'_>, task: &mut Task, change: Change)
     }
     follow_with_message(tx, task, &change)?;
     tell(tx, task, &change)?;
+    if task.kind != TaskKind::Work {
+        match of_task(task) {
+            Some(new) => attention::set(tx, new)?,
+            None => attention::end(tx, &Cause::Task(task.id))?,
+        }
+    }
     // People read of what was asked for and of what ended otherwise than by being done, which is most of it.
     let is_news = is_new || (task.status.is_final() && change.kind != TaskEventKind::Done);
     if is_news {

@@ -5,8 +5,12 @@
 //! there, and so it does over what is known to be of no interest. It looks at so much and no more: where that
 //! does not fill a page, the page says how far it got, and the next one goes on there.
 
+use serde::Serialize;
+
+use crate::domain::page::{Filling, Limit, Page};
+use crate::domain::refusal::Refusal;
 use crate::store::StoreError;
-use crate::store::engine::{Conditions, ToSql};
+use crate::store::engine::{Conditions, Read, ToSql};
 use crate::store::tx::Snapshot;
 
 /// How many rows one request looks at, and how many leaps it takes: a few milliseconds.
@@ -139,9 +143,40 @@ pub(in crate::store) enum AnyOf<'l> {
     Without(&'static str),
 }
 
+/// The page of these rows, whose list was looked at up to a place, or to its end.
+pub(in crate::store) fn page_of<I, T: Serialize>(
+    (ids, looked_to): (Vec<I>, Option<I>),
+    limit: Limit,
+    mut load: impl FnMut(I) -> Result<T, StoreError>,
+    id_of: impl FnOnce(&T) -> I,
+) -> Result<Page<T, I>, StoreError> {
+    let mut page = Filling::new(limit);
+    for id in ids {
+        if page.take(load(id)?).is_break() {
+            break;
+        }
+    }
+    Ok(page.finish_at(looked_to, id_of))
+}
+
 impl NewestFirst<'_> {
+    /// A page of the rows with an id below `before`.
+    pub(in crate::store) fn page<I: From<i64> + Into<i64>, T: Read + Serialize>(
+        &self,
+        snapshot: &Snapshot<'_>,
+        before: Option<I>,
+        limit: Limit,
+        id_of: impl FnOnce(&T) -> I,
+    ) -> Result<Page<T, I>, StoreError> {
+        let (ids, looked_to) = self.find(snapshot, before.map(Into::into), limit.get())?;
+        // All of it is read as of one moment, so what was found is there.
+        let load = |id| Ok(snapshot.row("WHERE id = $1", &[&id])?.ok_or(Refusal::NotFound("row"))?);
+        let page = page_of((ids, looked_to), limit, load, |last| id_of(last).into())?;
+        Ok(Page { entries: page.entries, next: page.next.map(I::from) })
+    }
+
     /// The ids of a page of those below `before`, and the id below which the next page begins, if there may be one.
-    pub(in crate::store) fn find(
+    fn find(
         &self,
         snapshot: &Snapshot<'_>,
         before: Option<i64>,

@@ -169,7 +169,19 @@ async fn a_database_that_was_moved_away_is_told() {
     let client = &Client::new(&serving.url, None);
     let database = data.join("relay.db");
     let elsewhere = database.with_extension("away");
+    client.say("a", "b", "before").await;
+    assert_eq!(client.get("/readyz").await.status, 200);
     std::fs::rename(&database, &elsewhere).expect("moved");
+    // Nothing is acknowledged that would be lost, from the first request on.
+    let draft = json!({"from": "a", "to": "b", "body": "lost"});
+    let refuse = async || {
+        let refused = client.post("/api/messages", draft.clone()).await;
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        refused.problem(503, "database_misplaced");
+        assert_eq!(client.get("/readyz").await.status, 503);
+        assert_eq!(client.inbox("b").await, ["before"], "what is there is read as ever");
+    };
+    refuse().await;
     let gone = eventually("it is noticed", async || {
         Some(check_of(client, "store").await).filter(|check| check["status"] == "error")
     })
@@ -181,7 +193,13 @@ async fn a_database_that_was_moved_away_is_told() {
         check["detail"].as_str().is_some_and(|detail| detail.contains("another file is at")).then_some(())
     })
     .await;
+    refuse().await;
     std::fs::rename(&elsewhere, &database).expect("back again");
+    client.say("a", "b", "after").await;
+    assert_eq!(
+        (client.get("/readyz").await.status, client.inbox("b").await),
+        (200, vec!["before".to_owned(), "after".to_owned()])
+    );
     eventually("it is well again", async || (check_of(client, "store").await["status"] == "ok").then_some(())).await;
 }
 

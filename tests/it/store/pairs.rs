@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use agent_relay::domain::agent::SessionGuard;
 use agent_relay::domain::event::EventName;
 use agent_relay::domain::id::{AgentId, PairId};
+use agent_relay::domain::message::Sender;
 use agent_relay::domain::pair::{IDLE_MS, NewPair, PENDING_MS, Pair, PairFilter, PairStatus, PairStep};
 use agent_relay::domain::refusal::Refusal;
 use agent_relay::store::{Options, Store, StoreError};
@@ -113,7 +114,14 @@ async fn act(store: Store, act: Act) {
         Act::Ask(requester, target) => ask(&store, requester, target).await.map(drop),
         Act::Step(id, by, what) => step(&store, id.into(), by, what).await.map(drop),
         Act::Talk(id, by) => {
-            let said = store.talk_in_pair(id.into(), agent(by), SessionGuard::default(), "words".to_owned(), None);
+            let said = store.talk_in_pair(
+                id.into(),
+                agent(by),
+                Sender::default(),
+                SessionGuard::default(),
+                "words".to_owned(),
+                None,
+            );
             said.await.map(drop)
         }
         Act::Leave(who) => store.remove_agent(agent(who), SessionGuard::default()).await,
@@ -219,7 +227,9 @@ async fn what_nobody_answers_or_talks_in_expires_and_its_agents_are_free() {
     let next = ask(&store, 1, 0).await.expect("both are free");
 
     pass(IDLE_MS - PENDING_MS - 60_000);
-    let said = store.talk_in_pair(active.id, agent(2), SessionGuard::default(), "still here".to_owned(), None).await;
+    let said = store
+        .talk_in_pair(active.id, agent(2), Sender::default(), SessionGuard::default(), "still here".to_owned(), None)
+        .await;
     said.expect("said");
     assert_eq!(reap().await, [next.id]);
     pass(IDLE_MS - 10_000);

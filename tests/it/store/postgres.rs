@@ -7,6 +7,7 @@ use agent_relay::domain::activity::{ActivityFilter, ActivityKind, Entry};
 use agent_relay::domain::agent::{
     AgentFilter, AgentPatch, AgentStatus, ConditionFilter, ConditionKind, ConditionSource, NewCondition, SessionGuard,
 };
+use agent_relay::domain::attention::{AttentionFilter, PluginTrouble, of_plugin};
 use agent_relay::domain::caller::token::{Token, TokenKind};
 use agent_relay::domain::control::command::{CommandFilter, CommandStatus};
 use agent_relay::domain::control::orchestrator::NewOrchestrator;
@@ -16,13 +17,15 @@ use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
 use agent_relay::domain::id::{ActivityId, CommandId, EventSeq, MessageId, PairId, TaskId, TokenId};
-use agent_relay::domain::message::{ChannelFilter, Direction, Message, MessageFilter, MessageType, NewMessage};
+use agent_relay::domain::message::{ChannelFilter, Direction, Message, MessageFilter, MessageType, NewMessage, Sender};
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::pair::{NewPair, PairFilter, PairStatus, PairStep};
 use agent_relay::domain::retention::Retention;
 use agent_relay::domain::task::{NewTask, Report, Severity, Task, TaskFilter, TaskStatus};
 use agent_relay::domain::time::Timestamp;
-use agent_relay::store::{Idempotency, NewCommand, Posting, Recorded, TokenMaker, prepared_statements};
+use agent_relay::store::{
+    Idempotency, NewCommand, PluginsAttention, Posting, Recorded, TokenMaker, prepared_statements,
+};
 use serde_json::json;
 
 use super::{Bench, ENGINES};
@@ -49,7 +52,9 @@ fn schema() -> String {
     let tasks = include_str!("../../../src/store/engine/migrations/0012_tasks.sql");
     let truth = include_str!("../../../src/store/engine/migrations/0013_truth.sql");
     let truth = truth.split("UPDATE").next().expect("the columns come first");
-    [tables, question, targets, answers, joined, searches, tokens, pairs, condition, channels, tasks, truth]
+    let attention = include_str!("../../../src/store/engine/migrations/0016_attention.sql");
+    let attention = attention.split("INSERT").next().expect("the table comes first");
+    [tables, question, targets, answers, joined, searches, tokens, pairs, condition, channels, tasks, truth, attention]
         .concat()
         .replace(" AUTOINCREMENT", "")
         .replace(" STRICT, WITHOUT ROWID", "")
@@ -163,7 +168,7 @@ pub(super) async fn call_every_verb() -> Bench {
     store.request_pair(NewPair::of("b".into(), "a".into()), None).await.expect_err("in a pair already");
     store.step_pair(pair, "b".into(), open(), PairStep::Accept).await.expect("accepted");
     for _ in 0..2 {
-        store.talk_in_pair(pair, "a".into(), open(), "words".to_owned(), None).await.expect("said");
+        store.talk_in_pair(pair, "a".into(), Sender::default(), open(), "words".to_owned(), None).await.expect("said");
     }
     store.step_pair(pair, "a".into(), open(), PairStep::End).await.expect("ended");
     store.pair(pair).await.expect("a pair");
@@ -290,6 +295,21 @@ pub(super) async fn call_every_verb() -> Bench {
     store.fail_orphaned_commands(CommandId::default()).await.expect("none");
     store.remove_orchestrator("o".into()).await.expect("removed");
     store.stats().await.expect("figures");
+
+    for detail in ["Trust?", "Trust it?"] {
+        let dialog = AgentPatch::Condition(Some(NewCondition::seen(ConditionKind::Dialog, detail)));
+        store.patch_agent("a".into(), open(), dialog).await.expect("a card");
+    }
+    let page = store.attention(AttentionFilter::default()).await.expect("items");
+    for item in page.entries {
+        store.dismiss_attention(item.id, "x".to_owned()).await.expect("dismissed");
+    }
+    let rejected = of_plugin("p", &PluginTrouble::Quarantined, "because");
+    let items = [("p".to_owned(), rejected)].into_iter().collect();
+    for wanted in [PluginsAttention { items, unknown: Vec::new() }, PluginsAttention::default()] {
+        store.set_plugins_attention(wanted).await.expect("set");
+    }
+    store.lost_policies().await.expect("none");
 
     let new = |depends_on: Vec<TaskId>| NewTask {
         source: "s".to_owned(),

@@ -28,6 +28,7 @@ pub struct PluginSet {
     required: BTreeSet<String>,
     missing: Vec<Missing>,
     others: Others,
+    lost: BTreeMap<String, String>,
     warnings: Vec<String>,
     /// Told when the last request that uses this set has ended.
     unused: Arc<Notify>,
@@ -88,6 +89,7 @@ impl PluginSet {
         required: BTreeSet<String>,
         missing: Vec<Missing>,
         others: Others,
+        lost: BTreeMap<String, String>,
         warnings: Vec<String>,
         unused: Arc<Notify>,
     ) -> Self {
@@ -100,6 +102,7 @@ impl PluginSet {
             required,
             missing,
             others,
+            lost,
             warnings,
             unused,
         }
@@ -169,6 +172,11 @@ impl PluginSet {
     /// control is refused.
     pub fn missing(&self) -> impl Iterator<Item = (&str, &str)> {
         self.missing.iter().map(|missing| (missing.id.as_str(), missing.reason.as_str()))
+    }
+
+    /// Policies that are not obeyed any more though nobody decided that, each with the reason.
+    pub fn lost(&self) -> &BTreeMap<String, String> {
+        &self.lost
     }
 
     /// What else the operator should know about plugins as a whole.

@@ -1,6 +1,7 @@
 //! How the relay knows who sent a message: it alone says so, and says so everywhere.
 
 use agent_relay::domain::message::Message;
+use agent_relay::domain::task::Task;
 use agent_relay::domain::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -86,4 +87,91 @@ async fn what_the_relay_sends_by_itself_is_its_own() {
     client.register_all(&["ada"]).await;
     let done: Value = client.post("/api/agents/ada/actions", json!({"action": "restart"})).await.expect(202);
     assert_eq!(done["message"]["sender"], json!({"as": "system", "verified": true, "via": "relay"}));
+}
+
+#[tokio::test]
+async fn the_message_of_a_task_says_how_its_asker_was_known_and_that_of_an_answer_who_answered() {
+    let later = (Timestamp::now() + 3_600_000).as_ms();
+    let (server, [ada, any, _, chief]) = with_tokens([
+        ("agent", Some("ada"), later),
+        ("send", None, later),
+        ("agent", Some("bob"), later),
+        ("admin", None, later),
+    ])
+    .await;
+    let admin = &server.client;
+    let first: Task = admin.post("/api/tasks", json!({"title": "first"})).await.expect(201);
+    let of_ada = json!({"as": "agent", "verified": true, "via": "name-0"});
+    for (client, from, expected) in [
+        (&ada, json!(null), of_ada.clone()),
+        (&any, json!("ada"), json!({"as": "agent", "verified": false, "via": "name-1"})),
+        (admin, json!("ada"), json!({"as": "agent", "verified": false, "via": "admin"})),
+        (&chief, json!("user"), json!({"as": "user", "verified": true, "via": "name-3"})),
+        // Nobody asks: the relay sends it, and vouches for nothing that is in it.
+        (&any, json!(null), json!({"as": "system", "verified": false, "via": "name-1"})),
+    ] {
+        for depends_on in [json!([]), json!([first.id])] {
+            let draft = json!({
+                "from": from, "title": "t", "kind": "question", "target": "bob", "dependsOn": depends_on,
+            });
+            let task: Task = client.post("/api/tasks", draft).await.expect(201);
+            assert_eq!(task.message_id.is_none(), depends_on != json!([]), "what waits is sent later");
+            if let Some(id) = task.message_id {
+                let sent: Value = admin.get(&format!("/api/messages/{id}")).await.expect(200);
+                assert_eq!(sent["sender"], expected, "{from}");
+            }
+        }
+    }
+    // By another's hand, after a restart, and the sender is still the asker's.
+    let home = server.stop();
+    let secret = agent_relay::config::Secret::parse("test", TOKEN).expect("a token");
+    let server = Server::start_in(home, |config| config.token = Some(secret)).await;
+    let relay = &server.client;
+    let [ada, any, bob] = [0, 1, 2].map(|index| relay.with_token(Some(&format!("token-{index}"))));
+    let claimed: Task =
+        relay.post(&format!("/api/tasks/{}/claim", first.id), json!({"agentId": "x"})).await.expect(200);
+    let done = json!({"agentId": "x", "status": "done", "claimGeneration": claimed.claim_generation});
+    relay.patch(&format!("/api/tasks/{}/status", first.id), done).await.expect::<Value>(200);
+    let questions: Vec<Task> = relay.get("/api/tasks?target=bob&limit=1000").await.expect(200);
+    let waited = questions.iter().rev().find(|task| !task.depends_on.is_empty()).expect("the first that waited");
+    let sent: Value = relay.get(&format!("/api/messages/{}", waited.message_id.expect("sent"))).await.expect(200);
+    assert_eq!(sent["sender"], of_ada);
+    // Answers: by whom they are for, by the human, and by somebody who says to be bob.
+    let mut of_ada = questions.iter().filter(|task| task.from.as_deref() == Some("ada"));
+    for (client, body, expected) in [
+        (&bob, json!({"answer": "x"}), json!({"as": "agent", "verified": true, "via": "name-2"})),
+        (relay, json!({"answer": "x"}), json!({"as": "user", "verified": true, "via": "admin"})),
+        (relay, json!({"answer": "x", "agentId": "bob"}), json!({"as": "agent", "verified": false, "via": "admin"})),
+    ] {
+        let task = of_ada.next().expect("another question");
+        client.post(&format!("/api/tasks/{}/answer", task.id), body).await.expect::<Value>(200);
+        let inbox: Vec<Value> = relay.get("/api/messages?for=ada&limit=1000").await.expect(200);
+        assert_eq!(inbox.last().expect("an answer")["sender"], expected);
+    }
+    // Nobody but an administrator asks, answers or pairs as the human, and nobody as the relay.
+    for (client, from) in [(&any, "user"), (&any, "system"), (relay, "system")] {
+        let refused = client.post("/api/tasks", json!({"title": "t", "from": from})).await.problem(403, "not_allowed");
+        let sent = client.post("/api/messages", json!({"from": from, "to": "bob", "body": "b"})).await;
+        assert_eq!(sent.problem(403, "not_allowed")["detail"], refused["detail"], "in the same words");
+    }
+    ada.post("/api/tasks", json!({"title": "t", "from": "user"})).await.problem(403, "wrong_identity");
+}
+
+#[tokio::test]
+async fn what_is_said_in_a_pair_says_who_said_it() {
+    let later = (Timestamp::now() + 3_600_000).as_ms();
+    let (server, [ada]) = with_tokens([("agent", Some("ada"), later)]).await;
+    let admin = &server.client;
+    admin.register_all(&["ada", "bob"]).await;
+    let pair: Value = ada.post("/api/pairs", json!({"targetId": "bob"})).await.expect(201);
+    let path = format!("/api/pairs/{}", pair["id"]);
+    admin.post(&format!("{path}/accept"), json!({"agentId": "bob"})).await.expect::<Value>(200);
+    for (client, from, expected) in [
+        (&ada, json!(null), json!({"as": "agent", "verified": true, "via": "name-0"})),
+        (admin, json!("bob"), json!({"as": "agent", "verified": false, "via": "admin"})),
+    ] {
+        let said = json!({"from": from, "body": "b"});
+        let message: Value = client.post(&format!("{path}/messages"), said).await.expect(201);
+        assert_eq!(message["sender"], expected);
+    }
 }
