@@ -2,6 +2,7 @@
 
 pub(super) mod claims;
 mod dependents;
+pub(super) mod integrations;
 mod record;
 
 use super::engine::stored;
@@ -10,6 +11,7 @@ use super::tx::{Snapshot, Tx};
 use super::{Created, Idempotency, Json, Store, StoreError, agents, messages};
 use crate::domain::agent::{Routes, SessionGuard};
 use crate::domain::id::{TaskEventId, TaskId};
+use crate::domain::message::Sender;
 use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::task::{Answer, Change, NewTask, Report, Task, TaskEvent, TaskEventKind, TaskFilter, TaskStatus};
@@ -186,10 +188,11 @@ pub(super) fn create(tx: &mut Tx<'_>, new: NewTask) -> Result<(Task, bool), Stor
             _ => waits_for.push(*id),
         }
     }
+    let sender = new.sender.clone();
     let mut task = new.stored(waits_for, broken.is_some(), tx.now);
     task.id = next_id(tx)?;
     if task.status == TaskStatus::Open {
-        bring(tx, &mut task)?;
+        bring(tx, &mut task, sender)?;
     }
     let created = Change::new(TaskEventKind::Created).by(task.from.clone());
     record(tx, &mut task, created)?;
@@ -203,7 +206,6 @@ pub(super) fn create(tx: &mut Tx<'_>, new: NewTask) -> Result<(Task, bool), Stor
 }
 
 /// Ends a task that is found by its key, because its source says that there is nothing to do any more.
-#[expect(dead_code, reason = "for sources that tell of ends as well as of beginnings")]
 pub(super) fn resolve(
     tx: &mut Tx<'_>,
     source: &str,
@@ -220,8 +222,9 @@ pub(super) fn resolve(
 }
 
 /// Sends the message that brings a task to those it is for, and notes which one it is.
-fn bring(tx: &mut Tx<'_>, task: &mut Task) -> Result<(), StoreError> {
-    if let Some(message) = task.message() {
+fn bring(tx: &mut Tx<'_>, task: &mut Task, sender: Option<Sender>) -> Result<(), StoreError> {
+    if let Some(mut message) = task.message() {
+        message.sender = sender.unwrap_or(message.sender);
         let (message, _) = messages::insert(tx, message)?;
         task.message_id = Some(message.id);
     }

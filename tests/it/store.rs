@@ -7,6 +7,7 @@ mod clock;
 mod durability;
 mod events;
 mod growth;
+mod integrations;
 mod loss;
 mod pairs;
 mod postgres;

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{NOTE_BYTES_MAX, Severity, TITLE_MAX, Task, TaskKind, TaskStatus};
 use crate::domain::agent::USER;
 use crate::domain::id::{AgentId, MessageId, TaskId};
-use crate::domain::message::{NewMessage, check_target, is_group};
+use crate::domain::message::{NewMessage, Sender, check_target, is_group};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
 use crate::domain::text::json;
@@ -97,6 +97,8 @@ pub struct NewTask {
     pub depends_on: Vec<TaskId>,
     /// Anything else.
     pub metadata: json::Object,
+    /// How the relay knows who asks, where that is told of the message that brings it; otherwise it is the relay.
+    pub sender: Option<Sender>,
 }
 
 impl TaskDraft {
@@ -134,6 +136,7 @@ impl TaskDraft {
             options,
             depends_on: parse_dependencies(self.depends_on.unwrap_or_default())?,
             metadata,
+            sender: None,
         })
     }
 }

@@ -53,7 +53,7 @@ fn hear_of(tx: &mut Tx<'_>, mut task: Task, ended: &Ended) -> Result<(), StoreEr
     match task.dependency_ended(ended.id, ended.status, tx.now) {
         Some(TaskEventKind::Canceled) => record(tx, &mut task, broken(ended.id, ended.status)),
         Some(kind) => {
-            bring(tx, &mut task)?;
+            bring(tx, &mut task, None)?;
             tx.execute("UPDATE tasks SET message_id = $1 WHERE id = $2", &[&task.message_id, &task.id])?;
             record(tx, &mut task, Change::new(kind))
         }

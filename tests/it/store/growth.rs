@@ -258,7 +258,7 @@ async fn looking_for_an_agent_does_not_cost_more_with_more_agents() {
 }
 
 /// What may be looked at as a whole, because there is never much of it.
-const SMALL: [&str; 2] = ["orchestrators", "meta"];
+const SMALL: [&str; 3] = ["integrations", "orchestrators", "meta"];
 
 /// Agents are counted: there are thousands of them, not millions.
 const COUNTED: &str = "SELECT count(*) FROM agents";
