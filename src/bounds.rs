@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use crate::domain::control::orchestrator;
-use crate::domain::{activity, agent, message, page, pair, task, text};
+use crate::domain::integration::signature;
+use crate::domain::{activity, agent, integration, message, page, pair, task, text};
 use crate::{config, http, plugins, sessions, stream};
 
 /// One bound.
@@ -88,7 +89,7 @@ pub const ALL: &[Bound] = &[
     set(
         "events of integrations that a caller sends in a minute",
         Count(config::INTEGRATIONS_PER_MINUTE as usize),
-        "each_caller_has_its_own_rate_and_is_told_how_it_stands",
+        "each_integration_has_its_own_rate_and_no_flood_takes_it",
         "integrations_per_minute",
     ),
     refused("wait of a long poll", Time(Duration::from_secs(http::WAIT_MAX)), INVALID),
@@ -127,6 +128,45 @@ pub const ALL: &[Bound] = &[
         "events kept of a task",
         Count(task::EVENTS_KEPT as usize),
         "of_a_task_that_goes_on_the_newest_events_are_kept",
+    ),
+    // Integrations.
+    shown("name of an integration", Chars(integration::NAME_MAX), "names_stand_in_a_path_and_are_nobody_elses"),
+    shown("integrations with secrets", Count(integration::CONFIGURED_MAX), "integrations_are_not_without_end"),
+    shown(
+        "secrets of an integration",
+        Count(signature::SECRETS_MAX),
+        "secrets_are_what_they_must_be_and_are_not_printed",
+    ),
+    shown(
+        "age of a signature, either way",
+        Time(Duration::from_secs(signature::TOLERANCE_SECONDS as u64)),
+        "a_time_may_be_five_minutes_off_either_way",
+    ),
+    shown(
+        "integrations without a secret that are counted",
+        Count(integration::SEEN_MAX),
+        "made_up_names_fill_nothing_and_push_no_configured_one_out",
+    ),
+    shown("id of a delivery", Chars(text::KEY_MAX), "a_delivery_that_comes_again_makes_nothing"),
+    shown(
+        "ids of deliveries that are remembered",
+        Count(integration::REPLAYS_COUNT as usize),
+        "ids_of_deliveries_are_forgotten_when_they_are_old_or_too_many",
+    ),
+    shown(
+        "time the id of a delivery is remembered",
+        Time(Duration::from_millis(integration::REPLAYS_MS as u64)),
+        "ids_of_deliveries_are_forgotten_when_they_are_old_or_too_many",
+    ),
+    shown(
+        "deliveries of an integration kept unread",
+        Count(integration::KEPT_MAX as usize),
+        "of_each_integration_the_newest_hundred_are_kept",
+    ),
+    shown(
+        "body of a kept delivery",
+        Bytes(integration::BODY_KEPT_MAX),
+        "a_long_body_is_kept_without_its_end_and_not_tried_again",
     ),
     // An answer.
     refused("limit", Count(page::Limit::MAX.get()), INVALID),

@@ -6,6 +6,7 @@
 //! has settings declares its own options, which are filled from here.
 
 mod file;
+mod integrations;
 mod resolve;
 mod secret;
 mod sources;
@@ -25,6 +26,7 @@ pub(crate) use resolve::{
 pub use secret::Secret;
 pub use sources::{ConfigError, Environment, Flags, base_url};
 
+use crate::domain::integration::Integrations;
 use crate::{http, plugins, sessions, telemetry};
 
 /// Where the relay listens unless told otherwise.
@@ -56,6 +58,8 @@ pub struct Config {
     pub command_lifetime: Duration,
     /// What the relay takes on at once.
     pub limits: Limits,
+    /// The integrations whose events are signed, with their secrets: at most 64.
+    pub integrations: Integrations,
     /// Where plugins come from and what the operator says about them, without those in the
     /// binary, which `lib.rs` adds.
     pub plugins: plugins::Options,
@@ -139,6 +143,7 @@ impl Config {
             thread_replies: resolve::thread_replies(&file)?,
             command_lifetime: resolve::command_lifetime(&file)?,
             limits: resolve::limits(&file)?,
+            integrations: integrations::resolve(&file, &file.settings.integrations)?,
             plugins: resolve::plugins(flags, env, &file, &data_dir)?,
             sessions: resolve::sessions(env, &file, &data_dir),
             spawn: resolve::spawn(env, &file)?,

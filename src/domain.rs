@@ -9,6 +9,7 @@ pub mod caller;
 pub mod control;
 pub mod event;
 pub mod id;
+pub mod integration;
 pub mod message;
 pub mod page;
 pub mod pair;

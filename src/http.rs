@@ -8,6 +8,7 @@ mod extract;
 mod rate;
 mod routes;
 mod serve;
+mod signed;
 
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ pub async fn serve(
 
 /// The routes with everything around them.
 fn router(relay: Relay, limits: &Limits) -> Router {
-    let Assembled { router, public, .. } = api::routes();
+    let Assembled { router, public, signed, .. } = api::routes();
     router
         .fallback(api::system::not_found)
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
@@ -75,7 +76,7 @@ fn router(relay: Relay, limits: &Limits) -> Router {
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a handler panicked");
             axum::response::IntoResponse::into_response(ApiError::internal(text))
         }))
-        .layer(from_fn_with_state(Edge::new(relay.clone(), public, limits), edge::edge))
+        .layer(from_fn_with_state(Edge::new(relay.clone(), public, signed, limits), edge::edge))
         .with_state(relay)
 }
 

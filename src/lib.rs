@@ -209,6 +209,7 @@ fn settings(config: &Config) -> Settings {
             records_ms: millis(config.messages.age),
         },
         thread_replies: config.thread_replies,
+        integrations: config.integrations.clone(),
         streams_max: config.limits.streams,
         drain: config.limits.drain,
         network_file_system: plugins::network_file_system(&config.data_dir),

@@ -6,8 +6,8 @@
 //!
 //! - [`scopes`]: which scopes open which operation, one line each.
 //! - `access`, `tickets`: who is calling.
-//! - `agents`, `messages`, `pairs`, `channels`, `events`, `orchestrators`, `commands`, `plugins`, `activity`, `attention`,
-//!   `system`: the operations, by noun.
+//! - `agents`, `messages`, `pairs`, `channels`, `integrations`, `events`, `orchestrators`, `commands`, `plugins`,
+//!   `activity`, `attention`, `system`: the operations, by noun.
 //! - [`control`]: one pipeline for every request to start, restart or shut down.
 //! - `sessions`, `settle`: the agents of the relay's own host, from the launcher's reports to the store.
 
@@ -19,6 +19,7 @@ mod channels;
 pub mod control;
 mod error;
 pub mod events;
+pub mod integrations;
 pub mod messages;
 pub mod pairs;
 pub mod plugins;
@@ -40,6 +41,7 @@ use self::access::Access;
 use self::activity::RefusedCredentials;
 use self::system::Examined;
 use self::tickets::Tickets;
+use crate::domain::integration::Integrations;
 use crate::domain::retention::Retention;
 use crate::launcher::Launcher;
 use crate::plugins::{PluginChange, Plugins};
@@ -50,7 +52,7 @@ pub use control::LeftOpen;
 pub use error::Error;
 
 // What operations take and give that is the store's own, so that a front door needs to know no store.
-pub use crate::store::{Created, Idempotency, allow_commits_on_this_thread};
+pub use crate::store::{Created, Idempotency, Taken, allow_commits_on_this_thread};
 
 /// What the operator decided, as far as the relay's operations need it.
 #[derive(Clone, Debug)]
@@ -65,6 +67,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Replies by agents that a thread may have within ten minutes; 0 is no limit.
     pub thread_replies: usize,
+    /// Whose events are signed.
+    pub integrations: Integrations,
     /// Streams open at once.
     pub streams_max: usize,
     /// Over how long the streams are ended at shutdown.

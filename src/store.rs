@@ -62,6 +62,7 @@ pub use self::fitness::{Fitness, Loss, Scrubbed};
 pub use self::messages::{Posted, Posting};
 pub use self::retention::Step;
 pub use self::stats::Stats;
+pub use self::tasks::integrations::Taken;
 pub use self::tokens::TokenMaker;
 pub use self::writer::allow_commits_on_this_thread;
 

@@ -42,13 +42,22 @@ impl Connection {
         self.call("POST", path, body).await
     }
 
+    /// The same with these header lines.
+    pub(crate) async fn post_with(&mut self, path: &str, headers: &str, body: &str) -> Outcome<Answer<'_>> {
+        self.send("POST", path, headers, body).await
+    }
+
     /// The same by another method.
     pub(crate) async fn call(&mut self, method: &str, path: &str, body: &str) -> Outcome<Answer<'_>> {
+        self.send(method, path, "", body).await
+    }
+
+    async fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Outcome<Answer<'_>> {
         let Target { address, authorization } = &self.target;
         self.request.clear();
         write!(
             self.request,
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}{headers}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         )?;

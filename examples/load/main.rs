@@ -27,7 +27,7 @@
 //!   (`LMOVE`, `LREM`).
 //!
 //! How each figure is measured stands in the first comment of its file: `post`, `fanout`, `targeted`,
-//! `claim`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also checked: a message that
+//! `claim`, `signed`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also checked: a message that
 //! a stream gets twice, late, or not at all, a claim that two workers hold, or an answer with another
 //! status than expected ends the program with exit code 1, and no figure is shown.
 //!
@@ -44,6 +44,7 @@ mod redis;
 mod reload;
 mod report;
 mod server;
+mod signed;
 mod size;
 mod start;
 mod streams;
@@ -132,6 +133,8 @@ enum Command {
     },
     /// Claim and complete messages, with eight workers
     Claim,
+    /// Send signed events, each of which becomes a task, beside messages
+    Signed,
     /// Start the server, and let it be idle
     Start,
     /// Ask what the policies would say of a control request
@@ -159,10 +162,11 @@ enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Post,
         Self::Fanout { streams: 5_000 },
         Self::Claim,
+        Self::Signed,
         Self::Targeted { streams: 5_000 },
         Self::Start,
         Self::Decide,
@@ -176,6 +180,7 @@ impl Command {
             Self::Fanout { .. } => "fanout",
             Self::Targeted { .. } => "targeted",
             Self::Claim => "claim",
+            Self::Signed => "signed",
             Self::Start => "start",
             Self::Decide => "decide",
             Self::Reload { .. } => "reload",
@@ -215,6 +220,7 @@ fn run(command: Command, options: &Options) -> Outcome<Report> {
                 Command::Fanout { streams } => fanout::measure(&load, streams, &mut report)?,
                 Command::Targeted { streams } => targeted::measure(&load, streams, &mut report)?,
                 Command::Claim => claim::measure(&load, &mut report)?,
+                Command::Signed => signed::measure(&load, &mut report)?,
                 Command::Start => start::measure(&load, &mut report)?,
                 Command::Decide => decide::measure(&load, &mut report)?,
                 Command::Reload { replacements } => reload::measure(&load, replacements, &mut report)?,
@@ -281,10 +287,16 @@ impl Load {
 
     /// A fresh server, for what cannot be measured on one that is running.
     fn own_server(&self, why: &str) -> Outcome<Server> {
+        self.require_own(why)?;
+        self.server()
+    }
+
+    /// Refuses to go on where a running server was named.
+    fn require_own(&self, why: &str) -> Outcome<()> {
         if self.running.is_some() {
             return Err(format!("--url does not go with this command: {why}").into());
         }
-        self.server()
+        Ok(())
     }
 
     /// Tells somebody who waits at a terminal what is going on; an empty text wipes it away.

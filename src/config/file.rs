@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::integrations::Sections;
 use super::{ConfigError, Environment, Secret};
 use crate::plugins::PluginConfig;
 use crate::telemetry::LogFormat;
@@ -39,6 +40,7 @@ pub(super) struct Settings {
     pub(super) messages: MessagesSection,
     pub(super) commands: CommandsSection,
     pub(super) limits: LimitsSection,
+    pub(super) integrations: Sections,
     pub(super) plugins: PluginsSection,
     pub(super) plugin: BTreeMap<String, PluginConfig>,
     pub(super) spawn: SpawnSection,

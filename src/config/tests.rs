@@ -63,6 +63,7 @@ fn the_example_lists_every_key() {
         "messages",
         "commands",
         "limits",
+        "integrations.x",
         "plugins",
         "plugin.x",
         "plugin.x.grants",
@@ -188,6 +189,29 @@ fn what_is_said_about_a_plugin_reaches_it() {
     assert_eq!(workdir.settings["nested"]["a"][1].as_float(), Some(2.5));
 }
 
+/// The sections that the example shows, taken as they stand there without their comment signs.
+#[test]
+fn the_integrations_of_the_example_are_taken() {
+    let home = Home::new();
+    let shown = EXAMPLE.lines().skip_while(|line| !line.starts_with("# [integrations."));
+    let shown = shown.take_while(|line| !line.starts_with('[')).filter_map(|line| line.strip_prefix("# "));
+    let shown: Vec<_> = shown.collect();
+    let config = home.ok(&[], &shown.join("\n"));
+    let schemes = config.integrations.iter().map(|(name, scheme)| (name.to_string(), scheme.kind().as_str()));
+    let wanted = [("build", "hmac"), ("grafana", "standard-webhooks"), ("issues", "github"), ("repo", "github")];
+    assert_eq!(schemes.collect::<Vec<_>>(), wanted.map(|(name, kind)| (name.to_owned(), kind)));
+    assert!(!format!("{config:?}").contains("whsec_"));
+}
+
+#[test]
+fn integrations_are_not_without_end() {
+    let home = Home::new();
+    let sections =
+        |count| (0..count).map(|n| format!("[integrations.n{n}]\ngithub_secret = \"s\"\n")).collect::<String>();
+    assert_eq!(home.ok(&[], &sections(64)).integrations.iter().count(), 64);
+    assert!(home.refused(&[], &sections(65)).contains("at most 64"));
+}
+
 /// Each refusal names its origin, what is wrong with it, and what is allowed.
 #[test]
 fn refusals() {
@@ -204,6 +228,23 @@ fn refusals() {
         file("[spawn]\ntmux = \"always\""),
         file("[spawn]\nrelay_url = \"relay:4850\""),
         file("[log]\nlevel = \"loud\""),
+        file("[integrations.\"a b\"]\nsecret = \"whsec_x\""),
+        file("[integrations.x]"),
+        file("[integrations.x]\nadapter = \"github\""),
+        file("[integrations.x]\nscheme = \"gitlab\"\nsecret = \"s\""),
+        file("[integrations.x]\nsecret = \"whsec_hush\""),
+        file("[integrations.x]\nsecret = []"),
+        file("[integrations.x]\nsecret = [7]"),
+        file("[integrations.x]\nscheme = \"github\"\nsecret = \" \""),
+        file("[integrations.x]\nsecret = \"s\"\ngithub_secret = \"s\""),
+        file("[integrations.x]\nscheme = \"hmac\"\ngithub_secret = \"s\""),
+        file("[integrations.x]\ngithub_secret = \"s\"\nheader = \"x-sig\""),
+        file("[integrations.x]\nscheme = \"hmac\"\nsecret = \"s\""),
+        file("[integrations.x]\nscheme = \"hmac\"\nsecret = \"s\"\nheader = \"x sig\""),
+        file("[integrations.x]\nscheme = \"hmac\"\nsecret = \"s\"\nheader = \"Authorization\""),
+        file("[integrations.x]\nscheme = \"hmac\"\nsecret = \"s\"\nheader = \"x-sig\"\nalgorithm = \"md5\""),
+        file("[integrations.x]\nscheme = \"hmac\"\nsecret = \"s\"\nheader = \"x-sig\"\nencoding = \"base32\""),
+        file("[integrations.x]\nscheme = \"hmac\"\nsecret = \"s\"\nheader = \"x-sig\"\nprefix = \"a b\""),
         file("base_dir = \"nowhere\""),
         file("token_file = \"nowhere\""),
         file("data_dir = \" \""),

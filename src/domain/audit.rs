@@ -8,7 +8,8 @@ use super::attention::Attention;
 use super::caller::token::TokenCard;
 use super::control::command::Command;
 use super::control::orchestrator::Orchestrator;
-use super::id::{AgentId, MessageId, OrchestratorId};
+use super::id::{AgentId, DeliveryId, MessageId, OrchestratorId};
+use super::integration::IntegrationName;
 use super::message::Bounce;
 use super::pair::{Pair, PairStatus};
 use super::retention::Reaped;
@@ -91,6 +92,16 @@ pub fn task_changed(task: &Task, change: &Change) -> Entry {
         Some(said) => entry.metadata(json!({"said": super::text::clipped_bytes(said, 1_000)})),
         None => entry,
     }
+}
+
+/// An integration sent what could not be read.
+pub fn delivery_unreadable(integration: &IntegrationName, delivery: DeliveryId, reason: &str) -> Entry {
+    Entry::new(ActivityKind::Task, &format!("delivery-{delivery}-unreadable"), "Event not read")
+        .body(reason)
+        .meta(integration.as_str())
+        .icon("ti-webhook-off")
+        .view("integrations")
+        .metadata(json!({"integration": integration, "deliveryId": delivery}))
 }
 
 /// Nobody read what a person or the relay sent.

@@ -259,6 +259,8 @@ number_ids! {
     PairId;
     /// A step of a task.
     TaskEventId;
+    /// A delivery of an integration that could not be read. No number is given twice.
+    DeliveryId;
     /// The place of an event in commit order, from 1.
     EventSeq;
 }

@@ -1,7 +1,7 @@
 //! Why the relay says no. One closed list, so that the edge can map each to a status and a code,
 //! and so that a caller who branches on one gets its data.
 
-use super::id::{AgentId, CommandId, MessageId, PairId, TaskId, Work};
+use super::id::{AgentId, CommandId, DeliveryId, MessageId, PairId, TaskId, Work};
 use super::time::Timestamp;
 
 /// A request that cannot be done as asked. Nothing was changed.
@@ -135,6 +135,17 @@ pub enum Refusal {
         /// The state asked for.
         to: String,
     },
+    /// What an integration sent could not be read, and was kept.
+    #[error("{reason}")]
+    Unreadable {
+        /// Why.
+        reason: String,
+        /// What is kept of it.
+        delivery: DeliveryId,
+    },
+    /// A delivery cannot be tried again, because its body was too long to be kept.
+    #[error("delivery {0} was kept without the end of its body, so it cannot be tried again")]
+    CutDelivery(DeliveryId),
     /// The orchestrator has not been heard from.
     #[error("orchestrator is offline")]
     OrchestratorOffline,

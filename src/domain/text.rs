@@ -6,6 +6,7 @@
 
 pub mod hex;
 pub mod json;
+pub mod media;
 pub mod path;
 pub mod word;
 

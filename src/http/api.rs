@@ -10,6 +10,7 @@ mod channels;
 mod commands;
 mod control;
 pub(super) mod events;
+mod integrations;
 pub(super) mod messages;
 mod orchestrators;
 mod pairs;
@@ -71,6 +72,11 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::WORK_ON_TASK, routes!(tasks::release_task))
         .add(scopes::WORK_ON_TASK, routes!(tasks::report_task))
         .add(scopes::ANSWER_TASK, routes!(tasks::answer_task))
+        // Integrations
+        .add_signed(scopes::SEND_EVENT, routes!(integrations::create_event))
+        .add(scopes::READ_INTEGRATIONS, routes!(integrations::list_integrations))
+        .add(scopes::READ_INTEGRATIONS, routes!(integrations::list_deliveries))
+        .add(scopes::RETRY_DELIVERY, routes!(integrations::retry_delivery))
         // Events
         .add(scopes::FOLLOW_EVENTS, routes!(events::stream_events))
         .add(scopes::FOLLOW_EVENTS, routes!(events::list_events))

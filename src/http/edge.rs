@@ -22,6 +22,7 @@ use super::error::{ApiError, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, URI_TOO_LONG, U
 use super::extract::{Authenticated, is_unsafe};
 use super::rate::{Rates, Standing, network_of};
 use super::serve::{Peer, Seat};
+use super::signed::Unproven;
 use crate::domain::caller::Caller;
 use crate::relay::Relay;
 use crate::telemetry::metric;
@@ -35,12 +36,15 @@ pub(super) struct Edge {
     relay: Relay,
     /// The paths that need no credential, as their routes say.
     public: Arc<BTreeSet<String>>,
+    /// The routes that a signature opens as well.
+    signed: Arc<BTreeSet<String>>,
     rates: Arc<Rates>,
 }
 
 impl Edge {
-    pub(super) fn new(relay: Relay, public: BTreeSet<String>, limits: &Limits) -> Self {
-        Self { relay, public: Arc::new(public), rates: Arc::new(Rates::new(limits)) }
+    pub(super) fn new(relay: Relay, public: BTreeSet<String>, signed: BTreeSet<String>, limits: &Limits) -> Self {
+        let (public, signed) = (Arc::new(public), Arc::new(signed));
+        Self { relay, public, signed, rates: Arc::new(Rates::new(limits)) }
     }
 }
 
@@ -76,11 +80,13 @@ async fn answer(edge: &Edge, request: Request, next: Next, id: &str, started: In
     let response = match admitted {
         // What was begun before is finished; what comes now finds the next relay, or waits for it.
         Ok(_) if relay.draining().is_cancelled() && !edge.public.contains(path) => ApiError::draining().into_response(),
-        Ok(caller) => {
-            if let Some(caller) = caller {
+        Ok(admitted) => {
+            if let Admitted::Caller(caller) = admitted {
                 tracing::Span::current().record("caller", caller.principal());
                 relay.note_alive(&caller);
                 request.extensions_mut().insert(Authenticated(caller));
+            } else if let Admitted::Unproven(unproven) = admitted {
+                request.extensions_mut().insert(unproven);
             }
             request.extensions_mut().insert(edge.rates.clone());
             let route = request.extensions().get::<MatchedPath>().cloned();
@@ -122,8 +128,18 @@ fn render(mut response: Response, id: &str, method: &str, path: &str) -> Respons
 /// The longest target of a request, in bytes: every parameter at its longest fits.
 pub(crate) const URI_BYTES_MAX: usize = 16 << 10;
 
-/// Who is calling; `None` on a route that is open to everybody.
-async fn admit(edge: &Edge, request: &Parts) -> Result<Option<Arc<Caller>>, ApiError> {
+/// Who was let through.
+enum Admitted {
+    /// Everybody is.
+    Anybody,
+    /// Somebody who is known.
+    Caller(Arc<Caller>),
+    /// Somebody whose signature is looked at later.
+    Unproven(Unproven),
+}
+
+/// Who is calling.
+async fn admit(edge: &Edge, request: &Parts) -> Result<Admitted, ApiError> {
     let is_public = edge.public.contains(request.uri.path());
     if request.extensions.get::<Arc<Seat>>().is_some_and(|seat| seat.is_reserve) && !is_public {
         return Err(ApiError::too_many_connections());
@@ -149,25 +165,42 @@ async fn admit(edge: &Edge, request: &Parts) -> Result<Option<Arc<Caller>>, ApiE
         }
     } else {
         if is_public {
-            return Ok(None);
+            return Ok(Admitted::Anybody);
         }
         if let Some(ticket) = super::api::events::ticket_of(&request.uri)
             && let Some(caller) = relay.redeem_ticket(&ticket)
         {
-            return Ok(Some(caller));
+            return Ok(Admitted::Caller(caller));
         }
     }
-    if let Some(caller) = relay.authenticate(credential(headers), loopback).await? {
+    let credential = credential(headers);
+    if credential.is_none() && may_be_signed(edge, request) {
+        return Ok(Admitted::Unproven(Unproven(relay.authenticate(None, loopback).await?)));
+    }
+    if let Some(caller) = relay.authenticate(credential, loopback).await? {
         // Only how it is recorded: a request says this of itself.
         let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let is_cli = agent.starts_with("agent-relay-cli/");
-        return Ok(Some(if is_cli { Arc::new(caller.at_command_line()) } else { caller }));
+        return Ok(Admitted::Caller(if is_cli { Arc::new(caller.at_command_line()) } else { caller }));
     }
     if let Err(standing) = edge.rates.count_stranger(peer) {
         return Err(ApiError::rate_exceeded(standing));
     }
     relay.note_refused_credential(peer.map(network_of)).await;
     Err(ApiError::unauthorized("no valid credential was sent"))
+}
+
+/// Whether a request without a credential is an event that a signature lets in. Where the relay has no token, whoever
+/// signs nothing is looked at as well: not every integration takes an administrator's word.
+fn may_be_signed(edge: &Edge, request: &Parts) -> bool {
+    let (headers, access) = (&request.headers, edge.relay.access());
+    let route = request.extensions.get::<MatchedPath>();
+    request.method == Method::POST
+        && route.is_some_and(|route| edge.signed.contains(route.as_str()))
+        && (access.is_loopback()
+            || !headers.contains_key(header::AUTHORIZATION)
+                && !headers.contains_key(RELAY_TOKEN)
+                && edge.relay.integrations().may_be_signed(|header| headers.contains_key(header)))
 }
 
 fn credential(headers: &HeaderMap) -> Option<&str> {

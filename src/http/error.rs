@@ -110,6 +110,10 @@ codes! {
         "Send the request again after Retry-After seconds; RateLimit-Policy says how many are allowed.";
     KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The idempotency key was used with another request",
         "Send the first request again unchanged, or choose a new key.";
+    UNREADABLE = "unreadable_delivery", UNPROCESSABLE_ENTITY, "The body of the event cannot be read",
+        "Correct what the detail names and send the event again. What came is kept: GET /api/integrations/NAME/deliveries lists it, and POST .../deliveries/ID/retry tries it again.";
+    CUT_DELIVERY = "cut_delivery", CONFLICT, "The delivery was kept without its end",
+        "Have its sender send it again.";
     LOOP_SUSPECTED = "loop_suspected", TOO_MANY_REQUESTS, "Agents answer each other in a loop",
         "Stop answering in this thread. Ask a person, or begin another thread if there is something new to say.";
     TOO_MANY_STREAMS = "too_many_streams", SERVICE_UNAVAILABLE, "Too many streams are open",
@@ -322,6 +326,8 @@ impl From<Refusal> for ApiError {
                 }
             }
             Refusal::ProviderLoading(_) => Self::retry_later(&NOT_READY, &detail),
+            Refusal::Unreadable { delivery, .. } => Self::new(&UNREADABLE, detail).with("deliveryId", delivery),
+            Refusal::CutDelivery(_) => Self::new(&CUT_DELIVERY, detail),
             Refusal::Overloaded => Self::retry_later(&OVERLOADED, &detail),
         }
     }

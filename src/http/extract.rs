@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, Method, header};
 use bytes::BytesMut;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -19,6 +19,7 @@ use super::serve::{Doing, Held, Seat};
 use crate::domain::caller::Caller;
 use crate::domain::text;
 use crate::domain::text::json::Exact;
+use crate::domain::text::media;
 use crate::relay::Idempotency;
 
 /// The largest body, in bytes.
@@ -145,7 +146,17 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 }
 
 async fn read_body(request: Request) -> Result<Bytes, ApiError> {
-    let (parts, mut body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let bytes = raw_body(&parts, body).await?;
+    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !bytes.is_empty() && !content_type.is_some_and(media::is_json) {
+        return Err(ApiError::new(&NOT_JSON, "the body must be JSON in UTF-8 with Content-Type: application/json"));
+    }
+    Ok(bytes)
+}
+
+/// A body as it came, whatever it says that it is.
+pub(super) async fn raw_body(parts: &Parts, mut body: Body) -> Result<Bytes, ApiError> {
     let declared =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let too_large = || ApiError::new(&TOO_LARGE, format!("the body has more than {BODY_MAX} bytes"));
@@ -159,7 +170,7 @@ async fn read_body(request: Request) -> Result<Bytes, ApiError> {
         return Err(ApiError::internal("a request without a connection"));
     };
     if !body.is_end_stream() {
-        hold(&parts, seat, declared).await?;
+        hold(parts, seat, declared).await?;
     }
     seat.begin(Doing::Body);
     let read = timeout_at(seat.request_deadline().into(), read(&mut body)).await;
@@ -177,9 +188,6 @@ async fn read_body(request: Request) -> Result<Bytes, ApiError> {
         }
     };
     seat.begin(Doing::Work);
-    if !bytes.is_empty() && !is_json(parts.headers.get(header::CONTENT_TYPE)) {
-        return Err(ApiError::new(&NOT_JSON, "the body must be JSON in UTF-8 with Content-Type: application/json"));
-    }
     Ok(bytes)
 }
 
@@ -226,21 +234,6 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
             return Ok(Some(data));
         }
     }
-}
-
-/// Whether this is JSON in UTF-8, which is the only encoding of JSON between systems (RFC 8259, section 8.1).
-fn is_json(content_type: Option<&HeaderValue>) -> bool {
-    let Some(text) = content_type.and_then(|value| value.to_str().ok()) else { return false };
-    let mut parts = text.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or_default();
-    let charset = parts.find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
-    });
-    let is_utf8 = charset.is_none_or(|charset| charset.eq_ignore_ascii_case("utf-8"));
-    is_utf8
-        && (essence.eq_ignore_ascii_case("application/json")
-            || essence.get(essence.len().saturating_sub(5)..).is_some_and(|end| end.eq_ignore_ascii_case("+json")))
 }
 
 /// Reads JSON. Who is refused is told the field.

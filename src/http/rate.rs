@@ -38,6 +38,8 @@ enum Who {
     /// The administrator at this address, from whom nobody else there takes anything.
     Administrator(IpAddr),
     Address(IpAddr),
+    /// The integration with this place among those that are configured.
+    Integration(usize),
     /// Everybody who came when there were too many to tell apart.
     Others,
 }
@@ -84,6 +86,16 @@ impl Rates {
             Scopes::AnyOf(_) => &self.requests,
         };
         buckets.take(Who::is(caller, peer), Instant::now())
+    }
+
+    /// Counts an event that the integration at this place signed, from wherever it came.
+    pub(super) fn count_integration(&self, place: usize) -> Option<Result<Standing, Standing>> {
+        self.integrations.take(Who::Integration(place), Instant::now())
+    }
+
+    /// Counts an event that nobody signed.
+    pub(super) fn count_unsigned(&self, peer: Option<IpAddr>) -> Result<(), Standing> {
+        self.integrations.take(Who::is(None, peer), Instant::now()).map_or(Ok(()), |taken| taken.map(drop))
     }
 
     /// Counts a request that came without a good credential.

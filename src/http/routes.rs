@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::extract::Authenticated;
 use super::rate::Rates;
 use super::serve::Peer;
+use super::signed::Unproven;
 use crate::domain::caller::Scopes;
 use crate::relay::Relay;
 
@@ -27,6 +28,7 @@ pub(super) const SECURITY_SCHEME: &str = "token";
 pub(super) struct Routes {
     router: OpenApiRouter<Relay>,
     public: BTreeSet<String>,
+    signed: BTreeSet<String>,
 }
 
 /// All routes, with what was said about them.
@@ -35,11 +37,13 @@ pub(super) struct Assembled {
     pub(super) document: OpenApi,
     /// The paths that need no credential.
     pub(super) public: BTreeSet<String>,
+    /// The paths, with the names of their parameters, to which a POST may be signed instead of having a credential.
+    pub(super) signed: BTreeSet<String>,
 }
 
 impl Routes {
     pub(super) fn new(base: OpenApi) -> Self {
-        Self { router: OpenApiRouter::with_openapi(base), public: BTreeSet::new() }
+        Self { router: OpenApiRouter::with_openapi(base), public: BTreeSet::new(), signed: BTreeSet::new() }
     }
 
     /// Adds a route that these scopes open. Whoever has none of them, or sends more than its rate allows, is refused
@@ -59,14 +63,23 @@ impl Routes {
         self
     }
 
+    /// The same for a POST that may be signed instead of having a credential. Its handler takes an
+    /// [`Event`](super::signed::Event), which finds out.
+    pub(super) fn add_signed(mut self, scopes: Scopes, route: UtoipaMethodRouter<Relay>) -> Self {
+        self.signed.extend(route.1.paths.keys().cloned());
+        self.add(scopes, route)
+    }
+
     pub(super) fn assemble(self) -> Assembled {
         let (router, document) = self.router.split_for_parts();
-        Assembled { router, document, public: self.public }
+        Assembled { router, document, public: self.public, signed: self.signed }
     }
 }
 
 async fn admit(scopes: Scopes, request: Request, next: Next) -> Response {
-    if scopes == Scopes::Public {
+    // Who has no credential and whose signature is not looked at yet: the handler does, and counts.
+    let is_unproven = request.extensions().get::<Unproven>().is_some();
+    if scopes == Scopes::Public || is_unproven {
         return next.run(request).await;
     }
     let extensions = request.extensions();

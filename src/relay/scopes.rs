@@ -4,7 +4,7 @@
 //! whichever front door it was called through. What a credential that is bound to an agent may do *within* an
 //! operation (act as that agent alone) is checked there as well.
 
-use crate::domain::caller::Scope::{Agent, Control, Metrics, Orchestrator, Read, Send};
+use crate::domain::caller::Scope::{Agent, Control, Integration, Metrics, Orchestrator, Read, Send};
 use crate::domain::caller::Scopes;
 
 /// Operations that need no credential at all: what a load balancer and a newcomer ask for.
@@ -41,6 +41,12 @@ pub(crate) const CREATE_TASK: Scopes = Scopes::AnyOf(&[Send, Agent]);
 pub(crate) const READ_TASKS: Scopes = Scopes::AnyOf(&[Read, Agent]);
 pub(crate) const WORK_ON_TASK: Scopes = Scopes::AnyOf(&[Agent]);
 pub(crate) const ANSWER_TASK: Scopes = Scopes::AnyOf(&[Agent]);
+
+// Integrations
+/// A signature by an integration's own secret opens it as well, for that integration alone.
+pub(crate) const SEND_EVENT: Scopes = Scopes::AnyOf(&[Integration]);
+pub(crate) const READ_INTEGRATIONS: Scopes = Scopes::AnyOf(&[Read]);
+pub(crate) const RETRY_DELIVERY: Scopes = Scopes::AnyOf(&[Control]);
 
 // Events
 pub(crate) const FOLLOW_EVENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);

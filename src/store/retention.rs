@@ -66,6 +66,7 @@ impl Store {
                 add(tx.execute(sql, &[&before, &limit])?);
             }
             add(tasks::retain(tx, old, limit)?);
+            add(tasks::integrations::retain(tx, old, limit)?);
             let surplus = tx.counts().messages - retention.messages_count.max(1);
             Ok(Step { done, more, took: begun.elapsed(), surplus: surplus.max(0), latest: tx.last_seq() })
         })

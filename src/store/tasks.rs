@@ -2,6 +2,7 @@
 
 pub(super) mod claims;
 mod dependents;
+pub(super) mod integrations;
 mod record;
 
 use super::engine::stored;
@@ -191,7 +192,6 @@ pub(super) fn create(tx: &mut Tx<'_>, new: NewTask) -> Result<(Task, bool), Stor
 }
 
 /// Ends a task that is found by its key, because its source says that there is nothing to do any more.
-#[expect(dead_code, reason = "for sources that tell of ends as well as of beginnings")]
 pub(super) fn resolve(
     tx: &mut Tx<'_>,
     source: &str,

@@ -1,46 +1,88 @@
-//! The README's tour, run against the real program.
+//! The README's commands, run against the real program as they are printed.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::program::{Serving, program};
 
 const README: &str = include_str!("../../README.md");
 
-/// The commands between the fences of the block that begins with "```bash tour".
-fn tour() -> &'static str {
-    let (_, rest) = README.split_once("```bash tour\n").expect("a tour in the README");
-    rest.split_once("```").expect("the end of the tour").0
+/// The address that the commands speak to.
+const DEFAULT: &str = "http://127.0.0.1:4850";
+
+/// What stands between the fences of the block that begins with this word.
+fn block(begin: &str) -> &'static str {
+    let (_, rest) = README.split_once(&format!("```{begin}\n")).unwrap_or_else(|| panic!("no {begin} in the README"));
+    rest.split_once("```").expect("its end").0
 }
 
-#[test]
-fn the_tour_works_as_it_is_printed() {
-    for tool in ["bash", "curl"] {
-        let found = Command::new(tool).arg("--version").stdout(Stdio::null()).status();
-        if found.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            println!("SKIPPED: the README's tour was not run, because {tool} is not installed");
-            return;
-        }
+/// Whether all of these programs are installed; says so when one is not.
+fn are_installed(tools: &[&str]) -> bool {
+    let missing = tools.iter().find(|tool| {
+        let found = Command::new(tool).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    });
+    if let Some(tool) = missing {
+        println!("SKIPPED: commands of the README were not run, because {tool} is not installed");
     }
-    let home = tempfile::tempdir().expect("a temporary directory");
-    let serving = Serving::start(&mut program(home.path()));
-    let default = "http://127.0.0.1:4850";
-    assert!(tour().contains(default), "the tour speaks to the default address");
-    // A tour that waits for something that never comes is ended by `timeout`, with 124. One that
+    missing.is_none()
+}
+
+/// Runs a block of commands against this relay, and answers what they said and complained of.
+fn run(script: &str, serving: &Serving, home: &Path, environment: &[(&str, &str)]) -> (String, String) {
+    assert!(script.contains(DEFAULT), "the commands speak to the default address");
+    // What waits for something that never comes is ended by `timeout`, with 124. One that
     // fails must not leave its listener behind, which would hold these pipes open.
-    let script = format!("trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n{}", tour().replace(default, &serving.url));
+    let script = format!("trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n{}", script.replace(DEFAULT, &serving.url));
     let output = Command::new("timeout")
         .args(["60", "bash", "-euo", "pipefail", "-c", &script])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", home.path())
-        .current_dir(home.path())
+        .env("HOME", home)
+        .envs(environment.iter().copied())
+        .current_dir(home)
         .output()
         .expect("coreutils and bash");
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{said}\n{complained}", output.status);
+    (said.into_owned(), complained.into_owned())
+}
+
+#[test]
+fn the_tour_works_as_it_is_printed() {
+    if !are_installed(&["bash", "curl"]) {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let serving = Serving::start(&mut program(home.path()));
+    let (said, complained) = run(block("bash tour"), &serving, home.path(), &[]);
     // What a reader of the README will look for.
     for seen in ["message.new", "already_claimed", "completedAt", "\"program\"", "cwd must be within"] {
         assert!(said.contains(seen), "no {seen} in\n{said}\n{complained}");
     }
+}
+
+#[test]
+fn events_come_in_as_they_are_printed() {
+    if !are_installed(&["bash", "curl", "openssl"]) {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let config = home.path().join("relay.toml");
+    std::fs::write(&config, block("toml integrations")).expect("a file");
+    let mut relay = program(home.path());
+    relay.env("AGENT_RELAY_CONFIG", config).env("AGENT_RELAY_TOKEN", "the-administrators");
+    let serving = Serving::start(&mut relay);
+    let token = [("TOKEN", "the-administrators")];
+    let (said, complained) = run(block("bash integrations"), &serving, home.path(), &token);
+    let sources: Vec<String> = said
+        .lines()
+        .map(|line| {
+            let task: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{said}\n{complained}"));
+            assert_eq!((&task["title"], &task["occurrences"]), (&"Main is red".into(), &1.into()), "{line}");
+            task["source"].as_str().unwrap_or_else(|| panic!("{line}")).to_owned()
+        })
+        .collect();
+    assert_eq!(sources, ["anything", "alerts", "repo", "build"]);
 }

@@ -8,6 +8,7 @@ mod clock;
 mod durability;
 mod events;
 mod growth;
+mod integrations;
 mod loss;
 mod pairs;
 mod postgres;

@@ -23,7 +23,7 @@ impl Relay {
     }
 
     /// By which credential a caller is known.
-    pub(super) fn via(&self, caller: &Caller) -> String {
+    pub(in crate::relay) fn via(&self, caller: &Caller) -> String {
         if self.needs_no_token(caller) {
             Sender::LOOPBACK.to_owned()
         } else if is_the_administrator(caller) {

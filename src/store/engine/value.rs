@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::caller::Scope;
 use crate::domain::id::{
-    ActivityId, AgentId, AttentionId, CommandId, EventSeq, MessageId, OrchestratorId, PairId, TaskEventId, TaskId,
-    TokenId,
+    ActivityId, AgentId, AttentionId, CommandId, DeliveryId, EventSeq, MessageId, OrchestratorId, PairId, TaskEventId,
+    TaskId, TokenId,
 };
+use crate::domain::integration::IntegrationName;
 use crate::domain::message::{Sender, SenderKind};
 use crate::domain::page::Limit;
 use crate::domain::text::word::Word;
@@ -167,6 +168,21 @@ impl FromSql for [u8; 32] {
     }
 }
 
+impl ToSql for Vec<u8> {
+    fn to_sql(&self) -> Value<'_> {
+        Value::Blob(self)
+    }
+}
+
+impl FromSql for Vec<u8> {
+    fn from_sql(value: Value<'_>) -> Result<Self, Mismatch> {
+        match value {
+            Value::Blob(bytes) => Ok(bytes.to_vec()),
+            other => Err(Mismatch::wanted("bytes", &other)),
+        }
+    }
+}
+
 macro_rules! numbers {
     ($($type:ty: $from:path, $to:path;)+) => {$(
         impl ToSql for $type {
@@ -187,6 +203,7 @@ numbers! {
     ActivityId: ActivityId::new, ActivityId::get;
     AttentionId: AttentionId::new, AttentionId::get;
     CommandId: CommandId::new, CommandId::get;
+    DeliveryId: DeliveryId::new, DeliveryId::get;
     EventSeq: EventSeq::new, EventSeq::get;
     MessageId: MessageId::new, MessageId::get;
     PairId: PairId::new, PairId::get;
@@ -212,7 +229,7 @@ macro_rules! texts {
     )+};
 }
 
-texts! { AgentId OrchestratorId }
+texts! { AgentId IntegrationName OrchestratorId }
 
 impl<W: Word> ToSql for W {
     fn to_sql(&self) -> Value<'_> {

@@ -2,6 +2,7 @@
 
 mod bounces;
 mod channels;
+mod claims;
 mod loops;
 mod receipts;
 mod recipients;

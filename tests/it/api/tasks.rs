@@ -2,6 +2,7 @@
 
 mod dependencies;
 mod doors;
+mod integrations;
 mod questions;
 mod seen;
 

@@ -32,7 +32,7 @@ fn remaining(answer: &Answer) -> u32 {
     remaining.parse().expect("a number")
 }
 
-/// The general rate, on routes that are there. What integrations have is another bucket of the same kind.
+/// The general rate. Integrations have buckets of their own.
 #[tokio::test]
 async fn each_caller_has_its_own_rate_and_is_told_how_it_stands() {
     let server = limited(3).await;

@@ -24,6 +24,7 @@ fn valid(operation: &str) -> Value {
         "read_message" | "claim_message" => json!({"agentId": "a"}),
         "renew_claim" | "release_claim" | "complete_claim" => json!({"agentId": "a", "claimGeneration": 1}),
         "create_task" => json!({"title": "t", "kind": "question", "target": "a"}),
+        "create_event" => json!({"type": "t", "title": "t"}),
         "claim_task" => json!({"agentId": "a"}),
         "renew_task" | "release_task" => json!({"agentId": "a", "claimGeneration": 1}),
         "report_task" => json!({"agentId": "a", "status": "in_progress"}),
@@ -136,7 +137,8 @@ fn values(document: &Value, schema: &Value, place: &str) -> (Vec<Value>, Vec<Val
 
 /// Whether a request was taken for what it says, whatever came of it.
 fn is_taken(answer: &Answer) -> bool {
-    let refused = ["invalid_request", "reserved_id", "not_json", "body_too_large", "uri_too_long"];
+    let refused =
+        ["invalid_request", "reserved_id", "unreadable_delivery", "not_json", "body_too_large", "uri_too_long"];
     assert!(answer.status != 500, "{answer:?}");
     answer.status < 400 || !refused.contains(&answer.parse::<Value>()["code"].as_str().unwrap_or_default())
 }
@@ -168,7 +170,7 @@ fn is_of_more_than_form(operation: &str, member: &str, value: &Value) -> bool {
         ("list_spawn_directories", "path") | (_, "since" | "ticket" | "types") => true,
         ("list_messages", "unread") => true,
         // An address is more than a text.
-        ("create_task", "callbackUrl") => value.is_string(),
+        ("create_task" | "create_event", "callbackUrl") => value.is_string(),
         // Work is claimed, and nothing else.
         ("create_message", "receipt") => value == "claimed" || value == "completed",
         // A word of a state that is not one of a report.
@@ -218,7 +220,7 @@ async fn the_document_allows_what_the_relay_takes_and_nothing_else() {
             }
             _ => "1".to_owned(),
         };
-        let address = path.replace("{id}", &id);
+        let address = path.replace("{id}", &id).replace("{name}", "ci");
         let parameters = said.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
         // What a request must have beside the parameter.
         let beside = said.get("requestBody").filter(|body| body["required"] == true).map(|_| valid(operation));
