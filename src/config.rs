@@ -25,6 +25,7 @@ pub(crate) use resolve::{
 pub use secret::Secret;
 pub use sources::{ConfigError, Environment, Flags, base_url};
 
+use crate::jobs::deliver;
 use crate::{http, plugins, sessions, telemetry};
 
 /// Where the relay listens unless told otherwise.
@@ -56,6 +57,8 @@ pub struct Config {
     pub command_lifetime: Duration,
     /// What the relay takes on at once.
     pub limits: Limits,
+    /// Where callbacks may go, and what they are signed with.
+    pub callbacks: deliver::Options,
     /// Where plugins come from and what the operator says about them, without those in the
     /// binary, which `lib.rs` adds.
     pub plugins: plugins::Options,
@@ -139,6 +142,7 @@ impl Config {
             thread_replies: resolve::thread_replies(&file)?,
             command_lifetime: resolve::command_lifetime(&file)?,
             limits: resolve::limits(&file)?,
+            callbacks: resolve::callbacks(&file, &data_dir)?,
             plugins: resolve::plugins(flags, env, &file, &data_dir)?,
             sessions: resolve::sessions(env, &file, &data_dir),
             spawn: resolve::spawn(env, &file)?,

@@ -6,14 +6,15 @@
 //!
 //! - [`scopes`]: which scopes open which operation, one line each.
 //! - `access`, `tickets`: who is calling.
-//! - `agents`, `messages`, `pairs`, `channels`, `events`, `orchestrators`, `commands`, `plugins`, `activity`, `system`: the
-//!   operations, by noun.
+//! - `agents`, `messages`, `pairs`, `channels`, `tasks`, `callbacks`, `events`, `orchestrators`, `commands`, `plugins`,
+//!   `activity`, `system`: the operations, by noun.
 //! - [`control`]: one pipeline for every request to start, restart or shut down.
 //! - `sessions`, `settle`: the agents of the relay's own host, from the launcher's reports to the store.
 
 pub mod access;
 mod activity;
 pub mod agents;
+pub mod callbacks;
 mod channels;
 pub mod control;
 mod error;
@@ -40,6 +41,7 @@ use self::activity::RefusedCredentials;
 use self::system::Examined;
 use self::tickets::Tickets;
 use crate::domain::retention::Retention;
+use crate::domain::task::callback::address::Allowed;
 use crate::launcher::Launcher;
 use crate::plugins::{PluginChange, Plugins};
 use crate::store::Store;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Replies by agents that a thread may have within ten minutes; 0 is no limit.
     pub thread_replies: usize,
+    /// Addresses beside those of the internet that callbacks may reach.
+    pub callbacks_allow: Allowed,
     /// Streams open at once.
     pub streams_max: usize,
     /// Over how long the streams are ended at shutdown.

@@ -58,11 +58,29 @@ impl fmt::Debug for Secret {
 impl<'de> Deserialize<'de> for Secret {
     /// Takes any value first: serde's own "invalid type" error would print it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match toml::Value::deserialize(deserializer)? {
+        Self::of(toml::Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Secret {
+    fn of(value: toml::Value) -> Result<Self, String> {
+        match value {
             toml::Value::String(text) => Ok(Self(text)),
-            other => {
-                Err(serde::de::Error::custom(format_args!("a token is a string in quotes, not {}", other.type_str())))
-            }
+            other => Err(format!("a token is a string in quotes, not {}", other.type_str())),
         }
+    }
+}
+
+/// One credential, or a list of several.
+#[derive(Debug)]
+pub(super) struct Secrets(pub(super) Vec<Secret>);
+
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let secrets = match toml::Value::deserialize(deserializer)? {
+            toml::Value::Array(values) => values.into_iter().map(Secret::of).collect(),
+            value => Secret::of(value).map(|secret| vec![secret]),
+        };
+        secrets.map(Self).map_err(serde::de::Error::custom)
     }
 }

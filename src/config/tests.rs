@@ -63,6 +63,7 @@ fn the_example_lists_every_key() {
         "messages",
         "commands",
         "limits",
+        "callbacks",
         "plugins",
         "plugin.x",
         "plugin.x.grants",

@@ -257,6 +257,8 @@ number_ids! {
     PairId;
     /// A step of a task.
     TaskEventId;
+    /// Something that is sent to somebody outside. No number is given twice.
+    CallbackId;
     /// The place of an event in commit order, from 1.
     EventSeq;
 }

@@ -5,6 +5,7 @@
 
 mod activity;
 mod agents;
+mod callbacks;
 mod channels;
 mod commands;
 mod control;
@@ -70,6 +71,9 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::WORK_ON_TASK, routes!(tasks::release_task))
         .add(scopes::WORK_ON_TASK, routes!(tasks::report_task))
         .add(scopes::ANSWER_TASK, routes!(tasks::answer_task))
+        // Callbacks
+        .add(scopes::READ_CALLBACKS, routes!(callbacks::list_callbacks))
+        .add(scopes::RETRY_CALLBACK, routes!(callbacks::retry_callback))
         // Events
         .add(scopes::FOLLOW_EVENTS, routes!(events::stream_events))
         .add(scopes::FOLLOW_EVENTS, routes!(events::list_events))

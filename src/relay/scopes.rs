@@ -42,6 +42,10 @@ pub(crate) const READ_TASKS: Scopes = Scopes::AnyOf(&[Read, Agent]);
 pub(crate) const WORK_ON_TASK: Scopes = Scopes::AnyOf(&[Agent]);
 pub(crate) const ANSWER_TASK: Scopes = Scopes::AnyOf(&[Agent]);
 
+// Callbacks
+pub(crate) const READ_CALLBACKS: Scopes = Scopes::AnyOf(&[Read]);
+pub(crate) const RETRY_CALLBACK: Scopes = Scopes::AnyOf(&[Control]);
+
 // Events
 pub(crate) const FOLLOW_EVENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);
 /// Following what concerns everybody.

@@ -36,6 +36,7 @@ impl Relay {
     ) -> Result<Created<Task>, Error> {
         caller.require(scopes::CREATE_TASK)?;
         let new = draft.parse(caller.agent_id.as_ref())?;
+        self.settings.callbacks_allow.check_callback(new.callback_url.as_deref())?;
         if let Some(asker) = &new.from {
             caller.require_identity(asker)?;
             let refusal = match asker.as_str() {

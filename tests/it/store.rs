@@ -8,6 +8,7 @@ mod durability;
 mod events;
 mod growth;
 mod loss;
+mod outbox;
 mod pairs;
 mod postgres;
 mod scrub;

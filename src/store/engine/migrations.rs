@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 13] = [
+const MIGRATIONS: [&str; 14] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_messages_are_events.sql"),
     include_str!("migrations/0003_questions.sql"),
@@ -23,6 +23,7 @@ const MIGRATIONS: [&str; 13] = [
     include_str!("migrations/0011_channels.sql"),
     include_str!("migrations/0012_tasks.sql"),
     include_str!("migrations/0013_truth.sql"),
+    include_str!("migrations/0015_outbox.sql"),
 ];
 
 /// With more bytes than this, whoever starts the relay is told what it is doing.

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::caller::Scope;
 use crate::domain::id::{
-    ActivityId, AgentId, CommandId, EventSeq, MessageId, OrchestratorId, PairId, TaskEventId, TaskId, TokenId,
+    ActivityId, AgentId, CallbackId, CommandId, EventSeq, MessageId, OrchestratorId, PairId, TaskEventId, TaskId,
+    TokenId,
 };
 use crate::domain::message::{Sender, SenderKind};
 use crate::domain::page::Limit;
@@ -184,6 +185,7 @@ macro_rules! numbers {
 
 numbers! {
     ActivityId: ActivityId::new, ActivityId::get;
+    CallbackId: CallbackId::new, CallbackId::get;
     CommandId: CommandId::new, CommandId::get;
     EventSeq: EventSeq::new, EventSeq::get;
     MessageId: MessageId::new, MessageId::get;
