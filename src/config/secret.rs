@@ -58,29 +58,32 @@ impl fmt::Debug for Secret {
 impl<'de> Deserialize<'de> for Secret {
     /// Takes any value first: serde's own "invalid type" error would print it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::of(toml::Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
-impl Secret {
-    fn of(value: toml::Value) -> Result<Self, String> {
-        match value {
+        match toml::Value::deserialize(deserializer)? {
             toml::Value::String(text) => Ok(Self(text)),
-            other => Err(format!("a token is a string in quotes, not {}", other.type_str())),
+            other => {
+                Err(serde::de::Error::custom(format_args!("a token is a string in quotes, not {}", other.type_str())))
+            }
         }
     }
 }
 
-/// One credential, or a list of several.
+/// One secret, or a list of several.
 #[derive(Debug)]
 pub(super) struct Secrets(pub(super) Vec<Secret>);
 
 impl<'de> Deserialize<'de> for Secrets {
+    /// The same.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let secrets = match toml::Value::deserialize(deserializer)? {
-            toml::Value::Array(values) => values.into_iter().map(Secret::of).collect(),
-            value => Secret::of(value).map(|secret| vec![secret]),
+        let secret = |value: toml::Value| match value {
+            toml::Value::String(text) => Ok(Secret(text)),
+            other => Err(serde::de::Error::custom(format_args!(
+                "a secret is a string in quotes, or a list of such strings, and holds no {}",
+                other.type_str()
+            ))),
         };
-        secrets.map(Self).map_err(serde::de::Error::custom)
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::Array(values) => values.into_iter().map(secret).collect::<Result<_, _>>().map(Self),
+            value => secret(value).map(|secret| Self(vec![secret])),
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod addresses;
 mod failures;
 mod receiver;
+mod secure;
 
 use agent_relay::domain::task::Task;
 use agent_relay::domain::task::callback::{Callback, CallbackStatus};
