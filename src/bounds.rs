@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::domain::control::orchestrator;
 use crate::domain::integration::signature;
+use crate::domain::task::callback;
 use crate::domain::{activity, agent, integration, message, page, pair, task, text};
+use crate::jobs::deliver;
 use crate::{config, http, plugins, sessions, stream};
 
 /// One bound.
@@ -167,6 +169,33 @@ pub const ALL: &[Bound] = &[
         "body of a kept delivery",
         Bytes(integration::BODY_KEPT_MAX),
         "a_long_body_is_kept_without_its_end_and_not_tried_again",
+    ),
+    // Callbacks.
+    shown("payload of a callback", Bytes(callback::PAYLOAD_BYTES_MAX), "what_is_too_long_is_left_out_and_said"),
+    shown(
+        "callbacks kept of a task",
+        Count(task::EVENTS_KEPT as usize),
+        "of_a_task_that_is_told_without_end_the_newest_are_kept",
+    ),
+    shown("attempts kept of a callback", Count(callback::ATTEMPTS_KEPT), "of_many_attempts_the_newest_are_kept"),
+    shown("time of an attempt", Time(deliver::TIMEOUT), "an_attempt_ends_however_its_receiver_does_not"),
+    shown("answer that is read", Bytes(deliver::ANSWER_BYTES_MAX), "of_an_answer_without_end_a_part_is_read"),
+    shown("answer that is kept", Bytes(callback::ANSWER_BYTES_KEPT), "of_an_answer_without_end_a_part_is_read"),
+    shown(
+        "wait for the next attempt",
+        Time(Duration::from_millis(callback::WAIT_MS_MAX as u64)),
+        "a_receiver_that_asks_for_time_gets_it",
+    ),
+    shown("callbacks on their way", Count(deliver::SENT_AT_ONCE), "who_does_not_answer_leaves_places_for_those_who_do"),
+    shown(
+        "callbacks on their way to receivers that fail",
+        Count(deliver::FAILING_AT_ONCE),
+        "who_does_not_answer_leaves_places_for_those_who_do",
+    ),
+    shown(
+        "callbacks on their way to one receiver",
+        Count(deliver::OF_RECEIVER_AT_ONCE),
+        "a_receiver_has_a_few_places_and_a_line_has_one",
     ),
     // An answer.
     refused("limit", Count(page::Limit::MAX.get()), INVALID),

@@ -27,6 +27,7 @@ pub use secret::Secret;
 pub use sources::{ConfigError, Environment, Flags, base_url};
 
 use crate::domain::integration::Integrations;
+use crate::jobs::deliver;
 use crate::{http, plugins, sessions, telemetry};
 
 /// Where the relay listens unless told otherwise.
@@ -60,6 +61,8 @@ pub struct Config {
     pub limits: Limits,
     /// The integrations whose events are signed, with their secrets: at most 64.
     pub integrations: Integrations,
+    /// Where callbacks may go, and what they are signed with.
+    pub callbacks: deliver::Options,
     /// Where plugins come from and what the operator says about them, without those in the
     /// binary, which `lib.rs` adds.
     pub plugins: plugins::Options,
@@ -144,6 +147,7 @@ impl Config {
             command_lifetime: resolve::command_lifetime(&file)?,
             limits: resolve::limits(&file)?,
             integrations: integrations::resolve(&file, &file.settings.integrations)?,
+            callbacks: resolve::callbacks(&file, &data_dir)?,
             plugins: resolve::plugins(flags, env, &file, &data_dir)?,
             sessions: resolve::sessions(env, &file, &data_dir),
             spawn: resolve::spawn(env, &file)?,

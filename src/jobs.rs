@@ -1,7 +1,8 @@
 //! Background work. Each job takes no input beside the relay, may be repeated at any time, and runs
-//! on a timer.
+//! on a timer, or when it is told that there is something to do.
 
 mod announce;
+pub mod deliver;
 mod expire;
 mod reap;
 mod scrub;
@@ -15,10 +16,11 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::deliver::Deliverer;
 use crate::relay::Relay;
 
 /// Starts every job, before requests are taken; each ends when the relay drains.
-pub async fn start(relay: &Relay, tasks: &TaskTracker) {
+pub async fn start(relay: &Relay, deliverer: Deliverer, tasks: &TaskTracker) {
     match relay.left_open().await {
         Ok(left) => drop(tasks.spawn(settle::once(relay.clone(), left))),
         Err(error) => tracing::error!(%error, "cannot find out what an earlier run left open"),
@@ -28,6 +30,7 @@ pub async fn start(relay: &Relay, tasks: &TaskTracker) {
     relay.attend_to_plugins().await;
     tasks.spawn(time::forever(relay.clone()));
     tasks.spawn(announce::forever(relay.clone()));
+    tasks.spawn(deliver::forever(relay.clone(), deliverer));
     tasks.spawn(reap::forever(relay.clone()));
     tasks.spawn(expire::forever(relay.clone()));
     tasks.spawn(scrub::forever(relay.clone()));

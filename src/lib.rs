@@ -28,7 +28,8 @@
 //! - [`relay`]: the operations, one function for each thing a caller can ask: who may, idempotency, policies,
 //!   the verb, the audit entry. [`relay::scopes`] is the table of who may; [`relay::control`] the pipeline that
 //!   decides and records.
-//! - [`jobs`]: what time does, what a crash left, and telling about plugins.
+//! - [`jobs`]: what time does, what a crash left, telling about plugins, and [`jobs::deliver`]: what is to be sent to
+//!   others.
 //! - [`http`]: every route with the scopes that open it, the edge in front of them, and the connections. Parses,
 //!   calls one operation, answers. The one module that knows status codes.
 //! - [`client`]: how others ask a relay: typed requests, and a stream of events that goes on where it was. The
@@ -112,6 +113,9 @@ pub enum ServeError {
     /// The sessions directory cannot be used.
     #[error(transparent)]
     Sessions(#[from] sessions::OpenError),
+    /// There is nothing to sign callbacks with.
+    #[error(transparent)]
+    Secret(#[from] jobs::deliver::SecretError),
     /// The listener has no address.
     #[error("failed to find out where the relay runs")]
     Listener(#[source] std::io::Error),
@@ -158,6 +162,7 @@ pub async fn serve_by(
         tracing::warn!(%error, path = %directory.display(), "cannot make the plugin directory");
     }
     let address = listener.local_addr().map_err(ServeError::Listener)?;
+    let deliverer = jobs::deliver::Deliverer::new(config.callbacks.clone())?;
     let ingredients = Ingredients {
         store: store.clone(),
         hub,
@@ -173,7 +178,7 @@ pub async fn serve_by(
     let relay = Relay::new(ingredients, shutdown.clone());
 
     let tasks = relay.tasks().clone();
-    jobs::start(&relay, &tasks).await;
+    jobs::start(&relay, deliverer, &tasks).await;
     let connections = TaskTracker::new();
     let serving = http::serve(relay, listener, config.limits.http.clone(), shutdown.clone(), connections.clone());
     ready();
@@ -210,6 +215,7 @@ fn settings(config: &Config) -> Settings {
         },
         thread_replies: config.thread_replies,
         integrations: config.integrations.clone(),
+        callbacks_allow: config.callbacks.allow.clone(),
         streams_max: config.limits.streams,
         drain: config.limits.drain,
         network_file_system: plugins::network_file_system(&config.data_dir),

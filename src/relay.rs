@@ -6,8 +6,8 @@
 //!
 //! - [`scopes`]: which scopes open which operation, one line each.
 //! - `access`, `tickets`: who is calling.
-//! - `agents`, `messages`, `pairs`, `channels`, `integrations`, `events`, `orchestrators`, `commands`, `plugins`,
-//!   `activity`, `attention`, `system`: the operations, by noun.
+//! - `agents`, `messages`, `pairs`, `channels`, `tasks`, `integrations`, `callbacks`, `events`, `orchestrators`,
+//!   `commands`, `plugins`, `activity`, `attention`, `system`: the operations, by noun.
 //! - [`control`]: one pipeline for every request to start, restart or shut down.
 //! - `sessions`, `settle`: the agents of the relay's own host, from the launcher's reports to the store.
 
@@ -15,6 +15,7 @@ pub mod access;
 mod activity;
 pub mod agents;
 mod attention;
+pub mod callbacks;
 mod channels;
 pub mod control;
 mod error;
@@ -43,6 +44,7 @@ use self::system::Examined;
 use self::tickets::Tickets;
 use crate::domain::integration::Integrations;
 use crate::domain::retention::Retention;
+use crate::domain::task::callback::address::Allowed;
 use crate::launcher::Launcher;
 use crate::plugins::{PluginChange, Plugins};
 use crate::store::Store;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub thread_replies: usize,
     /// Whose events are signed.
     pub integrations: Integrations,
+    /// Addresses beside those of the internet that callbacks may reach.
+    pub callbacks_allow: Allowed,
     /// Streams open at once.
     pub streams_max: usize,
     /// Over how long the streams are ended at shutdown.

@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use self::engine::{Connection, migrations};
 use self::fitness::{Opened, Scrubbing, Witness};
@@ -62,6 +63,7 @@ pub use self::fitness::{Fitness, Loss, Scrubbed};
 pub use self::messages::{Posted, Posting};
 pub use self::retention::Step;
 pub use self::stats::Stats;
+pub use self::tasks::Due;
 pub use self::tasks::integrations::Taken;
 pub use self::tokens::TokenMaker;
 pub use self::writer::allow_commits_on_this_thread;
@@ -90,6 +92,8 @@ pub struct Batch {
     pub(in crate::store) names_changed: bool,
     /// Whether a token was added or removed.
     pub(in crate::store) tokens_changed: bool,
+    /// Whether what is to be sent to others, or when, is different.
+    pub(in crate::store) outgoing_changed: bool,
     /// The tokens that ended.
     pub(in crate::store) tokens_ended: Vec<TokenId>,
 }
@@ -228,6 +232,7 @@ struct Inner {
     readers: Readers,
     tokens: Arc<TokenCache>,
     similar: Arc<SimilarCache>,
+    outgoing_changed: Arc<Notify>,
     /// Agents heard from since the last flush. A sign of life is worth no synced write of its own:
     /// the reaper writes them down together, and a crash forgets at most one interval.
     /// When that was is kept as [`Clock::elapsed_ms`] has it, so that it stays right when the wall clock is set.
@@ -308,9 +313,10 @@ impl Store {
         let readers = Readers::open(&connection, &options.path, options.readers.max(1))?;
         let tokens = Arc::new(TokenCache::default());
         let similar = Arc::new(SimilarCache::default());
-        let of_commit = (tokens.clone(), similar.clone());
+        let outgoing_changed = Arc::new(Notify::new());
+        let of_commit = (tokens.clone(), similar.clone(), outgoing_changed.clone());
         let on_commit: OnCommit = Box::new(move |batch| {
-            let (tokens, similar) = &of_commit;
+            let (tokens, similar, outgoing_changed) = &of_commit;
             if batch.tokens_changed {
                 tokens.forget();
             }
@@ -318,6 +324,9 @@ impl Store {
                 similar.forget();
             }
             tokens.end(&batch.tokens_ended);
+            if batch.outgoing_changed {
+                outgoing_changed.notify_one();
+            }
             on_commit(batch);
         });
         #[cfg(debug_assertions)]
@@ -342,6 +351,7 @@ impl Store {
                 readers,
                 tokens,
                 similar,
+                outgoing_changed,
                 signs_of_life,
                 clock,
                 epoch,

@@ -181,6 +181,8 @@ pub mod metric {
     pub const PAUSES: &str = "agent_relay_pauses_total";
     /// Control requests decided: `kind`, `outcome`.
     pub const CONTROLS: &str = "agent_relay_controls_total";
+    /// Attempts to deliver a callback: `outcome`.
+    pub const CALLBACK_ATTEMPTS: &str = "agent_relay_callback_attempts_total";
     /// Plugin calls: `plugin`, `func`, `outcome`.
     pub const PLUGIN_CALLS: &str = "agent_relay_plugin_calls_total";
     /// Time of a plugin call, its fresh instance included: `plugin`, `func`.
@@ -221,6 +223,7 @@ pub mod metric {
         describe_counter!(CLOCK_STEPS, "times that the wall clock was set");
         describe_counter!(PAUSES, "times that the relay did not run for a while");
         describe_counter!(CONTROLS, "control requests decided");
+        describe_counter!(CALLBACK_ATTEMPTS, "attempts to deliver a callback");
         describe_counter!(PLUGIN_CALLS, "plugin calls");
         describe_gauge!(PLUGIN_RUNNING, "plugin calls running now");
         describe_gauge!(PLUGIN_GENERATION, "generation of each active plugin");

@@ -27,13 +27,15 @@
 //!   (`LMOVE`, `LREM`).
 //!
 //! How each figure is measured stands in the first comment of its file: `post`, `fanout`, `targeted`,
-//! `claim`, `signed`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also checked: a message that
+//! `claim`, `callbacks`, `signed`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also
+//! checked: a message that
 //! a stream gets twice, late, or not at all, a claim that two workers hold, or an answer with another
 //! status than expected ends the program with exit code 1, and no figure is shown.
 //!
 //! The goals are those of a shared machine with two cores, for durable writes.
 
 mod baseline;
+mod callbacks;
 mod claim;
 mod decide;
 mod fanout;
@@ -131,6 +133,8 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(11..=1_000_000))]
         streams: u32,
     },
+    /// Ask for tasks that are told to others, of whom some never answer
+    Callbacks,
     /// Claim and complete messages, with eight workers
     Claim,
     /// Send signed events, each of which becomes a task, beside messages
@@ -164,6 +168,7 @@ enum Command {
 impl Command {
     const ALL: [Self; 9] = [
         Self::Post,
+        Self::Callbacks,
         Self::Fanout { streams: 5_000 },
         Self::Claim,
         Self::Signed,
@@ -186,6 +191,7 @@ impl Command {
             Self::Reload { .. } => "reload",
             Self::Size { .. } => "size",
             Self::Hostile { .. } => "hostile",
+            Self::Callbacks => "callbacks",
             Self::All => "all",
         }
     }
@@ -225,6 +231,7 @@ fn run(command: Command, options: &Options) -> Outcome<Report> {
                 Command::Decide => decide::measure(&load, &mut report)?,
                 Command::Reload { replacements } => reload::measure(&load, replacements, &mut report)?,
                 Command::Size { largest } => size::measure(&load, largest, &mut report)?,
+                Command::Callbacks => callbacks::measure(&load, &mut report)?,
                 Command::Hostile { connections } => hostile::measure(&load, connections, &mut report)?,
                 Command::All => {}
             }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::integrations::Sections;
+use super::secret::Secrets;
 use super::{ConfigError, Environment, Secret};
 use crate::plugins::PluginConfig;
 use crate::telemetry::LogFormat;
@@ -41,6 +42,7 @@ pub(super) struct Settings {
     pub(super) commands: CommandsSection,
     pub(super) limits: LimitsSection,
     pub(super) integrations: Sections,
+    pub(super) callbacks: CallbacksSection,
     pub(super) plugins: PluginsSection,
     pub(super) plugin: BTreeMap<String, PluginConfig>,
     pub(super) spawn: SpawnSection,
@@ -88,6 +90,13 @@ pub(super) struct LimitsSection {
     pub(super) requests_per_minute: Option<i64>,
     pub(super) streams: Option<i64>,
     pub(super) drain_seconds: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CallbacksSection {
+    pub(super) allow: Option<Vec<String>>,
+    pub(super) secret: Option<Secrets>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,10 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::file::{File, Retained, Tmux};
+use super::secret::Secrets;
 use super::sources::base_url;
 use super::{Agents, ConfigError, Environment, Flags, LISTEN_DEFAULT, Limits, Retention, Secret, Spawn};
 use crate::domain::message::THREAD_REPLIES_MAX;
+use crate::domain::task::callback::address::Allowed;
+use crate::jobs::deliver::{self, SigningSecret};
 use crate::sessions::TmuxChoice;
 use crate::{http, plugins, sessions, telemetry};
 
@@ -20,6 +25,10 @@ const ROWS_MAX: u32 = 1_000_000_000;
 const ROOTS_MAX: usize = 64;
 /// The most plugins one file may speak of.
 const PLUGINS_MAX: usize = 256;
+/// The most networks that callbacks may be allowed; each address is compared with all of them.
+const NETWORKS_MAX: usize = 256;
+/// The most secrets that callbacks are signed with at once; each adds a signature to every request.
+const SECRETS_MAX: usize = 8;
 /// The longest plugin id, in bytes.
 const PLUGIN_ID_BYTES_MAX: usize = 64;
 /// Open connections, unless set otherwise.
@@ -247,6 +256,34 @@ pub(super) fn limits(file: &File) -> Result<Limits, ConfigError> {
         },
         drain: Duration::from_secs(file.number("limits.drain_seconds", typed.drain_seconds, 10, 0..=600)?.into()),
     })
+}
+
+pub(super) fn callbacks(file: &File, data_dir: &Path) -> Result<deliver::Options, ConfigError> {
+    let typed = &file.settings.callbacks;
+    let mut options = deliver::Options::new(data_dir.join(deliver::SECRET_FILE));
+    let networks = typed.allow.as_deref().unwrap_or_default();
+    if networks.len() > NETWORKS_MAX {
+        let problem = format!("names {} networks; at most {NETWORKS_MAX} are allowed", networks.len());
+        return Err(file.error("callbacks.allow", problem));
+    }
+    let network = |text: &String| {
+        text.trim().parse::<IpNet>().map_err(|_| {
+            let problem = format!("`{text}` is not a network of addresses, such as 127.0.0.1/32 or fd00::/8");
+            file.error("callbacks.allow", problem)
+        })
+    };
+    options.allow = Allowed::new(networks.iter().map(network).collect::<Result<_, _>>()?);
+    if let Some(Secrets(secrets)) = &typed.secret {
+        if !(1..=SECRETS_MAX).contains(&secrets.len()) {
+            let problem = format!("is a list of {}; allowed are 1 to {SECRETS_MAX}", secrets.len());
+            return Err(file.error("callbacks.secret", problem));
+        }
+        let secret = |secret: &Secret| {
+            SigningSecret::parse(secret.expose()).map_err(|problem| file.error("callbacks.secret", problem))
+        };
+        options.secrets = secrets.iter().map(secret).collect::<Result<_, _>>()?;
+    }
+    Ok(options)
 }
 
 pub(super) fn plugins(

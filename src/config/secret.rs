@@ -71,3 +71,24 @@ impl<'de> Deserialize<'de> for Secret {
         }
     }
 }
+
+/// One secret, or a list of several.
+#[derive(Debug)]
+pub(super) struct Secrets(pub(super) Vec<Secret>);
+
+impl<'de> Deserialize<'de> for Secrets {
+    /// The same.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let secret = |value: toml::Value| match value {
+            toml::Value::String(text) => Ok(Secret(text)),
+            other => Err(serde::de::Error::custom(format_args!(
+                "a secret is a string in quotes, or a list of such strings, and holds no {}",
+                other.type_str()
+            ))),
+        };
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::Array(values) => values.into_iter().map(secret).collect::<Result<_, _>>().map(Self),
+            value => secret(value).map(|secret| Self(vec![secret])),
+        }
+    }
+}

@@ -63,6 +63,7 @@ fn the_example_lists_every_key() {
         "messages",
         "commands",
         "limits",
+        "callbacks",
         "integrations.x",
         "plugins",
         "plugin.x",
@@ -248,6 +249,12 @@ fn refusals() {
         file("base_dir = \"nowhere\""),
         file("token_file = \"nowhere\""),
         file("data_dir = \" \""),
+        file("[callbacks]\nallow = [\"localhost\"]"),
+        file("[callbacks]\nallow = [\"10.0.0.1\"]"),
+        file("[callbacks]\nsecret = \"whsec_c2hvcnQ=\""),
+        file("[callbacks]\nsecret = [\"hunter2\"]"),
+        file("[callbacks]\nsecret = []"),
+        file("[callbacks]\nsecret = 7"),
         file("[plugin.Bad_Id]\nenabled = true"),
         file("[plugin.x]\nlimits.deadline_ms = 0"),
         file("[plugin.x]\nmode = \"strict\""),
@@ -264,6 +271,18 @@ fn refusals() {
         variable("AGENT_RELAY_SPAWN_RELAY_URL", "http://user:pass@127.0.0.1:1"),
     ];
     insta::assert_snapshot!("refusals", refusals.join("\n"));
+}
+
+#[test]
+fn callbacks_may_be_signed_with_one_secret_or_several() {
+    let home = Home::new();
+    let secret = |byte: &str| format!("\"whsec_{}\"", byte.repeat(32));
+    let signed = |secrets: &str| home.ok(&[], &format!("[callbacks]\nsecret = {secrets}")).callbacks.secrets;
+    let (one, other) = (secret("A"), secret("B"));
+    assert_eq!(signed(&one), signed(&format!("[{one}]")));
+    let both = signed(&format!("[{one}, {other}]"));
+    assert_eq!(both, [signed(&one), signed(&other)].concat());
+    assert_eq!(home.ok(&[], "[callbacks]\nallow = [\"127.0.0.1/32\", \"fd00::/8\"]").callbacks.secrets, []);
 }
 
 #[test]

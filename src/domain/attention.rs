@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::control::ControlKind;
-use super::id::{AgentId, AttentionId, CommandId, MessageId, TaskId};
+use super::id::{AgentId, AttentionId, CallbackId, CommandId, MessageId, TaskId};
 use super::page::{Limit, Query};
 use super::text;
 use super::text::word::words;
 use super::time::Timestamp;
 
-pub use sources::{LOST, PluginTrouble, of_command, of_condition, of_loop, of_plugin, of_task};
+pub use sources::{LOST, PluginTrouble, of_callback, of_command, of_condition, of_loop, of_plugin, of_task};
 
 /// The longest title, in characters.
 pub const TITLE_MAX: usize = 200;
@@ -118,7 +118,7 @@ pub enum Cause {
     /// The latest command of this kind for this agent.
     Control(ControlKind, AgentId),
     /// The delivery of a callback.
-    Callback(i64),
+    Callback(CallbackId),
     /// A plugin.
     Plugin(String),
     /// A thread.

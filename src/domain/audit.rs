@@ -13,6 +13,7 @@ use super::integration::IntegrationName;
 use super::message::Bounce;
 use super::pair::{Pair, PairStatus};
 use super::retention::Reaped;
+use super::task::callback::Callback;
 use super::task::{Change, Task};
 use super::text::short;
 use super::time::Timestamp;
@@ -102,6 +103,46 @@ pub fn delivery_unreadable(integration: &IntegrationName, delivery: DeliveryId, 
         .icon("ti-webhook-off")
         .view("integrations")
         .metadata(json!({"integration": integration, "deliveryId": delivery}))
+}
+
+/// A callback is given up.
+pub fn callback_dead(callback: &Callback) -> Entry {
+    callback_entry(callback, "dead", "Callback dead").body(&format!(
+        "Callback {} to {} is not tried any more: {}. POST /api/callbacks/{}/retry tries it again.",
+        callback.id,
+        callback.url,
+        callback.last_problem(),
+        callback.id
+    ))
+}
+
+/// Somebody had a callback tried again.
+pub fn callback_retried(callback: &Callback, by: &str) -> Entry {
+    callback_entry(callback, "retried", "Callback retried").body(&format!("tried again by {by}"))
+}
+
+/// A task has so many callbacks that its oldest go before they are delivered.
+pub fn callbacks_dropped(oldest: &Callback) -> Entry {
+    let body = format!(
+        "More callbacks of task {} wait than are kept, so from callback {} on the oldest go undelivered until its \
+         receiver takes some.",
+        oldest.task_id, oldest.id
+    );
+    Entry::new(ActivityKind::Task, &format!("callbacks-dropped-{}", oldest.task_id), "Callbacks dropped")
+        .body(&body)
+        .meta(&oldest.task_id.to_string())
+        .task(oldest.task_id)
+        .icon("ti-webhook-off")
+        .view("tasks")
+}
+
+fn callback_entry(callback: &Callback, what: &str, title: &str) -> Entry {
+    Entry::new(ActivityKind::Task, &format!("callback-{}-{what}-{}", callback.id, callback.updated_at), title)
+        .meta(&callback.id.to_string())
+        .task(callback.task_id)
+        .icon("ti-webhook")
+        .view("tasks")
+        .metadata(json!({"callbackId": callback.id, "event": callback.event, "status": callback.status}))
 }
 
 /// Nobody read what a person or the relay sent.

@@ -261,6 +261,8 @@ number_ids! {
     TaskEventId;
     /// A delivery of an integration that could not be read. No number is given twice.
     DeliveryId;
+    /// Something that is sent to somebody outside. No number is given twice.
+    CallbackId;
     /// The place of an event in commit order, from 1.
     EventSeq;
 }

@@ -1,5 +1,6 @@
 //! Tasks: work, questions and approvals, each of which comes to an end that is told.
 
+pub mod callback;
 mod draft;
 mod history;
 mod transition;

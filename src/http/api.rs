@@ -6,6 +6,7 @@
 mod activity;
 mod agents;
 mod attention;
+mod callbacks;
 mod channels;
 mod commands;
 mod control;
@@ -77,6 +78,9 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::READ_INTEGRATIONS, routes!(integrations::list_integrations))
         .add(scopes::READ_INTEGRATIONS, routes!(integrations::list_deliveries))
         .add(scopes::RETRY_DELIVERY, routes!(integrations::retry_delivery))
+        // Callbacks
+        .add(scopes::READ_CALLBACKS, routes!(callbacks::list_callbacks))
+        .add(scopes::RETRY_CALLBACK, routes!(callbacks::retry_callback))
         // Events
         .add(scopes::FOLLOW_EVENTS, routes!(events::stream_events))
         .add(scopes::FOLLOW_EVENTS, routes!(events::list_events))

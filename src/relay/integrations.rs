@@ -4,7 +4,7 @@ use super::{Error, Relay, scopes};
 use crate::domain::caller::Caller;
 use crate::domain::id::DeliveryId;
 use crate::domain::integration::{
-    self, Delivery, DeliveryFilter, ID_HEADERS, IntegrationName, Integrations, KeptDelivery, Source,
+    self, Delivery, DeliveryFilter, ID_HEADERS, IntegrationName, Integrations, KeptDelivery, Meaning, Source,
 };
 use crate::domain::message::{Sender, SenderKind};
 use crate::domain::page::{Filling, Limit, Page};
@@ -55,7 +55,7 @@ impl Relay {
         let id = id.map(|(name, id)| text::optional(name, Some(bare(id)), text::KEY_MAX)).transpose()?.flatten();
         let headers = integration::kept_headers(header);
         let delivery = Delivery { integration, id, sender, headers, body };
-        let meaning = integration::read(&delivery);
+        let meaning = self.read_event(&delivery);
         readable(self.store.take_event(delivery, meaning, self.integrations().clone()).await)
     }
 
@@ -63,8 +63,19 @@ impl Relay {
     pub async fn retry_delivery(&self, caller: &Caller, name: &str, id: DeliveryId) -> Result<Taken, Error> {
         caller.require(scopes::RETRY_DELIVERY)?;
         let name = IntegrationName::parse(name)?;
-        let meaning = integration::read(&self.store.kept_delivery(id, name.clone()).await?);
+        let meaning = self.read_event(&self.store.kept_delivery(id, name.clone()).await?);
         readable(self.store.retry_delivery(id, name, meaning, self.integrations().clone()).await)
+    }
+
+    /// What an event comes to. One whose task would be told where nobody may call is as good as one that nobody can read.
+    fn read_event(&self, delivery: &Delivery) -> Meaning {
+        match integration::read(delivery) {
+            Meaning::Task(task) => match self.settings.callbacks_allow.check_callback(task.callback_url.as_deref()) {
+                Ok(()) => Meaning::Task(task),
+                Err(refusal) => Meaning::Unreadable(refusal.to_string()),
+            },
+            meaning => meaning,
+        }
     }
 
     /// A page of the deliveries of an integration that could not be read, newest first.

@@ -47,6 +47,9 @@ pub(crate) const ANSWER_TASK: Scopes = Scopes::AnyOf(&[Agent]);
 pub(crate) const SEND_EVENT: Scopes = Scopes::AnyOf(&[Integration]);
 pub(crate) const READ_INTEGRATIONS: Scopes = Scopes::AnyOf(&[Read]);
 pub(crate) const RETRY_DELIVERY: Scopes = Scopes::AnyOf(&[Control]);
+// Callbacks
+pub(crate) const READ_CALLBACKS: Scopes = Scopes::AnyOf(&[Read]);
+pub(crate) const RETRY_CALLBACK: Scopes = Scopes::AnyOf(&[Control]);
 
 // Events
 pub(crate) const FOLLOW_EVENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);

@@ -37,6 +37,7 @@ impl Relay {
     ) -> Result<Created<Task>, Error> {
         caller.require(scopes::CREATE_TASK)?;
         let mut new = draft.parse(caller.agent_id.as_ref())?;
+        self.settings.callbacks_allow.check_callback(new.callback_url.as_deref())?;
         if let Some(asker) = &new.from {
             require_name(caller, asker)?;
             self.store.touch(asker);

@@ -162,6 +162,11 @@ pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Resul
         connection.each_value(&format!("SELECT message_id FROM commands {pending}"), &[], |id| messages.push(id))?;
         connection.execute(&format!("UPDATE commands SET expires_at = expires_at + $1 {pending}"), &[&shift])?;
         connection.execute("UPDATE pairs SET expires_at = expires_at + $1 WHERE expires_at IS NOT NULL", &[&shift])?;
+        // What nobody asked for while nobody was here is no reason to send everything at once.
+        for table in ["outbox", "outbox_receivers"] {
+            let update = format!("UPDATE {table} SET next_at = next_at + $1 WHERE next_at IS NOT NULL");
+            connection.execute(&update, &[&shift])?;
+        }
         for message in messages.into_iter().flatten() {
             connection
                 .execute("UPDATE messages SET expires_at = expires_at + $1 WHERE id = $2", &[&shift, &message])?;

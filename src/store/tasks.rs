@@ -3,6 +3,7 @@
 pub(super) mod claims;
 mod dependents;
 pub(super) mod integrations;
+mod outbox;
 mod record;
 
 use super::engine::stored;
@@ -17,6 +18,7 @@ use crate::domain::task::{Answer, Change, NewTask, Report, Task, TaskEvent, Task
 use crate::domain::time::Timestamp;
 
 use self::dependents::{SETTLED_AT_ONCE, settle};
+pub use self::outbox::Due;
 pub(super) use self::record::record;
 
 stored! {
@@ -241,8 +243,8 @@ fn require_target(task: &Task, routes: &Routes) -> Result<(), Refusal> {
     }
 }
 
-/// Deletes what ended before this moment, with its history: at most so many rows. Answers how many.
-pub(super) fn retain(tx: &Tx<'_>, before: Timestamp, limit: i64) -> Result<usize, StoreError> {
+/// Deletes what ended before this moment, with its history and its callbacks: at most so many rows. Answers how many.
+pub(super) fn retain(tx: &mut Tx<'_>, before: Timestamp, limit: i64) -> Result<usize, StoreError> {
     let old: Vec<TaskId> = tx.values(
         "SELECT id FROM tasks WHERE finished_at < $1 AND settling = 0
              AND id < (SELECT id FROM tasks ORDER BY id DESC LIMIT 1) ORDER BY finished_at LIMIT $2",
@@ -257,6 +259,10 @@ pub(super) fn retain(tx: &Tx<'_>, before: Timestamp, limit: i64) -> Result<usize
                  AND id IN (SELECT id FROM task_events WHERE task_id = $1 ORDER BY id LIMIT $2)",
             &[&id, &left],
         )?;
+        if rows >= most {
+            break;
+        }
+        rows += outbox::forget(tx, id, i64::try_from(most - rows).unwrap_or(i64::MAX))?;
         if rows >= most {
             break;
         }

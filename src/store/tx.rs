@@ -253,6 +253,11 @@ impl<'a> Tx<'a> {
         self.batch.tokens_ended.push(id);
     }
 
+    /// Has whoever sends what is to be sent look again after the commit.
+    pub(super) fn outgoing_changed(&mut self) {
+        self.batch.outgoing_changed = true;
+    }
+
     /// Does the work once for each key: a repeat gets the first answer. A refusal is not recorded,
     /// because its transaction is undone.
     pub(super) fn once<T>(

@@ -59,6 +59,8 @@ struct Shared {
     counts: Mutex<Counts>,
     /// By how much the wall clock was set, of which the records know.
     followed_steps_ms: AtomicI64,
+    /// For how long nobody was here, of which they know.
+    followed_pauses_ms: AtomicI64,
     /// Whether the latest commit found no room on the disk.
     without_room: AtomicBool,
     /// How many jobs the next commit can have if everybody comes back: those that were answered and
@@ -95,6 +97,7 @@ impl Writer {
     pub(super) fn start(committer: Committer) -> Result<Self, StoreError> {
         let counts = Mutex::new(committer.numbers.counts);
         let followed_steps_ms = AtomicI64::new(committer.followed.stepped_ms);
+        let followed_pauses_ms = AtomicI64::new(committer.followed.paused_ms);
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -102,6 +105,7 @@ impl Writer {
             open: AtomicBool::new(true),
             counts,
             followed_steps_ms,
+            followed_pauses_ms,
             without_room: AtomicBool::new(false),
             expected: AtomicUsize::new(0),
             last_commit_us: AtomicU64::new(0),
@@ -120,6 +124,13 @@ impl Writer {
 
     pub(super) fn is_without_room(&self) -> bool {
         self.shared.without_room.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is dated lies where it belongs at this moment.
+    pub(super) fn has_followed(&self, moment: Moment) -> bool {
+        let followed = (&self.shared.followed_steps_ms, &self.shared.followed_pauses_ms);
+        (moment.stepped_ms, moment.paused_ms)
+            == (followed.0.load(Ordering::Acquire), followed.1.load(Ordering::Acquire))
     }
 
     /// By how much the wall clock was set in this run, up to the latest commit.
@@ -270,6 +281,7 @@ impl Shared {
         let committed = committer.commit(&mut jobs);
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = committer.numbers.counts;
         self.followed_steps_ms.store(committer.followed.stepped_ms, Ordering::Release);
+        self.followed_pauses_ms.store(committer.followed.paused_ms, Ordering::Release);
         let took = started.elapsed();
         metrics::histogram!(metric::COMMIT_SECONDS).record(took.as_secs_f64());
         self.last_commit_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! The built program, killed and starved: what was acknowledged is there, and nothing happens twice.
 
+mod callbacks;
 mod disk;
 mod pairs;
 

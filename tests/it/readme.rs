@@ -4,7 +4,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::program::{Serving, program};
+use serde_json::{Value, json};
+
+use crate::program::{Running, Serving, program};
+use crate::server::{Client, eventually};
 
 const README: &str = include_str!("../../README.md");
 
@@ -85,4 +88,37 @@ fn events_come_in_as_they_are_printed() {
         })
         .collect();
     assert_eq!(sources, ["anything", "alerts", "repo", "build"]);
+}
+
+#[tokio::test]
+async fn the_receiver_takes_what_is_signed_and_nothing_else() {
+    let found = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
+    if found.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        println!("SKIPPED: the README's receiver was not run, because python3 is not installed");
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let settings = home.path().join("relay.toml");
+    std::fs::write(&settings, "[callbacks]\nallow = [\"127.0.0.1/32\"]\n").expect("settings");
+    let serving = Serving::start(program(home.path()).env("AGENT_RELAY_CONFIG", settings));
+    let (_, rest) = README.split_once("```python receiver\n").expect("a receiver in the README");
+    let script = rest.split_once("```").expect("the end of the receiver").0;
+    // Free a moment ago.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = address.expect("a free port");
+    assert!(script.contains("8080"), "the receiver has this port");
+    let mut python = Command::new("python3");
+    python.args(["-c", &script.replace("8080", &address.port().to_string())]).env("HOME", home.path());
+    let receiver = Running::start(python.stdin(Stdio::null()));
+    eventually("it listens", async || std::net::TcpStream::connect(address).ok()).await;
+    let (client, url) = (Client::new(&serving.url, None), format!("http://{address}/"));
+    let forged = reqwest::Client::builder().timeout(crate::program::PATIENCE).build().expect("a client");
+    let forged = forged
+        .post(&url)
+        .header("webhook-id", "x")
+        .header("webhook-timestamp", "1")
+        .header("webhook-signature", "v1,x");
+    assert_eq!(forged.body("forged").send().await.expect("an answer").status(), 401);
+    client.post("/api/tasks", json!({"title": "Be told", "callbackUrl": url})).await.expect::<Value>(201);
+    receiver.said("Be told");
 }

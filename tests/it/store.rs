@@ -10,6 +10,7 @@ mod events;
 mod growth;
 mod integrations;
 mod loss;
+mod outbox;
 mod pairs;
 mod postgres;
 mod scrub;

@@ -5,6 +5,7 @@ use crate::domain::agent::{Agent, ConditionKind, USER};
 use crate::domain::control::ControlKind;
 use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::id::{AgentId, MessageId};
+use crate::domain::task::callback::Callback;
 use crate::domain::task::{Task, TaskKind};
 
 /// The condition of an agent, if it is one in which a person is wanted. `attach` is how one comes to its session.
@@ -105,6 +106,20 @@ pub fn of_command(command: &Command) -> NewAttention {
         command_id: Some(id),
         message_id: command.message_id,
         ..NewAttention::new(command.cause(), AttentionKind::Command, &title, &hint)
+    }
+}
+
+/// A callback that was given up.
+pub fn of_callback(callback: &Callback) -> NewAttention {
+    let id = callback.id;
+    let receiver = callback.receiver();
+    let title = format!("task {} is not told to {receiver}: {}", callback.task_id, callback.last_problem());
+    let hint = format!("see that {receiver} takes it, then POST /api/callbacks/{id}/retry");
+    NewAttention {
+        // Being given up again is news.
+        occasion: format!("at {}", callback.updated_at),
+        task_id: Some(callback.task_id),
+        ..NewAttention::new(Cause::Callback(id), AttentionKind::Callback, &title, &hint)
     }
 }
 

@@ -9,13 +9,14 @@ use super::super::{error, events_schema};
 use super::SECURITY_SCHEME;
 
 /// What the operations are about.
-const TAGS: [(&str, &str); 14] = [
+const TAGS: [(&str, &str); 15] = [
     ("agents", "Who is there, what they can do, and whether they are heard from."),
     ("messages", "Durable messages, their threads, and claims of work that exactly one agent does."),
     ("pairs", "Two agents in a focused exchange, from the request to its end."),
     ("channels", "Named streams of messages that outside adapters carry in and out."),
     ("tasks", "Work, questions and approvals, each of which comes to an end that is told."),
     ("integrations", "Services outside, whose signed events become tasks, and what could not be read."),
+    ("callbacks", "What is told to others of tasks that name an address, and what became of it."),
     ("events", "One stream of everything that happens, and its log."),
     ("control", "Starting, restarting and shutting down agents, and what became of it."),
     ("orchestrators", "The daemons that run agents on other hosts."),

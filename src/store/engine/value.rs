@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::caller::Scope;
 use crate::domain::id::{
-    ActivityId, AgentId, AttentionId, CommandId, DeliveryId, EventSeq, MessageId, OrchestratorId, PairId, TaskEventId,
-    TaskId, TokenId,
+    ActivityId, AgentId, AttentionId, CallbackId, CommandId, DeliveryId, EventSeq, MessageId, OrchestratorId, PairId,
+    TaskEventId, TaskId, TokenId,
 };
 use crate::domain::integration::IntegrationName;
 use crate::domain::message::{Sender, SenderKind};
@@ -202,6 +202,7 @@ macro_rules! numbers {
 numbers! {
     ActivityId: ActivityId::new, ActivityId::get;
     AttentionId: AttentionId::new, AttentionId::get;
+    CallbackId: CallbackId::new, CallbackId::get;
     CommandId: CommandId::new, CommandId::get;
     DeliveryId: DeliveryId::new, DeliveryId::get;
     EventSeq: EventSeq::new, EventSeq::get;

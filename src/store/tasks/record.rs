@@ -11,14 +11,16 @@ use crate::store::engine::{AsJson, ToSql, stored};
 use crate::store::tx::Tx;
 use crate::store::{StoreError, activity, attention};
 
+use super::outbox;
+
 stored! {
     stored TaskEvent in task_events {
         id, task_id, kind = "type", agent_id, body, metadata as json_or_null, created_at,
     }
 }
 
-/// Records a step of a task: the task as it is now, the event in its history, the claim of its message, and what
-/// streams are told. Every change of a task is made by the state machine and then comes through here.
+/// Records a step of a task: the task as it is now, the event in its history, the claim of its message, what
+/// streams are told, and what is sent to the address that it names. Every change of a task is made by the state machine and then comes through here.
 pub(in crate::store) fn record(tx: &mut Tx<'_>, task: &mut Task, change: Change) -> Result<(), StoreError> {
     task.updated_at = tx.now;
     let is_new = change.kind == TaskEventKind::Created;
@@ -29,11 +31,12 @@ pub(in crate::store) fn record(tx: &mut Tx<'_>, task: &mut Task, change: Change)
     } else {
         save(tx, task)?;
     }
-    if is_kept {
-        keep(tx, task, &change)?;
-    }
+    let event = if is_kept { Some(keep(tx, task, &change)?) } else { None };
     follow_with_message(tx, task, &change)?;
     tell(tx, task, &change)?;
+    if let Some(event) = event {
+        outbox::send(tx, task, &event)?;
+    }
     if task.kind != TaskKind::Work {
         match of_task(task) {
             Some(new) => attention::set(tx, new)?,
@@ -92,8 +95,8 @@ pub(super) fn save(tx: &Tx<'_>, task: &Task) -> Result<(), StoreError> {
 }
 
 /// Writes an event into the history of its task, in place of the oldest where there are enough.
-fn keep(tx: &Tx<'_>, task: &Task, change: &Change) -> Result<(), StoreError> {
-    tx.insert(&TaskEvent {
+fn keep(tx: &Tx<'_>, task: &Task, change: &Change) -> Result<TaskEvent, StoreError> {
+    let event = TaskEvent {
         // The number of the event by which it is told: no other has it, and what happens later has a greater one.
         id: TaskEventId::new(tx.last_seq().get() + 1),
         task_id: task.id,
@@ -102,13 +105,14 @@ fn keep(tx: &Tx<'_>, task: &Task, change: &Change) -> Result<(), StoreError> {
         body: change.body.clone(),
         metadata: change.metadata.clone(),
         created_at: tx.now,
-    })?;
+    };
+    tx.insert(&event)?;
     if task.event_count > EVENTS_KEPT {
         let oldest = "DELETE FROM task_events WHERE task_id = $1 AND id = (SELECT id FROM task_events
                           WHERE task_id = $1 ORDER BY id LIMIT 1)";
         tx.execute(oldest, &[&task.id])?;
     }
-    Ok(())
+    Ok(event)
 }
 
 /// Has the message of a task end with it, and those whom the message concerns hear of its claim, which is the task's.

@@ -1,5 +1,6 @@
 //! Tasks: from being asked for to an end that is told, by whichever door they are claimed.
 
+mod callbacks;
 mod dependencies;
 mod doors;
 mod integrations;

@@ -22,6 +22,7 @@ use agent_relay::domain::message::{ChannelFilter, Direction, Message, MessageFil
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::pair::{NewPair, PairFilter, PairStatus, PairStep};
 use agent_relay::domain::retention::Retention;
+use agent_relay::domain::task::callback::{Attempt, CallbackFilter, CallbackStatus, Next};
 use agent_relay::domain::task::{NewTask, Report, Severity, Task, TaskFilter, TaskStatus};
 use agent_relay::domain::time::Timestamp;
 use agent_relay::store::{
@@ -56,6 +57,7 @@ fn schema() -> String {
     let integrations = include_str!("../../../src/store/engine/migrations/0015_integrations.sql");
     let attention = include_str!("../../../src/store/engine/migrations/0016_attention.sql");
     let attention = attention.split("INSERT").next().expect("the table comes first");
+    let outbox = include_str!("../../../src/store/engine/migrations/0017_outbox.sql");
     [
         tables,
         question,
@@ -71,6 +73,7 @@ fn schema() -> String {
         truth,
         integrations,
         attention,
+        outbox,
     ]
     .concat()
     .replace(" AUTOINCREMENT", "")
@@ -393,6 +396,23 @@ pub(super) async fn call_every_verb() -> Bench {
         store.take_event(delivery, unreadable(), none()).await.expect("kept");
     }
     store.integrations().await.expect("integrations");
+    let told = NewTask { callback_url: Some("http://h/".to_owned()), ..new(Vec::new()) };
+    let told = NewTask { dedupe_key: Some("told".to_owned()), ..told };
+    for _ in 0..2 {
+        store.create_task(told.clone(), None).await.expect("made");
+    }
+    let due = store.due_outgoing(1, 1, |_, _| 1).await.expect("what is due").outgoing;
+    for next in [Next::Again { after_ms: 0 }, Next::Dead] {
+        store.note_attempt(due[0].id, Attempt::new(Timestamp::now(), None, 0, b"", None), next).await.expect("noted");
+    }
+    store.retry_callback(due[0].id, "a".to_owned()).await.expect("pending again");
+    let done = Attempt::new(Timestamp::now(), Some(200), 0, b"", None);
+    store.note_attempt(due[0].id, done, Next::Delivered).await.expect("noted");
+    let every = CallbackFilter { status: Some(CallbackStatus::Dead), ..CallbackFilter::default() };
+    store.callbacks(every.clone()).await.expect("callbacks");
+    store.callbacks(CallbackFilter { task: Some(other.id), ..every }).await.expect("callbacks");
+    let told: Task = store.create_task(told, None).await.expect("made").json.value().expect("a task");
+    store.report_task(told.id, report(TaskStatus::Canceled), open()).await.expect("canceled");
     let held = store.claim_task(other.id, "a".into(), open(), Some(1_000)).await.expect("claimed");
 
     crate::server::until(work.created_at.max(held.updated_at) + 1_010).await;
