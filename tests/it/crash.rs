@@ -1,6 +1,7 @@
 //! The built program, killed and starved: what was acknowledged is there, and nothing happens twice.
 
 mod disk;
+mod events;
 mod pairs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
