@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod disk;
+mod events;
 mod pairs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

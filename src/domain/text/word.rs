@@ -87,6 +87,7 @@ mod tests {
     use crate::domain::control::orchestrator::OrchestratorStatus;
     use crate::domain::control::{ApprovalMode, ControlKind, PolicyMode, VerdictKind};
     use crate::domain::event::EventName;
+    use crate::domain::integration::signature::{Algorithm, Encoding, SchemeKind};
     use crate::domain::message::{BounceReason, Direction, MessageType, Reached, Receipt, SenderKind};
     use crate::domain::pair::PairStatus;
     use crate::domain::task::{Severity, TaskEventKind, TaskKind, TaskStatus};
@@ -126,6 +127,7 @@ mod tests {
         same_in_json::<PolicyMode>();
         same_in_json::<Reached>();
         same_in_json::<Receipt>();
+        same_in_json::<SchemeKind>();
         same_in_json::<Scope>();
         same_in_json::<SenderKind>();
         same_in_json::<Severity>();
@@ -134,7 +136,9 @@ mod tests {
         same_in_json::<TaskStatus>();
         same_in_json::<TokenKind>();
         same_in_json::<VerdictKind>();
+        round_trip::<Algorithm>();
         round_trip::<BounceReason>();
+        round_trip::<Encoding>();
         round_trip::<EventName>();
     }
 

@@ -66,15 +66,15 @@ fn answer(taken: Taken) -> Response {
 ///
 /// A credential with the scope `integration` lets it in, or `admin`; for an integration that is configured, a signature
 /// over the raw body by its scheme does as well. Whoever presents both must have both right. `webhook-id`,
-/// `X-GitHub-Delivery` or `Idempotency-Key` is the id of the delivery: the same again makes nothing.
+/// `X-GitHub-Delivery` or `Idempotency-Key` is the id of the delivery: the same again makes nothing. What cannot be read is refused with 422
+/// and kept as the delivery `deliveryId`, which can be tried again.
 #[utoipa::path(post, path = "/api/integrations/{name}/events", tag = "integrations",
-    params(("name" = String, Path, description = "1 to 64 letters, digits, hyphens, underscores and dots")),
+    params(("name" = String, Path, max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")),
     request_body(content((EventDraft = "application/json"), (EventForm = "application/x-www-form-urlencoded"))),
     responses((status = 201, description = "The task, on disk", body = Task),
               (status = 200, description = "The task of the same `dedupeKey` that is not finished, with one more of its \
                   `occurrences`; or the one that was made under the same id, marked by `Idempotency-Replayed: true`; or \
-                  why there is none", body = EventAnswer),
-              (status = 422, description = "The body cannot be read, and is kept as the delivery `deliveryId`")))]
+                  why there is none", body = EventAnswer)))]
 pub(super) async fn create_event(State(relay): State<Relay>, event: Event) -> Response {
     let standing = event.standing;
     let mut response = match take(&relay, event).await {
@@ -137,7 +137,7 @@ pub(super) struct ListDeliveries {
 /// The newest 100 of each integration are kept, with up to 64 KiB of the body and with headers that are no
 /// credentials.
 #[utoipa::path(get, path = "/api/integrations/{name}/deliveries", tag = "integrations",
-    params(("name" = String, Path), ListDeliveries),
+    params(("name" = String, Path, max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), ListDeliveries),
     responses((status = 200, description = "A page; the next one is in the Link header", body = Vec<KeptDelivery>)))]
 pub(super) async fn list_deliveries(
     State(relay): State<Relay>,
@@ -152,12 +152,11 @@ pub(super) async fn list_deliveries(
     Ok(answer::page(&format!("/api/integrations/{name}/deliveries"), &page, |last| filter.page_after(*last)))
 }
 
-/// Try a delivery again that could not be read. Once it can be, it is kept no more.
+/// Try a delivery again that could not be read. Once it can be, it is kept no more; until then it is refused with 422.
 #[utoipa::path(post, path = "/api/integrations/{name}/deliveries/{id}/retry", tag = "integrations",
-    params(("name" = String, Path), ("id" = i64, Path)),
+    params(("name" = String, Path, max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), ("id" = i64, Path)),
     responses((status = 201, description = "The task that it made", body = Task),
-              (status = 200, description = "The task that was there, or why there is none", body = EventAnswer),
-              (status = 422, description = "It still cannot be read, and is kept")))]
+              (status = 200, description = "The task that was there, or why there is none", body = EventAnswer)))]
 pub(super) async fn retry_delivery(
     State(relay): State<Relay>,
     caller: Authenticated,
