@@ -166,7 +166,7 @@ enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Post,
         Self::Callbacks,
         Self::Fanout { streams: 5_000 },
