@@ -3,6 +3,7 @@
 mod bounds;
 mod exact;
 mod idempotency;
+mod spans;
 mod table;
 
 use reqwest::Method;
