@@ -356,7 +356,7 @@ async fn what_waits_is_said_in_few_words() {
     let server = Server::start().await;
     let client = &server.client;
     client.register(json!({"id": "a", "name": "n".repeat(120)})).await;
-    condition(client, "a", json!({"kind": "dialog", "detail": "line\n".repeat(200)})).await;
+    condition(client, "a", json!({"kind": "dialog", "detail": format!("line\n{}", "x".repeat(900))})).await;
     let options: Vec<String> = (10..30).map(|n| n.to_string().repeat(100)).collect();
     ask(client, "question", json!({"title": "t".repeat(200), "options": options})).await;
     let [dialog, question] = &list(client).await[..] else { panic!("two items") };

