@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::domain::control::orchestrator;
 use crate::domain::integration::signature;
 use crate::domain::task::callback;
-use crate::domain::{activity, agent, integration, message, page, pair, task, text};
+use crate::domain::{activity, agent, attention, integration, message, page, pair, task, text};
 use crate::jobs::deliver;
 use crate::{config, http, plugins, sessions, stream};
 
@@ -207,6 +207,8 @@ pub const ALL: &[Bound] = &[
         "an_answer_that_nobody_reads_is_ended",
         "stall_seconds",
     ),
+    shown("title of what waits for a person", Chars(attention::TITLE_MAX), "what_waits_is_said_in_few_words"),
+    shown("hint of what waits for a person", Chars(attention::HINT_MAX), "what_waits_is_said_in_few_words"),
     shown("similar targets", Count(message::SIMILAR_MAX), "who_writes_to_nobody_is_told_who_may_be_meant"),
     set(
         "replies by agents in a thread within ten minutes",

@@ -13,7 +13,6 @@ mod messages;
 mod openapi;
 mod pairs;
 mod scopes;
-mod spans;
 mod system;
 mod tasks;
 mod trust;

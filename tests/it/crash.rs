@@ -1,5 +1,7 @@
 //! The built program, killed and starved: what was acknowledged is there, and nothing happens twice.
 
+mod attention;
+mod bounces;
 mod callbacks;
 mod disk;
 mod events;
@@ -118,47 +120,66 @@ impl Life {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_being_killed() {
+/// Runs the program again and again on the same data, and answers where that is. Each life begins with `account`, which
+/// holds what is stored against what was promised. Then `live` starts clients that mark each promise, and after so many
+/// of them, in the middle of others, the program is killed. The last life ends well, and leaves a database that is whole.
+async fn killed_again_and_again(
+    rounds: usize,
+    promises_max: u8,
+    account: impl AsyncFn(&Client),
+    live: impl AsyncFn(Client, usize, watch::Sender<usize>) -> JoinSet<()>,
+) -> tempfile::TempDir {
     let home = tempfile::tempdir().expect("a temporary directory");
-    let promises: Arc<Mutex<Promises>> = Arc::default();
-    for round in 0..=ROUNDS {
+    for round in 0..rounds {
         let serving = start(&home);
         let client = Client::new(&serving.url, None);
-        let promised = promises.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        account(&client, &promised).await;
-        if round == ROUNDS {
-            serving.signal(Signal::TERM);
-            let (code, _, log) = serving.ended();
-            assert_eq!(code, Some(0), "{log:?}");
-            break;
-        }
-        for agent in WORKERS {
-            client.register(json!({"id": agent, "tags": ["work"]})).await;
-        }
+        account(&client).await;
         let (made, mut seen) = watch::channel(0);
-        let life = Arc::new(Life { client, promises: promises.clone(), round, made });
-        let mut clients = JoinSet::new();
-        for writer in 0..WRITERS {
-            clients.spawn(life.clone().write(writer));
-        }
-        for agent in WORKERS {
-            clients.spawn(life.clone().work(agent));
-        }
-        // A moment that nobody chose: after some number of promises, in the middle of others.
+        let clients = live(client, round, made).await;
+        // A moment that nobody chose.
         let mut byte = [0];
         getrandom::fill(&mut byte).expect("randomness");
-        let enough = 5 + usize::from(byte[0]);
+        let enough = 5 + usize::from(byte[0] % promises_max);
         timeout(PATIENCE, seen.wait_for(|made| *made >= enough)).await.expect("promises in time").expect("a life");
         serving.signal(Signal::KILL);
-        while let Some(ended) = clients.join_next().await {
-            assert_eq!(ended.expect("a client that met what it expected"), Err(()), "it ends when the relay is gone");
-        }
-        drop(serving);
+        clients.join_all().await;
     }
+    let serving = start(&home);
+    account(&Client::new(&serving.url, None)).await;
+    serving.signal(Signal::TERM);
+    let (code, _, log) = serving.ended();
+    assert_eq!(code, Some(0), "{log:?}");
     let database = rusqlite::Connection::open(database(&home)).expect("the database");
     let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("an answer");
     assert_eq!(check, "ok");
+    home
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_being_killed() {
+    let promises: Arc<Mutex<Promises>> = Arc::default();
+    let promised = async |client: &Client| {
+        let promised = promises.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        account(client, &promised).await;
+    };
+    let live = async |client: Client, round, made| {
+        for agent in WORKERS {
+            client.register(json!({"id": agent, "tags": ["work"]})).await;
+        }
+        let life = Arc::new(Life { client, promises: promises.clone(), round, made });
+        let mut clients = JoinSet::new();
+        let until_it_is_gone = "it ends when the relay is gone";
+        for writer in 0..WRITERS {
+            let life = life.clone();
+            clients.spawn(async move { assert_eq!(life.write(writer).await, Err(()), "{until_it_is_gone}") });
+        }
+        for agent in WORKERS {
+            let life = life.clone();
+            clients.spawn(async move { assert_eq!(life.work(agent).await, Err(()), "{until_it_is_gone}") });
+        }
+        clients
+    };
+    killed_again_and_again(ROUNDS, u8::MAX, promised, live).await;
 }
 
 fn start(home: &tempfile::TempDir) -> Serving {

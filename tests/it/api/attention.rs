@@ -350,3 +350,17 @@ async fn readers_see_it_and_controllers_dismiss() {
     assert_eq!(entry.expect("an entry").meta.as_deref(), Some("a-controller"));
     assert_eq!(list(admin).await, []);
 }
+
+#[tokio::test]
+async fn what_waits_is_said_in_few_words() {
+    let server = Server::start().await;
+    let client = &server.client;
+    client.register(json!({"id": "a", "name": "n".repeat(120)})).await;
+    condition(client, "a", json!({"kind": "dialog", "detail": format!("line\n{}", "x".repeat(900))})).await;
+    let options: Vec<String> = (10..30).map(|n| n.to_string().repeat(100)).collect();
+    ask(client, "question", json!({"title": "t".repeat(200), "options": options})).await;
+    let [dialog, question] = &list(client).await[..] else { panic!("two items") };
+    let lengths = |item: &Attention| (item.title.chars().count(), item.hint.chars().count());
+    assert_eq!((lengths(dialog).0, lengths(question)), (200, (200, 1_000)));
+    assert!(!dialog.title.contains('\n'), "on one line");
+}

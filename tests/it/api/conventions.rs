@@ -4,6 +4,7 @@ mod bounds;
 mod exact;
 mod fuzz;
 mod idempotency;
+mod spans;
 mod table;
 
 use reqwest::Method;

@@ -5,14 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agent_relay::domain::pair::{Pair, PairStatus};
 use reqwest::Method;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-use super::{pages, start};
-use crate::server::{Client, PATIENCE, database};
+use super::{killed_again_and_again, pages};
+use crate::server::{Client, database};
 
 const ROUNDS: usize = 6;
 const AGENTS: [&str; 6] = ["p0", "p1", "p2", "p3", "p4", "p5"];
@@ -75,34 +73,20 @@ async fn live(client: Client, me: usize, promises: Promises, made: watch::Sender
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_in_two_pairs_however_often_the_relay_is_killed() {
-    let home = tempfile::tempdir().expect("a temporary directory");
     let promises = Promises::default();
-    for round in 0..=ROUNDS {
-        let serving = start(&home);
-        let client = Client::new(&serving.url, None);
+    let promised = async |client: &Client| {
         let promised = promises.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        account(&client, &promised).await;
-        if round == ROUNDS {
-            serving.signal(Signal::TERM);
-            let (code, _, log) = serving.ended();
-            assert_eq!(code, Some(0), "{log:?}");
-            break;
-        }
+        account(client, &promised).await;
+    };
+    let live = async |client: Client, _, made: watch::Sender<usize>| {
         client.register_all(&AGENTS).await;
-        let (made, mut seen) = watch::channel(0);
         let mut clients = JoinSet::new();
         for me in 0..AGENTS.len() {
             clients.spawn(live(client.clone(), me, promises.clone(), made.clone()));
         }
-        // A moment that nobody chose.
-        let mut byte = [0];
-        getrandom::fill(&mut byte).expect("randomness");
-        let enough = 5 + usize::from(byte[0]) / 4;
-        timeout(PATIENCE, seen.wait_for(|made| *made >= enough)).await.expect("steps in time").expect("a life");
-        serving.signal(Signal::KILL);
-        clients.join_all().await;
-        drop(serving);
-    }
+        clients
+    };
+    let home = killed_again_and_again(ROUNDS, 64, promised, live).await;
     let database = rusqlite::Connection::open(database(&home)).expect("the database");
     let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a count");
     let live = count("SELECT count(*) FROM pairs WHERE status IN ('pending', 'active')");
@@ -110,8 +94,6 @@ async fn nobody_is_in_two_pairs_however_often_the_relay_is_killed() {
     let astray = "SELECT count(*) FROM pair_members LEFT JOIN pairs ON pairs.id = pair_id
         WHERE agent_id NOT IN (requester_id, target_id) OR status NOT IN ('pending', 'active') OR status IS NULL";
     assert_eq!(count(astray), 0);
-    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("an answer");
-    assert_eq!(check, "ok");
 }
 
 /// What was acknowledged is there, or what followed it, and each agent is in one live pair at most.

@@ -47,6 +47,7 @@ async fn a_spawn_has_succeeded_when_the_program_is_up_and_not_before() {
         assert_eq!((card.status.as_str(), card.ready), ("online", false));
         let condition = card.condition.expect("a condition");
         assert_eq!((condition.kind, condition.source), (ConditionKind::Starting, ConditionSource::Relay));
+        assert_eq!(client.get("/api/attention").await.expect::<Value>(200), json!([]), "it comes up by itself");
         assert_eq!((card.name.as_str(), card.label.as_deref()), ("Docs & more", Some("Docs & more")));
         assert_eq!(card.tags, ["claude", "spawned"]);
         assert_eq!(
@@ -72,6 +73,21 @@ async fn a_spawn_has_succeeded_when_the_program_is_up_and_not_before() {
         }
         eventually("the agent is ready", async || bench.card(&agent).await.ready.then_some(())).await;
         assert_eq!(bench.card(&agent).await.condition, None);
+        // A person who is wanted is told the way, and not by the agent's own card.
+        client.register(json!({"id": agent.id, "meta": {"attach": "rm -r ~"}})).await;
+        let path = format!("/api/agents/{}/condition", agent.id);
+        client.patch(&path, json!({"kind": "dialog"})).await.expect::<Value>(200);
+        let items: Value = client.get("/api/attention").await.expect(200);
+        let way =
+            result["attach"].as_str().map_or_else(|| format!("on {}", card.machine.expect("a host")), str::to_owned);
+        assert_eq!(
+            items[0]["hint"],
+            json!(format!(
+                "answer the dialog in its session{} {way}",
+                if result["attach"].is_string() { ":" } else { "," }
+            ))
+        );
+        client.patch(&path, json!({"kind": null})).await.expect::<Value>(200);
 
         let identity = environ(agent.pid, "AGENT_RELAY_AGENT_ID");
         assert_eq!(identity.as_ref(), Some(&agent.id));

@@ -156,3 +156,43 @@ async fn since_when_an_agent_gets_group_messages_is_found_by_the_times_once() {
     }
     bench.store.close().await;
 }
+
+/// What waited before there was a list of it.
+#[tokio::test]
+async fn what_waits_already_is_on_the_list_after_an_upgrade() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let migrations = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/engine/migrations");
+    let mut files: Vec<_> =
+        std::fs::read_dir(migrations).expect("migrations").flatten().map(|file| file.path()).collect();
+    files.sort();
+    let schema: String = files[..13].iter().map(|file| std::fs::read_to_string(file).expect("a migration")).collect();
+    let card = "'[]', '[]', NULL, NULL, 'idle', 1, NULL, 1, '{}', 5, 4";
+    let task = "'info', 'open', 'user', 'a', 1, 0, '[]', '{}', '[]', '[]', 7, 7, 0, 1";
+    rusqlite::Connection::open(sqlite_file(folder.path()))
+        .expect("a database")
+        .execute_batch(&format!(
+            r#"PRAGMA journal_mode = WAL; BEGIN; {schema}
+            INSERT INTO agents (id, name, label, tags, capabilities, machine, rig, status, ready, instance_id, epoch, meta,
+                                last_seen, created_at, condition, condition_kind) VALUES
+                ('a', 'A', NULL, {card}, '{{"kind":"dialog","since":9,"source":"relay"}}', 'dialog'),
+                ('b', 'B', NULL, {card}, '{{"kind":"starting","since":9,"source":"relay"}}', 'starting');
+            INSERT INTO tasks (source, kind, title, severity, status, target, asker, occurrences, claim_generation,
+                               options, metadata, depends_on, blocked_by, created_at, updated_at, claim_lease_ms,
+                               event_count) VALUES
+                ('api', 'question', 'Which?', {task}), ('api', 'approval', 'May I?', {task}), ('api', 'work', 'Do', {task});
+            PRAGMA user_version = 13; COMMIT;"#
+        ))
+        .expect("the schema of version 13");
+    let bench = Bench::in_folder(&ENGINES[0], folder);
+    let items = bench.store.attention(Default::default()).await.expect("items").entries;
+    let found: Vec<_> =
+        items.iter().map(|item| (item.kind.as_str(), item.title.as_str(), item.since.as_ms())).collect();
+    let expected =
+        [("approval", "May I?", 7), ("dialog", "a is in the condition dialog", 9), ("question", "Which?", 7)];
+    assert_eq!(found, expected);
+    // They go like any other.
+    bench.store.patch_agent("a".into(), SessionGuard::default(), AgentPatch::Condition(None)).await.expect("its card");
+    let left = bench.store.attention(Default::default()).await.expect("items").entries;
+    assert_eq!(left, [items[0].clone(), items[2].clone()]);
+    bench.store.close().await;
+}
