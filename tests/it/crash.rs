@@ -6,6 +6,7 @@ mod callbacks;
 mod disk;
 mod events;
 mod pairs;
+mod together;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::Stdio;
@@ -182,8 +183,17 @@ async fn what_was_acknowledged_survives_being_killed() {
     killed_again_and_again(ROUNDS, u8::MAX, promised, live).await;
 }
 
+/// The program on this data, with an integration whose events are signed and callbacks that may stay on this host.
 fn start(home: &tempfile::TempDir) -> Serving {
-    Serving::start(program(home.path()).env("AGENT_RELAY_DATA_DIR", home.path().join("data")))
+    let settings = home.path().join("relay.toml");
+    let text = format!(
+        "[callbacks]\nallow = [\"127.0.0.1/32\"]\n[integrations.ci]\nsecret = \"{}\"\n[limits]\n\
+         integrations_per_minute = 0\n",
+        events::SECRET
+    );
+    std::fs::write(&settings, text).expect("settings");
+    let mut relay = program(home.path());
+    Serving::start(relay.env("AGENT_RELAY_DATA_DIR", home.path().join("data")).env("AGENT_RELAY_CONFIG", settings))
 }
 
 /// Every promise is kept, and the history has every message exactly once.

@@ -24,7 +24,7 @@ const ROUNDS: usize = 6;
 const AGENTS: [&str; 4] = ["c0", "c1", "c2", "c3"];
 
 /// What came, in its order: the id of the request, the task, the event.
-type Came = Arc<Mutex<Vec<(String, i64, i64)>>>;
+pub(super) type Came = Arc<Mutex<Vec<(String, i64, i64)>>>;
 
 fn start(home: &tempfile::TempDir, proxy: &str) -> Serving {
     let config = home.path().join("relay.toml");
@@ -61,11 +61,10 @@ async fn live(client: Client, agent: &'static str, url: String, tasks: Arc<Mutex
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_callback_is_lost_or_comes_under_another_id_however_often_the_relay_is_killed() {
-    let home = tempfile::tempdir().expect("a temporary directory");
-    let (came, tasks) = (Came::default(), Arc::<Mutex<BTreeSet<i64>>>::default());
-    let (count, mut counted) = watch::channel(0_usize);
+/// Somebody who takes callbacks: where, what came, and a count that goes up with each.
+pub(super) async fn receiver() -> (String, Came, watch::Receiver<usize>) {
+    let came = Came::default();
+    let (count, counted) = watch::channel(0_usize);
     let of_receiver = came.clone();
     let take = move |headers: HeaderMap, body: String| {
         let payload: Value = serde_json::from_str(&body).expect("JSON");
@@ -76,9 +75,17 @@ async fn no_callback_is_lost_or_comes_under_another_id_however_often_the_relay_i
         count.send_modify(|count| *count += 1);
         std::future::ready("taken")
     };
-    let receiver = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-    let url = format!("http://{}/", receiver.local_addr().expect("an address"));
-    tokio::spawn(async move { axum::serve(receiver, Router::new().fallback(take)).await });
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(take)).await });
+    (url, came, counted)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_callback_is_lost_or_comes_under_another_id_however_often_the_relay_is_killed() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let tasks = Arc::<Mutex<BTreeSet<i64>>>::default();
+    let (url, came, mut counted) = receiver().await;
     // Whoever connects here was sent by a variable that does not count.
     let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let proxied = format!("http://{}", proxy.local_addr().expect("an address"));
@@ -117,7 +124,7 @@ async fn no_callback_is_lost_or_comes_under_another_id_however_often_the_relay_i
 }
 
 /// Every event of every task came, in its order and under one id, and the relay knows it.
-async fn account(client: &Client, came: &Came, tasks: &Mutex<BTreeSet<i64>>) {
+pub(super) async fn account(client: &Client, came: &Came, tasks: &Mutex<BTreeSet<i64>>) {
     eventually("all are delivered", async || {
         let pending = client.get("/api/callbacks?status=pending&limit=1").await.expect::<Vec<Callback>>(200);
         pending.is_empty().then_some(())

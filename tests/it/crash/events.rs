@@ -18,15 +18,19 @@ use crate::server::{Answer, Client, PATIENCE, database};
 
 const ROUNDS: usize = 5;
 const SENDERS: usize = 4;
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// The id of each event that was sent, with its task once that was acknowledged.
 type Sent = Arc<Mutex<BTreeMap<String, Option<i64>>>>;
 
 /// Sends the event of this id; nothing when the relay is gone.
 async fn send(client: &Client, id: &str) -> Option<Answer> {
+    send_signed(client, id, format!(r#"{{"type": "t", "title": "{id}", "target": "tag:work"}}"#)).await
+}
+
+/// Sends this body, signed, as the event of this id.
+pub(super) async fn send_signed(client: &Client, id: &str, body: String) -> Option<Answer> {
     let at = Timestamp::now().as_ms() / 1_000;
-    let body = format!(r#"{{"type": "t", "title": "{id}", "target": "tag:work"}}"#);
     let signature = Webhook::new(SECRET).expect("a secret").sign(id, at, body.as_bytes()).expect("a signature");
     let request = client.request(Method::POST, "/api/integrations/ci/events");
     let request = request.header("content-type", "application/json").header("webhook-id", id);
