@@ -162,11 +162,16 @@ pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Resul
         connection.each_value(&format!("SELECT message_id FROM commands {pending}"), &[], |id| messages.push(id))?;
         connection.execute(&format!("UPDATE commands SET expires_at = expires_at + $1 {pending}"), &[&shift])?;
         connection.execute("UPDATE pairs SET expires_at = expires_at + $1 WHERE expires_at IS NOT NULL", &[&shift])?;
-        // What nobody asked for while nobody was here is no reason to send everything at once.
-        for table in ["outbox", "outbox_receivers"] {
-            let update = format!("UPDATE {table} SET next_at = next_at + $1 WHERE next_at IS NOT NULL");
-            connection.execute(&update, &[&shift])?;
-        }
+        // What was tried waits as long as it would have, so that not everything is sent at once; what was not, is due.
+        connection.execute(
+            "UPDATE outbox SET next_at = next_at + CASE WHEN tries > 0 THEN $1 ELSE $2 END WHERE next_at IS NOT NULL",
+            &[&shift, &step],
+        )?;
+        connection.execute(
+            "UPDATE outbox_receivers SET next_at = COALESCE((SELECT min(next_at) FROM outbox
+                 WHERE outbox.receiver = outbox_receivers.receiver AND outbox.next_at IS NOT NULL), $1)",
+            &[&to.now],
+        )?;
         for message in messages.into_iter().flatten() {
             connection
                 .execute("UPDATE messages SET expires_at = expires_at + $1 WHERE id = $2", &[&shift, &message])?;

@@ -9,12 +9,13 @@ use agent_relay::domain::retention::Retention;
 use agent_relay::domain::task::callback::{Attempt, Callback, CallbackFilter, CallbackStatus, Next};
 use agent_relay::domain::task::{EVENTS_KEPT, NewTask, Report, Task, TaskStatus};
 use agent_relay::domain::time::Timestamp;
-use agent_relay::store::{Due, Store};
+use agent_relay::store::{Due, Options, Store};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::growth::grown;
 use super::{Bench, ENGINES, sqlite_file};
+use crate::server::{BLINK_MS, TestClock};
 
 /// A task that is told at this address. The same key asks for it again.
 fn told_at(url: &str, key: &str) -> NewTask {
@@ -194,11 +195,41 @@ async fn of_a_task_that_is_told_without_end_the_newest_are_kept() {
     bench.store.close().await;
 }
 
+#[tokio::test]
+async fn after_a_time_in_which_nobody_was_here_what_was_not_tried_is_due_and_what_was_waits_on() {
+    let (clock, folder) = (TestClock::default(), tempfile::tempdir().expect("a temporary folder"));
+    let open = |folder: &tempfile::TempDir| {
+        let options = Options { path: sqlite_file(folder.path()), readers: 1, clock: clock.clock() };
+        Store::open(&options, Box::new(drop)).expect("a store")
+    };
+    let hour = 60 * 60 * 1000;
+    let store = open(&folder);
+    // The time of the last mark lies before all of it, as it does when the relay was killed.
+    store.keep_time().await.expect("a mark");
+    clock.pass(BLINK_MS);
+    ask(&store, "http://a.test/", "tried").await;
+    let tried = due(&store).await.outgoing[0].id;
+    store.note_attempt(tried, attempt(500), Next::Again { after_ms: hour }).await.expect("noted");
+    ask(&store, "http://a.test/", "new").await;
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    let killed = rusqlite::Connection::open(sqlite_file(folder.path())).expect("the database");
+    killed.execute("VACUUM INTO ?1", [sqlite_file(copy.path()).to_str()]).expect("a copy");
+    drop(killed);
+    clock.pass(5 * hour);
+    let again = open(&copy);
+    let found = due(&again).await;
+    assert_eq!(found.outgoing.iter().map(|outgoing| outgoing.tries).collect::<Vec<_>>(), [0], "{found:?}");
+    assert!(found.wait_ms.is_some_and(|wait| wait > hour / 2 && wait <= hour + 2 * BLINK_MS), "{found:?}");
+    for store in [store, again] {
+        store.close().await;
+    }
+}
+
 /// What is found, beside so many callbacks that wait at receivers that do not answer.
 async fn costs(waiting: i64) -> BTreeMap<&'static str, u64> {
     let bench = Bench::new(&ENGINES[0]);
     bench.store.close().await;
-    let now = Timestamp::now().as_ms();
+    let now = Timestamp::now().as_ms() - 60_000;
     rusqlite::Connection::open(sqlite_file(bench.folder.path()))
         .expect("the database")
         .execute_batch(&format!(
