@@ -135,7 +135,9 @@ impl Life {
             let (answer, path) = (ANSWERS[n % 2], format!("/api/tasks/{}/answer", task.id));
             let answered = json!({"agentId": "user", "answer": answer});
             self.ask::<Value>(Method::POST, &path, answered).await?.expect("answered once");
-            self.note(|promises| drop(promises.answers.insert(task.id.get(), answer)));
+            self.note(|promises| {
+                promises.answers.insert(task.id.get(), answer);
+            });
         }
         None
     }
@@ -151,7 +153,9 @@ impl Life {
             let answer = events::send_signed(&self.client, &id, event.to_string()).await?;
             assert!(matches!(answer.status, 200 | 201), "{answer:?}");
             let task = answer.parse::<Task>().id.get();
-            self.note(|promises| drop(promises.events.insert(id, Some(task))));
+            self.note(|promises| {
+                promises.events.insert(id, Some(task));
+            });
         }
         None
     }
@@ -184,6 +188,18 @@ async fn all_that_is_promised_survives_fifty_kills() {
         clients
     };
     killed_again_and_again(ROUNDS, 96, promised, live).await;
+    let promises = locked(&promises);
+    let counts = [
+        ("messages", promises.messages.len()),
+        ("tasks", promises.tasks.len()),
+        ("claims", promises.holders.len()),
+        ("ends", promises.finished.len()),
+        ("answers", promises.answers.len()),
+        ("events from outside", promises.events.len()),
+        ("callbacks that came", came.lock().unwrap_or_else(PoisonError::into_inner).len()),
+    ];
+    println!("{counts:?}");
+    assert!(counts.iter().all(|(_, count)| *count > ROUNDS), "{counts:?}");
 }
 
 /// A client ends when the relay is gone.
@@ -224,7 +240,8 @@ async fn account(client: &Client, promises: &Mutex<Promises>, came: &Came) {
             let result = tasks[id].result.as_ref().map(|result| result.as_str().to_owned()).unwrap_or_default();
             assert!(result.contains(&format!("\"{answer}\"")), "the answer of task {id} was acknowledged: {result}");
             let thread = tasks[id].message_id.expect("a message").get();
-            let answers = messages.values().filter(|message| message.thread_id.get() == thread && message.id.get() != thread);
+            let answers =
+                messages.values().filter(|message| message.thread_id.get() == thread && message.id.get() != thread);
             assert_eq!(answers.count(), 1, "the answer to task {id} was sent once");
         }
         for (id, task) in &promises.events {
