@@ -261,6 +261,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cause_has_a_key_of_its_own_and_what_happened_once_is_not_remembered() {
+        let causes = [
+            (Cause::Condition("a 1".into()), true),
+            (Cause::Task(TaskId::new(1)), true),
+            (Cause::Plugin("a".to_owned()), true),
+            (Cause::Command(CommandId::new(1)), false),
+            (Cause::Control(ControlKind::Restart, "a".into()), false),
+            (Cause::Control(ControlKind::Shutdown, "a".into()), false),
+            (Cause::Callback(CallbackId::new(1)), false),
+            (Cause::Thread(MessageId::new(1)), false),
+        ];
+        let mut keys: Vec<_> = causes.iter().map(|(cause, _)| cause.key()).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), causes.len());
+        assert!(causes.iter().all(|(cause, lasts)| cause.lasts() == *lasts));
+    }
+
+    #[test]
     fn approvals_and_dialogs_come_first_then_questions_then_failures() {
         let mut kinds = AttentionKind::ALL;
         kinds.sort_by_key(|kind| kind.urgency());

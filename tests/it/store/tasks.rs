@@ -1,5 +1,8 @@
 //! A task and its message through both doors, whatever is asked in whatever order; and what finding tasks costs.
 
+mod integrations;
+mod outbox;
+
 use std::collections::BTreeMap;
 
 use agent_relay::domain::agent::SessionGuard;

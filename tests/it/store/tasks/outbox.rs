@@ -13,9 +13,9 @@ use agent_relay::store::{Due, Options, Store};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
-use super::growth::grown;
-use super::{Bench, ENGINES, sqlite_file};
 use crate::server::{BLINK_MS, TestClock};
+use crate::store::growth::grown;
+use crate::store::{Bench, ENGINES, sqlite_file};
 
 /// A task that is told at this address. The same key asks for it again.
 fn told_at(url: &str, key: &str) -> NewTask {

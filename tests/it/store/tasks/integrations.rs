@@ -9,7 +9,7 @@ use agent_relay::domain::task::{NewTask, Task, TaskFilter, TaskStatus};
 use agent_relay::domain::time::Timestamp;
 use agent_relay::store::{Store, Taken};
 
-use super::{Bench, ENGINES, sqlite_file};
+use crate::store::{Bench, ENGINES, sqlite_file};
 
 fn delivery(id: Option<&str>) -> Delivery {
     Delivery {
