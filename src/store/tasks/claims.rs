@@ -92,10 +92,8 @@ pub(in crate::store) fn notice_end(tx: &mut Tx<'_>, task: &mut Task) -> Result<b
 
 /// The task that a message brings, if it brings one.
 pub(in crate::store) fn of_message(snapshot: &Snapshot<'_>, message: &Message) -> Result<Option<Task>, StoreError> {
-    if !may_bring_one(&message.meta) {
-        return Ok(None);
-    }
-    snapshot.row("WHERE message_id = $1", &[&message.id])
+    let Some(task) = brought_by(&message.meta) else { return Ok(None) };
+    snapshot.row("WHERE id = $1 AND message_id = $2", &[&task, &message.id])
 }
 
 /// Whether the task that a message with this `meta` brings was ever claimed.
@@ -104,17 +102,16 @@ pub(in crate::store) fn was_claimed(
     message: MessageId,
     meta: &json::Object,
 ) -> Result<bool, StoreError> {
-    if !may_bring_one(meta) {
-        return Ok(false);
-    }
-    let generation: Option<i64> =
-        snapshot.value("SELECT claim_generation FROM tasks WHERE message_id = $1", &[&message])?;
+    let Some(task) = brought_by(meta) else { return Ok(false) };
+    let sql = "SELECT claim_generation FROM tasks WHERE id = $1 AND message_id = $2";
+    let generation: Option<i64> = snapshot.value(sql, &[&task, &message])?;
     Ok(generation.is_some_and(|generation| generation > 0))
 }
 
-/// Every message that brings a task says so; who says so without bringing one is not believed.
-fn may_bring_one(meta: &json::Object) -> bool {
-    meta.contains("taskId")
+/// The task that a message with this `meta` may bring: every one that brings a task says so, and who says so without
+/// being its message is not believed.
+fn brought_by(meta: &json::Object) -> Option<TaskId> {
+    meta.get("taskId").and_then(|id| id.as_i64()).map(TaskId::new)
 }
 
 /// Frees tasks whose lease has ended, at most `limit`, and answers them and their messages.

@@ -24,9 +24,16 @@ stored! { read Ended in tasks { id, status } }
 
 /// Tells at most so many tasks that one which they wait for has ended. Answers whether there may be more to tell.
 pub(in crate::store) fn settle(tx: &mut Tx<'_>, rows: usize) -> Result<bool, StoreError> {
+    // After nearly every transaction there is nobody, and nobody has to look.
+    if tx.remembered().nobody_waits_to_hear() {
+        return Ok(false);
+    }
     let mut left = rows;
     while left > 0 {
-        let Some(ended) = tx.row::<Ended>("WHERE settling = 1 ORDER BY id LIMIT 1", &[])? else { return Ok(false) };
+        let Some(ended) = first_ended(tx)? else {
+            tx.remembered().all_have_heard();
+            return Ok(false);
+        };
         let waiting: Vec<TaskId> = tx.values(
             "SELECT task_id FROM task_waits WHERE depends_on = $1 ORDER BY task_id LIMIT $2",
             &[&ended.id, &i64::try_from(left).unwrap_or(i64::MAX)],
@@ -42,11 +49,11 @@ pub(in crate::store) fn settle(tx: &mut Tx<'_>, rows: usize) -> Result<bool, Sto
         }
         left -= waiting.len().max(1);
     }
-    is_settling(tx)
+    Ok(first_ended(tx)?.is_some())
 }
 
-fn is_settling(snapshot: &Snapshot<'_>) -> Result<bool, StoreError> {
-    Ok(snapshot.row::<Ended>("WHERE settling = 1 ORDER BY id LIMIT 1", &[])?.is_some())
+fn first_ended(snapshot: &Snapshot<'_>) -> Result<Option<Ended>, StoreError> {
+    snapshot.row("WHERE settling = 1 ORDER BY id LIMIT 1", &[])
 }
 
 fn hear_of(tx: &mut Tx<'_>, mut task: Task, ended: &Ended) -> Result<(), StoreError> {

@@ -43,8 +43,10 @@ pub(in crate::store) fn record(tx: &mut Tx<'_>, task: &mut Task, change: Change)
             None => attention::end(tx, &Cause::Task(task.id))?,
         }
     }
-    // People read of what was asked for and of what ended otherwise than by being done, which is most of it.
-    let is_news = is_new || (task.status.is_final() && change.kind != TaskEventKind::Done);
+    // People read of what is asked of somebody and of what ended otherwise than by being done. Most of it is neither: that
+    // is found in the list of tasks.
+    let is_asked = is_new && task.kind != TaskKind::Work;
+    let is_news = is_asked || (task.status.is_final() && change.kind != TaskEventKind::Done);
     if is_news {
         activity::insert(tx, audit::task_changed(task, &change))?;
     }
@@ -52,7 +54,7 @@ pub(in crate::store) fn record(tx: &mut Tx<'_>, task: &mut Task, change: Change)
 }
 
 /// Writes down what is different.
-pub(super) fn save(tx: &Tx<'_>, task: &Task) -> Result<(), StoreError> {
+pub(super) fn save(tx: &mut Tx<'_>, task: &Task) -> Result<(), StoreError> {
     let result = task.result.as_ref().map(AsJson);
     let blocked_by = AsJson(&task.blocked_by);
     let mut values: Vec<&dyn ToSql> = vec![
@@ -79,13 +81,17 @@ pub(super) fn save(tx: &Tx<'_>, task: &Task) -> Result<(), StoreError> {
         )?;
         return Ok(());
     }
-    values.extend([&task.finished_at as &dyn ToSql, &task.id]);
+    let waiting: Option<i64> = tx.value("SELECT 1 FROM task_waits WHERE depends_on = $1 LIMIT 1", &[&task.id])?;
+    let settling = waiting.unwrap_or(0);
+    if settling > 0 {
+        tx.remembered().some_wait_to_hear();
+    }
+    values.extend([&task.finished_at as &dyn ToSql, &settling, &task.id]);
     tx.execute(
         "UPDATE tasks SET status = $1, claimed_by = $2, claimed_at = $3, claim_expires_at = $4, claim_lease_ms = $5,
              claim_generation = $6, occurrences = $7, result = $8, blocked_by = $9, updated_at = $10,
              event_count = $11, finished_at = $12,
-             settling = CASE WHEN EXISTS (SELECT 1 FROM task_waits WHERE depends_on = $13) THEN 1 ELSE 0 END
-         WHERE id = $13",
+             settling = $13 WHERE id = $14",
         &values,
     )?;
     if !task.depends_on.is_empty() {

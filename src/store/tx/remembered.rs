@@ -9,6 +9,8 @@ use crate::store::messages::threads::Threads;
 pub(in crate::store) struct Remembered {
     members: Members,
     threads: Threads,
+    /// Whether every task that waited for one which has ended knows. Until somebody looked, nobody knows.
+    all_have_heard: bool,
     /// Whether something of the present job is among it.
     is_touched: bool,
 }
@@ -35,6 +37,23 @@ impl Remembered {
     pub(in crate::store) fn threads_mut(&mut self) -> &mut Threads {
         self.is_touched = true;
         &mut self.threads
+    }
+
+    /// Whether it is known that no task waits to hear that another has ended.
+    pub(in crate::store) fn nobody_waits_to_hear(&self) -> bool {
+        self.all_have_heard
+    }
+
+    /// No task waits to hear of another, as somebody found who looked.
+    pub(in crate::store) fn all_have_heard(&mut self) {
+        self.is_touched = true;
+        self.all_have_heard = true;
+    }
+
+    /// A task ended for which others wait.
+    pub(in crate::store) fn some_wait_to_hear(&mut self) {
+        self.is_touched = true;
+        self.all_have_heard = false;
     }
 
     /// A job came to its end. What is remembered of one that is undone never happened.

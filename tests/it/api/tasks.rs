@@ -249,14 +249,18 @@ async fn the_stream_tells_each_step_with_the_whole_task_to_those_it_concerns() {
 }
 
 #[tokio::test]
-async fn a_tasks_activity_names_it() {
+async fn the_activity_has_what_is_asked_of_somebody_and_what_failed_and_names_it() {
     let server = agents().await;
     let client = &server.client;
     let task = work(client).await;
     claim(client, &task, "a").await.expect::<Task>(200);
     report(client, &task, json!({"agentId": "a", "status": "failed", "note": "no"})).await.expect::<Task>(200);
+    let done = work(client).await;
+    claim(client, &done, "a").await.expect::<Task>(200);
+    report(client, &done, json!({"agentId": "a", "status": "done"})).await.expect::<Task>(200);
+    let asked = create(client, json!({"from": "a", "kind": "question", "title": "Which?"})).await;
     let entries = client.activity("kind=task").await;
     let told: Vec<_> =
         entries.iter().map(|entry| (entry.title.as_str(), entry.task_id, entry.body.as_deref())).collect();
-    assert_eq!(told, [("Task failed", Some(task.id), Some("Do it")), ("Task created", Some(task.id), Some("Do it"))]);
+    assert_eq!(told, [("Task created", Some(asked.id), Some("Which?")), ("Task failed", Some(task.id), Some("Do it"))]);
 }

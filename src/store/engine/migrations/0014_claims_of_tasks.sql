@@ -4,6 +4,9 @@ UPDATE messages SET claimed_by = NULL, claimed_at = NULL, claim_expires_at = NUL
     completed_at = NULL
 WHERE id IN (SELECT message_id FROM tasks WHERE message_id IS NOT NULL);
 
+-- A message says which task it brings.
+DROP INDEX tasks_by_message;
+
 -- An event has the number of the event of the stream by which it was told. Those of earlier versions have smaller ones.
 ALTER TABLE task_events RENAME TO task_events_before;
 DROP INDEX task_events_by_task;
