@@ -165,9 +165,9 @@ impl Life {
 async fn all_that_is_promised_survives_fifty_kills() {
     let promises = Arc::<Mutex<Promises>>::default();
     let (url, came, _) = callbacks::receiver().await;
-    let lives = Cell::new(0);
+    let lives = Cell::new(0_usize);
     let promised = async |client: &Client| {
-        if lives.get() % THOROUGH_EVERY == 0 {
+        if lives.get().is_multiple_of(THOROUGH_EVERY) {
             account(client, &promises, &came).await;
         }
         lives.set(lives.get() + 1);
