@@ -4,7 +4,7 @@ mod attention;
 mod bounces;
 mod callbacks;
 mod disk;
-mod events;
+pub(crate) mod events;
 mod pairs;
 mod together;
 

@@ -123,7 +123,31 @@ mod tests {
         }
     }
 
+    const WHOLE: &str = "id = 'p'\nversion = '1.2.3'\nkind = 'provider'\n[limits]\nmemory_mb = 64\n\
+        deadline_ms = 5\n[grants]\nenv = ['A']\nexecutables = ['sh']\n[settings]\nk = 'v'\n";
+
+    #[test]
+    fn what_is_changed_below_is_a_manifest() {
+        Manifest::parse(WHOLE).unwrap();
+    }
+
     proptest! {
+        /// What is almost a manifest: one with some of its characters taken out, put in or put twice.
+        #[test]
+        fn what_is_almost_a_manifest_is_parsed_or_refused(
+            edits in prop::collection::vec((0..WHOLE.len(), 0..8_usize, "[\\PC\\n]{0,4}"), 0..6),
+        ) {
+            let mut text = WHOLE.to_owned();
+            for (at, length, put) in edits {
+                let start = text.floor_char_boundary(at);
+                let end = text.floor_char_boundary(at + length).max(start);
+                text.replace_range(start..end, &put);
+            }
+            if let Err(refusal) = Manifest::parse(&text) {
+                prop_assert!(!refusal.is_empty());
+            }
+        }
+
         #[test]
         fn any_text_is_parsed_or_refused(text in any::<String>()) {
             if let Err(refusal) = Manifest::parse(&text) {

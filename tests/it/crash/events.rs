@@ -18,7 +18,7 @@ use crate::server::{Answer, Client, PATIENCE, database};
 
 const ROUNDS: usize = 5;
 const SENDERS: usize = 4;
-pub(super) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// The id of each event that was sent, with its task once that was acknowledged.
 type Sent = Arc<Mutex<BTreeMap<String, Option<i64>>>>;

@@ -8,9 +8,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::ops::Range;
 
+use agent_relay::domain::integration::signature::Scheme;
+use agent_relay::domain::integration::{IntegrationName, Integrations};
+use agent_relay::domain::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use serde_json::Value;
 
+use crate::crash::events;
 use crate::server::{PATIENCE, Server};
 
 /// One change of some bytes.
@@ -211,6 +216,35 @@ async fn headers() {
     });
     let seeds = &["localhost", "127.0.0.1:1", "[::1]", "evil.example", "localhost:99999"];
     hold(&server, seeds, |bytes| get("GET /api/agents HTTP/1.1\r\nHost: ", bytes, "\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn signatures_and_forms() {
+    let schemes = [("gh", Scheme::github(&["a secret"])), ("std", Scheme::standard_webhooks(&[events::SECRET]))];
+    let named =
+        schemes.map(|(name, scheme)| (IntegrationName::parse(name).expect("a name"), scheme.expect("a scheme")));
+    let server = Server::start_with(|config| config.integrations = Integrations::new(named.to_vec())).await;
+    let seeds = &["v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=", "v1,x v1a,y v1,", "sha256=00ff", "sha256=", "v1"];
+    let body = r#"{"type":"t","title":"t"}"#;
+    for (name, header) in [("gh", "X-Hub-Signature-256"), ("std", "webhook-signature"), ("std", "webhook-timestamp")] {
+        hold(&server, seeds, |bytes| {
+            let at = Timestamp::now().as_ms() / 1_000;
+            let others = match header {
+                "webhook-signature" => format!("webhook-id: i\r\nwebhook-timestamp: {at}\r\n"),
+                "webhook-timestamp" => "webhook-id: i\r\nwebhook-signature: v1,AAAA\r\n".to_owned(),
+                _ => String::new(),
+            };
+            let head = format!("POST /api/integrations/{name}/events HTTP/1.1\r\nHost: localhost\r\n{JSON}{others}");
+            let length = format!("Content-Length: {}\r\n{header}: ", body.len());
+            [head.as_bytes(), length.as_bytes(), bytes, b"\r\n\r\n", body.as_bytes()].concat()
+        });
+    }
+    let tasks: Vec<Value> = server.client.get("/api/tasks").await.expect(200);
+    assert_eq!(tasks, Vec::<Value>::new(), "nothing was proven");
+    let seeds =
+        &["payload=%7B%22type%22%3A%22t%22%2C%22title%22%3A%22t%22%7D", "a=b&payload={}&c", "payload=%zz", "&&="];
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    hold(&server, seeds, |bytes| post("/api/integrations/any/events", form, bytes));
 }
 
 #[tokio::test]
