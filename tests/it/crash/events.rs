@@ -6,15 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use agent_relay::domain::task::Task;
 use agent_relay::domain::time::Timestamp;
 use reqwest::Method;
-use rustix::process::Signal;
 use standardwebhooks::Webhook;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-use super::pages;
-use crate::program::{Serving, program};
-use crate::server::{Answer, Client, PATIENCE, database};
+use super::{killed_again_and_again, pages};
+use crate::server::{Answer, Client};
 
 const ROUNDS: usize = 5;
 const SENDERS: usize = 4;
@@ -61,52 +58,32 @@ async fn live(client: Client, name: String, sent: Sent, made: watch::Sender<usiz
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_event_is_one_task_however_often_the_relay_is_killed() {
-    let home = tempfile::tempdir().expect("a temporary directory");
-    let settings = home.path().join("relay.toml");
-    let text = format!("[integrations.ci]\nsecret = \"{SECRET}\"\n[limits]\nintegrations_per_minute = 0\n");
-    std::fs::write(&settings, text).expect("settings");
     let sent = Sent::default();
-    for round in 0..=ROUNDS {
-        let mut relay = program(home.path());
-        relay.env("AGENT_RELAY_CONFIG", &settings).env("AGENT_RELAY_DATA_DIR", home.path().join("data"));
-        let serving = Serving::start(&mut relay);
-        let client = Client::new(&serving.url, None);
-        // What was acknowledged is there, and what was not may be: its sender sends it again and finds out.
-        let before = sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (id, task) in &before {
-            let answer = send(&client, id).await.expect("an answer");
-            assert_eq!(answer.header("idempotency-replayed").is_some(), answer.status == 200, "{answer:?}");
-            assert!(answer.status == 200 || (task.is_none() && answer.status == 201), "{id}: {answer:?}");
-            note(&sent, id, Some(answer.parse::<Task>().id.get()));
-        }
-        let tasks: Vec<Task> = pages(&client, "/api/tasks?limit=1000").await;
-        let by_title: BTreeMap<&str, i64> = tasks.iter().map(|task| (task.title.as_str(), task.id.get())).collect();
-        let known = sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let known: BTreeMap<&str, i64> =
-            known.iter().map(|(id, task)| (id.as_str(), task.expect("all were sent again"))).collect();
-        assert_eq!((tasks.len(), by_title), (known.len(), known), "each event is one task");
-        assert!(tasks.iter().all(|task| task.occurrences == 1 && task.message_id.is_some()));
-        if round == ROUNDS {
-            serving.signal(Signal::TERM);
-            let (code, _, log) = serving.ended();
-            assert_eq!(code, Some(0), "{log:?}");
-            break;
-        }
-        let (made, mut seen) = watch::channel(0);
+    let promised = async |client: &Client| account(client, &sent).await;
+    let live = async |client: Client, round, made: watch::Sender<usize>| {
         let mut senders = JoinSet::new();
         for sender in 0..SENDERS {
             senders.spawn(live(client.clone(), format!("r{round}-s{sender}"), sent.clone(), made.clone()));
         }
-        // A moment that nobody chose.
-        let mut byte = [0];
-        getrandom::fill(&mut byte).expect("randomness");
-        let enough = 5 + usize::from(byte[0]) / 4;
-        timeout(PATIENCE, seen.wait_for(|made| *made >= enough)).await.expect("events in time").expect("a life");
-        serving.signal(Signal::KILL);
-        senders.join_all().await;
-        drop(serving);
+        senders
+    };
+    killed_again_and_again(ROUNDS, 64, promised, live).await;
+}
+
+/// What was acknowledged is there, and what was not may be: its sender sends it again and finds out.
+async fn account(client: &Client, sent: &Sent) {
+    let before = sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for (id, task) in &before {
+        let answer = send(client, id).await.expect("an answer");
+        assert_eq!(answer.header("idempotency-replayed").is_some(), answer.status == 200, "{answer:?}");
+        assert!(answer.status == 200 || (task.is_none() && answer.status == 201), "{id}: {answer:?}");
+        note(sent, id, Some(answer.parse::<Task>().id.get()));
     }
-    let database = rusqlite::Connection::open(database(&home)).expect("the database");
-    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("an answer");
-    assert_eq!(check, "ok");
+    let tasks: Vec<Task> = pages(client, "/api/tasks?limit=1000").await;
+    let by_title: BTreeMap<&str, i64> = tasks.iter().map(|task| (task.title.as_str(), task.id.get())).collect();
+    let known = sent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let known: BTreeMap<&str, i64> =
+        known.iter().map(|(id, task)| (id.as_str(), task.expect("all were sent again"))).collect();
+    assert_eq!((tasks.len(), by_title), (known.len(), known), "each event is one task");
+    assert!(tasks.iter().all(|task| task.occurrences == 1 && task.message_id.is_some()));
 }
