@@ -36,7 +36,7 @@ async fn what_expired_unread_is_told_to_its_sender() {
     let server = Server::start().await;
     let client = &server.client;
     client.register(json!({"id": "bob", "tags": ["t"]})).await;
-    let expires_at = Timestamp::now() + 300;
+    let expires_at = Timestamp::now() + 3_000;
     let send = async |from: &str, to: &str, more: Value| {
         let mut draft = json!({"from": from, "to": to, "body": "b", "expiresAt": expires_at});
         draft.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
