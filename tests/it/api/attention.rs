@@ -293,6 +293,36 @@ async fn a_plugin_that_is_not_as_it_should_be_waits_until_it_is() {
     becomes(client, &[]).await;
 }
 
+#[tokio::test]
+async fn a_plugin_that_failed_too_often_waits_until_it_is_tried_again() {
+    let (mut folder, mut base) = (std::path::PathBuf::new(), std::path::PathBuf::new());
+    let secret = agent_relay::config::Secret::parse("test", "the-administrators").expect("a token");
+    let server = Server::start_with(|config| {
+        (config.token, config.spawn.dry_run) = (Some(secret), true);
+        folder = config.plugins.directory.clone().expect("a directory").join("guard");
+        base.clone_from(&config.base_dir);
+        put(&folder, &policy("guard", ""), &guest("misbehave"));
+    })
+    .await;
+    let admin = &server.client;
+    let mut callers = Vec::new();
+    for name in ["ada", "bob"] {
+        let made: Value = admin.post("/api/tokens", json!({"name": name, "scopes": ["control"]})).await.expect(201);
+        callers.push(admin.with_token(made["token"].as_str()));
+    }
+    for number in 0..5_usize {
+        let place = base.join(number.to_string());
+        std::fs::create_dir_all(&place).expect("a directory");
+        let ask = json!({"provider": "claude", "label": "trap", "cwd": place});
+        callers[number % 2].post("/api/agents/spawn", ask).await.problem(503, "policy_failed");
+    }
+    let item = eventually("it is refused", async || list(admin).await.pop()).await;
+    assert_eq!((item.kind, item.plugin_id.as_deref()), (AttentionKind::Plugin, Some("guard")));
+    assert!(item.title.starts_with("plugin guard failed too often: "), "{item:?}");
+    admin.post("/api/plugins/guard/enable", json!({})).await.expect::<Value>(202);
+    eventually("it is well again", async || list(admin).await.is_empty().then_some(())).await;
+}
+
 /// A policy that nobody wanted to end, which a restart would hide.
 #[tokio::test]
 async fn a_lost_policy_is_known_after_a_restart_until_somebody_knows_it() {
