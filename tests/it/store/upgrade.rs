@@ -2,7 +2,7 @@
 
 use agent_relay::domain::agent::{AgentFilter, AgentPatch, ConditionKind, NewCondition, SessionGuard};
 use agent_relay::domain::message::{ChannelFilter, Sender, SenderKind};
-use agent_relay::domain::page::Page;
+use agent_relay::domain::page::{Limit, Page};
 use agent_relay::domain::time::Timestamp;
 use agent_relay::store::StoreError;
 
@@ -157,32 +157,36 @@ async fn since_when_an_agent_gets_group_messages_is_found_by_the_times_once() {
     bench.store.close().await;
 }
 
-/// What waited before there was a list of it.
-#[tokio::test]
-async fn what_waits_already_is_on_the_list_after_an_upgrade() {
+/// A database of version 13 with these rows.
+fn of_version_13(rows: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let migrations = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/engine/migrations");
     let mut files: Vec<_> =
         std::fs::read_dir(migrations).expect("migrations").flatten().map(|file| file.path()).collect();
     files.sort();
     let schema: String = files[..13].iter().map(|file| std::fs::read_to_string(file).expect("a migration")).collect();
-    let card = "'[]', '[]', NULL, NULL, 'idle', 1, NULL, 1, '{}', 5, 4";
-    let task = "'info', 'open', 'user', 'a', 1, 0, '[]', '{}', '[]', '[]', 7, 7, 0, 1";
     rusqlite::Connection::open(sqlite_file(folder.path()))
         .expect("a database")
-        .execute_batch(&format!(
-            r#"PRAGMA journal_mode = WAL; BEGIN; {schema}
-            INSERT INTO agents (id, name, label, tags, capabilities, machine, rig, status, ready, instance_id, epoch, meta,
-                                last_seen, created_at, condition, condition_kind) VALUES
-                ('a', 'A', NULL, {card}, '{{"kind":"dialog","since":9,"source":"relay"}}', 'dialog'),
-                ('b', 'B', NULL, {card}, '{{"kind":"starting","since":9,"source":"relay"}}', 'starting');
-            INSERT INTO tasks (source, kind, title, severity, status, target, asker, occurrences, claim_generation,
-                               options, metadata, depends_on, blocked_by, created_at, updated_at, claim_lease_ms,
-                               event_count) VALUES
-                ('api', 'question', 'Which?', {task}), ('api', 'approval', 'May I?', {task}), ('api', 'work', 'Do', {task});
-            PRAGMA user_version = 13; COMMIT;"#
-        ))
+        .execute_batch(&format!("PRAGMA journal_mode = WAL; BEGIN; {schema} {rows} PRAGMA user_version = 13; COMMIT;"))
         .expect("the schema of version 13");
+    folder
+}
+
+/// What waited before there was a list of it.
+#[tokio::test]
+async fn what_waits_already_is_on_the_list_after_an_upgrade() {
+    let card = "'[]', '[]', NULL, NULL, 'idle', 1, NULL, 1, '{}', 5, 4";
+    let task = "'info', 'open', 'user', 'a', 1, 0, '[]', '{}', '[]', '[]', 7, 7, 0, 1";
+    let folder = of_version_13(&format!(
+        r#"INSERT INTO agents (id, name, label, tags, capabilities, machine, rig, status, ready, instance_id, epoch, meta,
+                               last_seen, created_at, condition, condition_kind) VALUES
+               ('a', 'A', NULL, {card}, '{{"kind":"dialog","since":9,"source":"relay"}}', 'dialog'),
+               ('b', 'B', NULL, {card}, '{{"kind":"starting","since":9,"source":"relay"}}', 'starting');
+           INSERT INTO tasks (source, kind, title, severity, status, target, asker, occurrences, claim_generation,
+                              options, metadata, depends_on, blocked_by, created_at, updated_at, claim_lease_ms,
+                              event_count) VALUES
+               ('api', 'question', 'Which?', {task}), ('api', 'approval', 'May I?', {task}), ('api', 'work', 'Do', {task});"#
+    ));
     let bench = Bench::in_folder(&ENGINES[0], folder);
     let items = bench.store.attention(Default::default()).await.expect("items").entries;
     let found: Vec<_> =
@@ -194,5 +198,36 @@ async fn what_waits_already_is_on_the_list_after_an_upgrade() {
     bench.store.patch_agent("a".into(), SessionGuard::default(), AgentPatch::Condition(None)).await.expect("its card");
     let left = bench.store.attention(Default::default()).await.expect("items").entries;
     assert_eq!(left, [items[0].clone(), items[2].clone()]);
+    bench.store.close().await;
+}
+
+/// The claim of a task was kept with its message as well, and its history by numbers of its own.
+#[tokio::test]
+async fn a_task_and_its_message_have_their_claim_and_their_history_after_an_upgrade() {
+    let until = Timestamp::now() + 3_600_000;
+    let folder = of_version_13(&format!(
+        r#"INSERT INTO messages (id, sender, target, type, body, thread_id, claimable, meta, created_at, claimed_by,
+                                 claimed_at, claim_expires_at, claim_lease_ms, claim_generation) VALUES
+               (7, 'x', 'a', 'message', 'Do', 7, 1, '{{"taskId":3}}', 5, 'a', 6, {until}, 300000, 2);
+           INSERT INTO tasks (id, source, kind, title, severity, status, target, asker, occurrences, claimed_by,
+                              claimed_at, claim_expires_at, claim_generation, options, metadata, depends_on, blocked_by,
+                              message_id, created_at, updated_at, claim_lease_ms, event_count) VALUES
+               (3, 'api', 'work', 'Do', 'info', 'claimed', 'a', 'x', 1, 'a', 6, {until}, 2, '[]', '{{}}', '[]', '[]', 7, 5,
+                6, 300000, 2);
+           INSERT INTO task_events (id, task_id, type, agent_id, created_at) VALUES
+               (1, 3, 'created', 'x', 5), (2, 3, 'claimed', 'a', 6);"#
+    ));
+    let bench = Bench::in_folder(&ENGINES[0], folder);
+    let store = &bench.store;
+    let message = store.message(7.into()).await.expect("the message");
+    assert_eq!((message.claimed_by, message.claim_generation), (Some("a".into()), 2));
+    let task = store.renew_task(3.into(), "a".into(), SessionGuard::default(), 2, Some(60_000)).await.expect("renewed");
+    let message = store.message(7.into()).await.expect("the message");
+    assert_eq!((message.claim_expires_at, message.claim_generation), (task.claim_expires_at, 2), "one claim");
+    store.complete_claim(7.into(), "a".into(), SessionGuard::default(), 2).await.expect("completed");
+    let events = store.task_events(3.into(), None, Limit::MAX).await.expect("events").entries;
+    let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["created", "claimed", "done"]);
+    assert!(events.is_sorted_by_key(|event| event.id));
     bench.store.close().await;
 }
