@@ -125,7 +125,7 @@ codes! {
     DISK_FULL = "disk_full", SERVICE_UNAVAILABLE, "The disk is full",
         "Nothing was stored. Free space on the relay's host, then send the request again.";
     DATABASE_MISPLACED = "database_misplaced", SERVICE_UNAVAILABLE, "The database is not where it was",
-        "Nothing was stored. Put the database file back on the relay's host and restart the relay, then send the request again.";
+        "Nothing was stored. Put the database file back where it was on the relay's host, then send the request again.";
     NOT_READY = "not_ready", SERVICE_UNAVAILABLE, "The relay is not ready",
         "Try again after Retry-After seconds; GET /readyz tells when.";
     POLICY_FAILED = "policy_failed", SERVICE_UNAVAILABLE, "A policy could not decide",
