@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::file::File;
+use super::secret::Secrets;
 use super::{ConfigError, Secret};
 use crate::domain::integration::signature::{Algorithm, Encoding, Form, HEADER_MAX, PREFIX_MAX, Scheme, SchemeKind};
 use crate::domain::integration::{CONFIGURED_MAX, ID_HEADERS, IntegrationName, Integrations};
@@ -35,27 +36,6 @@ pub(super) struct Section {
     algorithm: Option<String>,
     encoding: Option<String>,
     prefix: Option<String>,
-}
-
-/// One secret, or a list of them while one is replaced.
-#[derive(Debug)]
-struct Secrets(Vec<Secret>);
-
-impl<'de> Deserialize<'de> for Secrets {
-    /// Takes any value first: serde's own errors would print it.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = |kind: &str| {
-            serde::de::Error::custom(format_args!("a secret is a string in quotes, or a list of them, not {kind}"))
-        };
-        let secret = |value: toml::Value| match value {
-            toml::Value::String(text) => Ok(Secret::unchecked(text)),
-            other => Err(wrong(other.type_str())),
-        };
-        match toml::Value::deserialize(deserializer)? {
-            toml::Value::Array(list) => list.into_iter().map(secret).collect::<Result<_, _>>().map(Self),
-            value => secret(value).map(|secret| Self(vec![secret])),
-        }
-    }
 }
 
 /// The integrations that the file has secrets for.

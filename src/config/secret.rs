@@ -32,11 +32,6 @@ impl Secret {
         Ok(Self(text.to_owned()))
     }
 
-    /// A secret that whoever uses it checks.
-    pub(super) fn unchecked(text: String) -> Self {
-        Self(text)
-    }
-
     /// Reads a credential from a file that holds nothing else.
     ///
     /// # Errors
@@ -72,12 +67,12 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// One secret, or a list of several.
+/// One secret, or a list of them while one is replaced. Whoever uses them checks them.
 #[derive(Debug)]
 pub(super) struct Secrets(pub(super) Vec<Secret>);
 
 impl<'de> Deserialize<'de> for Secrets {
-    /// The same.
+    /// As [`Secret`] does.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let secret = |value: toml::Value| match value {
             toml::Value::String(text) => Ok(Secret(text)),

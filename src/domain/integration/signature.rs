@@ -29,9 +29,10 @@ pub const HEADER_MAX: usize = 64;
 pub const PREFIX_MAX: usize = 64;
 /// Of the signatures in one header, so many are looked at.
 const SIGNATURES_MAX: usize = 16;
-/// What secrets of Standard Webhooks begin with, and how many bytes follow.
-const STANDARD_PREFIX: &str = "whsec_";
-const STANDARD_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+/// What secrets of Standard Webhooks begin with, whether they prove what comes in or sign what goes out.
+pub const STANDARD_PREFIX: &str = "whsec_";
+/// How many bytes follow, in base64: enough that nobody guesses them.
+pub const STANDARD_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Base64 as services write it: with padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -105,14 +106,19 @@ enum Keys {
     Sha512(Vec<Hmac<Sha512>>),
 }
 
+/// The bytes of a secret of Standard Webhooks: [`STANDARD_PREFIX`] and the base64 of so many as [`STANDARD_BYTES`] has.
+pub fn standard_secret(text: &str) -> Option<Vec<u8>> {
+    let bytes = BASE64.decode(text.strip_prefix(STANDARD_PREFIX)?).ok()?;
+    STANDARD_BYTES.contains(&bytes.len()).then_some(bytes)
+}
+
 impl Scheme {
     /// Standard Webhooks, with secrets `whsec_` and the base64 of 24 to 64 bytes. What is wrong with them otherwise
     /// is answered as a text that goes on after the name of the setting, and does not quote them.
     pub fn standard_webhooks(secrets: &[&str]) -> Result<Self, String> {
         let mut keys = Vec::with_capacity(secrets.len());
         for secret in secrets {
-            let bytes = secret.strip_prefix(STANDARD_PREFIX).and_then(|text| BASE64.decode(text).ok());
-            let bytes = bytes.filter(|bytes| STANDARD_BYTES.contains(&bytes.len())).ok_or_else(|| {
+            let bytes = standard_secret(secret).ok_or_else(|| {
                 let (least, most) = (STANDARD_BYTES.start(), STANDARD_BYTES.end());
                 format!(
                     "is not a secret of Standard Webhooks: {STANDARD_PREFIX} and the base64 of {least} to {most} bytes"

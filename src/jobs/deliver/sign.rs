@@ -2,17 +2,13 @@
 
 use std::fmt;
 
-use base64::alphabet::STANDARD as ALPHABET;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-use base64::engine::{DecodePaddingMode, Engine};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What a secret begins with.
-const PREFIX: &str = "whsec_";
-/// How many bytes a secret has: enough that nobody guesses it.
-const BYTES_MIN: usize = 24;
-const BYTES_MAX: usize = 64;
+use crate::domain::integration::signature::{STANDARD_BYTES, STANDARD_PREFIX, standard_secret};
+
 /// How many bytes one has that is made here.
 const BYTES_MADE: usize = 32;
 
@@ -27,16 +23,11 @@ impl SigningSecret {
     ///
     /// Says what a secret looks like, never what was read.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-        let bytes = text
-            .trim()
-            .strip_prefix(PREFIX)
-            .and_then(|text| GeneralPurpose::new(&ALPHABET, lenient).decode(text).ok())
-            .filter(|bytes| (BYTES_MIN..=BYTES_MAX).contains(&bytes.len()));
-        bytes.map(Self).ok_or_else(|| {
+        standard_secret(text.trim()).map(Self).ok_or_else(|| {
+            let (least, most) = (STANDARD_BYTES.start(), STANDARD_BYTES.end());
             format!(
-                "a signing secret is \"{PREFIX}\" and the base64 of {BYTES_MIN} to {BYTES_MAX} random bytes, such as \
-                 \"{PREFIX}$(openssl rand -base64 {BYTES_MADE})\" makes"
+                "a signing secret is \"{STANDARD_PREFIX}\" and the base64 of {least} to {most} random bytes, such as \
+                 \"{STANDARD_PREFIX}$(openssl rand -base64 {BYTES_MADE})\" makes"
             )
         })
     }
@@ -50,7 +41,7 @@ impl SigningSecret {
 
     /// As it is handed to receivers and read again.
     pub(super) fn written(&self) -> String {
-        format!("{PREFIX}{}", STANDARD.encode(&self.0))
+        format!("{STANDARD_PREFIX}{}", STANDARD.encode(&self.0))
     }
 
     fn sign(&self, id: &str, timestamp: i64, body: &str) -> String {
