@@ -4,6 +4,8 @@
 //! `plugins` converts to and from these; nothing else in the relay sees those.
 
 pub mod command;
+pub mod courier;
+pub mod observation;
 pub mod orchestrator;
 pub mod order;
 pub mod plan;

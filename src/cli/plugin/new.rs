@@ -33,8 +33,11 @@ pub(in crate::cli) struct New {
 }
 
 /// What the interfaces of all kinds have in common, as this relay speaks it.
-const WIT: [(&str, &str); 3] = [
+const WIT: [(&str, &str); 6] = [
+    ("wit/courier.wit", include_str!("../../../wit/courier.wit")),
     ("wit/host.wit", include_str!("../../../wit/host.wit")),
+    ("wit/observer.wit", include_str!("../../../wit/observer.wit")),
+    ("wit/session.wit", include_str!("../../../wit/session.wit")),
     ("wit/types.wit", include_str!("../../../wit/types.wit")),
     ("wit/worlds.wit", include_str!("../../../wit/worlds.wit")),
 ];

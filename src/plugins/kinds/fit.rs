@@ -17,10 +17,13 @@ const BUILD_AGAINST: &str = "build it against the wit/ that `agent-relay plugin 
 /// What the relay has of WASI.
 const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 /// The relay's side of the interface.
-const INTERFACE: [(&str, &str); 5] = [
+const INTERFACE: [(&str, &str); 8] = [
+    ("courier.wit", include_str!("../../../wit/courier.wit")),
     ("host.wit", include_str!("../../../wit/host.wit")),
+    ("observer.wit", include_str!("../../../wit/observer.wit")),
     ("policy.wit", include_str!("../../../wit/policy.wit")),
     ("provider.wit", include_str!("../../../wit/provider.wit")),
+    ("session.wit", include_str!("../../../wit/session.wit")),
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("worlds.wit", include_str!("../../../wit/worlds.wit")),
 ];
@@ -265,6 +268,6 @@ mod tests {
     #[test]
     fn the_relays_own_interface_can_be_read() {
         let ours = interface().expect("it is valid");
-        assert_eq!(ours.interfaces.len(), 4);
+        assert_eq!(ours.interfaces.len(), 7);
     }
 }
