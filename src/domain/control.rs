@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod courier;
+pub mod fleet;
 pub mod observation;
 pub mod orchestrator;
 pub mod order;
@@ -195,6 +196,19 @@ pub struct Context {
     pub now: i64,
     /// At most [`RUNNING_MAX`], newest first.
     pub running: Vec<RunningAgent>,
+    /// What else is known, by name: what [`fleet::Fleet::extensions`] says. None of it where it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
+}
+
+/// A named fact that the published interface has no field for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extension {
+    /// What it is.
+    pub name: String,
+    /// JSON.
+    pub value: String,
 }
 
 /// The most running agents a policy is told about: enough for any fleet one relay serves, and a

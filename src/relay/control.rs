@@ -165,6 +165,7 @@ impl Relay {
             status: CommandStatus::Pending,
             error: None,
             requested_by: caller.principal().to_owned(),
+            caller_agent: caller.agent_id.clone().filter(|_| !caller.is_administrator()),
             lifetime_ms: i64::try_from(self.settings.command_lifetime.as_millis()).unwrap_or(i64::MAX),
             message: None,
         }

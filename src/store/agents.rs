@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::control::fleet;
 use super::engine::{Conditions, Read, stored};
 use super::messages::{bounces, channels};
 use super::tx::{Snapshot, Tx};
@@ -308,6 +309,7 @@ pub(super) fn end_conditions(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<AgentId>
 /// Removes a card and what only it could use. Whoever sent what it never read is to hear of it: [`bounces::owe`].
 pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId, reason: BounceReason) -> Result<(), StoreError> {
     pairs::end_of(tx, &id)?;
+    fleet::forget_descent(tx, &id)?;
     let groups: Vec<String> = tx.values("SELECT target FROM agent_targets WHERE agent_id = $1", &[&id])?;
     // Of its targets, the channels count who is subscribed to them.
     for target in &groups {

@@ -58,6 +58,8 @@ impl Store {
                       WHERE updated_at < $1
                       AND status NOT IN ('pending', 'accepted', 'running') ORDER BY updated_at LIMIT $2)", old),
                 ("DELETE FROM sessions WHERE agent_id IN (SELECT agent_id FROM sessions WHERE ended_at < $1 LIMIT $2)", old),
+                ("DELETE FROM descents WHERE agent_id IN (SELECT agent_id FROM descents WHERE at < $1
+                      AND NOT EXISTS (SELECT 1 FROM agents WHERE agents.id = descents.agent_id) ORDER BY at LIMIT $2)", old),
                 ("DELETE FROM pairs WHERE id IN (SELECT id FROM pairs
                       WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)", old),
                 ("DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency

@@ -159,6 +159,7 @@ fn context() -> Context {
         },
         now: 1_700_000_000_000,
         running: Vec::new(),
+        extensions: Vec::new(),
     }
 }
 

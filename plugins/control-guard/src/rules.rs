@@ -1,7 +1,9 @@
 //! The rules, as plain functions of settings and facts.
 //!
 //! In order: what an agent may control at all, protected agents, everybody at once, the limit that
-//! fits caller and place, and the approval mode. The first that refuses counts.
+//! fits caller and place, how many and how often ([`pace`]), and the approval mode. The first that refuses counts.
+
+mod pace;
 
 use crate::settings::{AgentsMay, Kind, Limit, Mode, OnExcess, Settings};
 use agent_relay_plugin::policy::{
@@ -30,6 +32,7 @@ fn decide_spawn(settings: &Settings, spawn: &Spawn, context: &Context) -> Result
     let place = Place { site: Some(&spawn.site), provider: Some(&spawn.provider) };
     let limit = limit_for(settings, caller, &place);
     check_allowed(limit, Kind::Spawn, &place)?;
+    pace::check(settings, limit, spawn, context)?;
 
     let limit_mode = limit.and_then(|limit| limit.max_approval_mode);
     let mut widest = limit_mode.unwrap_or(settings.max_approval_mode);
@@ -201,11 +204,15 @@ fn matches_caller(pattern: &str, caller: &Caller) -> bool {
 }
 
 fn matches_site(pattern: &str, site: Option<&Site>) -> bool {
-    match site.map(|site| &site.orchestrator) {
-        None => pattern == "*",
-        Some(None) => pattern == "@relay" || pattern == "*",
+    site.map_or(pattern == "*", |site| matches_orchestrator(pattern, site.orchestrator.as_deref()))
+}
+
+/// None is the relay's own host.
+fn matches_orchestrator(pattern: &str, orchestrator: Option<&str>) -> bool {
+    match orchestrator {
+        None => pattern == "@relay" || pattern == "*",
         // An orchestrator that calls itself @relay is not the relay's own host.
-        Some(Some(id)) => pattern != "@relay" && matches(pattern, id),
+        Some(id) => pattern != "@relay" && matches(pattern, id),
     }
 }
 

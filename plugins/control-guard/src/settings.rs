@@ -17,6 +17,12 @@ pub(crate) struct Settings {
     pub(crate) agents_may_widen: bool,
     pub(crate) every_agent_needs_administrator: bool,
     pub(crate) protected_agents: Vec<String>,
+    pub(crate) max_running: Option<u32>,
+    pub(crate) spawns_per_minute: Option<u32>,
+    pub(crate) spawns_per_hour: Option<u32>,
+    pub(crate) spawns_per_day: Option<u32>,
+    pub(crate) max_depth: Option<u32>,
+    pub(crate) while_limited: WhileLimited,
     pub(crate) limit: Vec<Limit>,
 }
 
@@ -29,6 +35,12 @@ impl Default for Settings {
             agents_may_widen: false,
             every_agent_needs_administrator: true,
             protected_agents: Vec::new(),
+            max_running: None,
+            spawns_per_minute: None,
+            spawns_per_hour: None,
+            spawns_per_day: None,
+            max_depth: None,
+            while_limited: WhileLimited::Allow,
             limit: Vec::new(),
         }
     }
@@ -43,6 +55,12 @@ pub(crate) struct Limit {
     pub(crate) providers: Option<Vec<String>>,
     pub(crate) max_approval_mode: Option<Mode>,
     pub(crate) allow: Option<Vec<Kind>>,
+    pub(crate) max_running: Option<u32>,
+    pub(crate) spawns_per_minute: Option<u32>,
+    pub(crate) spawns_per_hour: Option<u32>,
+    pub(crate) spawns_per_day: Option<u32>,
+    pub(crate) max_depth: Option<u32>,
+    pub(crate) while_limited: Option<WhileLimited>,
 }
 
 /// An approval mode, ordered by how much it allows.
@@ -122,6 +140,14 @@ pub(crate) enum OnExcess {
     Amend,
 }
 
+/// What becomes of a spawn while agents of its provider are at a usage limit: they share an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WhileLimited {
+    Allow,
+    Deny,
+}
+
 /// What a caller may control that is bound to an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -185,8 +211,17 @@ impl Limit {
             "an orchestrator's id, or @relay for the relay's own host",
         )?;
         check("providers", &self.providers, |_| true, "a provider's id")?;
-        if self.max_approval_mode.is_none() && self.allow.is_none() {
-            return Err(format!("settings.limit[{index}]: limits nothing; give max_approval_mode, allow or both"));
+        let numbers =
+            [self.max_running, self.spawns_per_minute, self.spawns_per_hour, self.spawns_per_day, self.max_depth];
+        let limits_nothing = self.max_approval_mode.is_none()
+            && self.allow.is_none()
+            && self.while_limited.is_none()
+            && numbers.iter().all(Option::is_none);
+        if limits_nothing {
+            return Err(format!(
+                "settings.limit[{index}]: limits nothing; give one of max_approval_mode, allow, max_running, \
+                 spawns_per_minute, spawns_per_hour, spawns_per_day, max_depth and while_limited"
+            ));
         }
         Ok(())
     }
@@ -225,13 +260,18 @@ mod tests {
             r#"{"max_approval_mode": "guarded", "on_excess": "amend", "agents_may_control": "itself", "agents_may_widen": true,
                 "every_agent_needs_administrator": false, "protected_agents": ["id:a", "tag:infra", "label:x*"],
                 "limit": [{"callers": ["name:ci-*", "administrator"], "orchestrators": ["@relay", "prod-*"], "providers": ["codex"],
-                           "max_approval_mode": "read-only", "allow": ["spawn", "restart", "shutdown"]}]}"#,
+                           "max_approval_mode": "read-only", "allow": ["spawn", "restart", "shutdown"],
+                           "max_running": 5, "spawns_per_minute": 1, "spawns_per_hour": 2, "spawns_per_day": 3, "max_depth": 0,
+                           "while_limited": "deny"}],
+                "max_running": 50, "spawns_per_minute": 10, "spawns_per_hour": 20, "spawns_per_day": 30, "max_depth": 2,
+                "while_limited": "allow"}"#,
         )
         .expect("every setting is known");
         assert_eq!(settings.max_approval_mode, Mode::Guarded);
         assert_eq!(settings.on_excess, OnExcess::Amend);
         assert_eq!(settings.agents_may_control, AgentsMay::Itself);
         assert_eq!(settings.limit[0].allow.as_ref().map(Vec::len), Some(3));
+        assert_eq!((settings.spawns_per_hour, settings.limit[0].spawns_per_hour), (Some(20), Some(2)));
     }
 
     #[test]
@@ -266,6 +306,8 @@ mod tests {
             ),
             (r#"{"limit": [{"allow": []}, {"providers": ["x"]}]}"#, "settings.limit[1]: limits nothing"),
             (r#"{"limit": [{"max": "open"}]}"#, "settings.limit[0].max: unknown field `max`"),
+            (r#"{"while_limited": "no"}"#, "settings.while_limited: unknown variant `no`, expected `allow` or `deny`"),
+            (r#"{"spawns_per_hour": -1}"#, "settings.spawns_per_hour: "),
             ("[]x", "settings: "),
         ] {
             let error = error(json);

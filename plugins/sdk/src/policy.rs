@@ -1,5 +1,8 @@
 //! Policies: may this control action happen?
 
+#[cfg(feature = "settings")]
+pub mod facts;
+
 pub use crate::bindings::policy_world::exports::agent_relay::plugin::policy::{
     AgentFacts, Amendment, Context, Control, ControlKind, Denial, Description, Guest, RunningAgent, Spawn, Target,
     Verdict,

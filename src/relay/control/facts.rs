@@ -74,7 +74,10 @@ impl Relay {
         }
         running.sort_by_key(|agent| std::cmp::Reverse(agent.started_at));
         running.truncate(RUNNING_MAX);
-        Ok(Context { caller: caller.facts(), now: self.store.now().as_ms(), running })
+        let agent = caller.agent_id.clone().filter(|_| !caller.is_administrator());
+        let fleet = self.store.fleet(caller.principal().to_owned(), agent).await?;
+        let extensions = fleet.extensions(&running);
+        Ok(Context { caller: caller.facts(), now: self.store.now().as_ms(), running, extensions })
     }
 
     pub(super) async fn agent_facts(&self, agent: &Agent) -> Result<AgentFacts, Error> {

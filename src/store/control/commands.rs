@@ -17,7 +17,7 @@ use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::text::json::Exact;
 use crate::domain::time::Timestamp;
-use crate::store::control::orchestrators;
+use crate::store::control::{fleet, orchestrators};
 use crate::store::engine::{AsJson, Conditions, Read, stored};
 use crate::store::messages::bounces;
 use crate::store::tx::search::NewestFirst;
@@ -43,6 +43,8 @@ pub struct NewCommand {
     pub error: Option<String>,
     /// Who asked.
     pub requested_by: String,
+    /// The agent that asked, where it was one.
+    pub caller_agent: Option<AgentId>,
     /// How long it may wait to be taken up, in milliseconds.
     pub lifetime_ms: i64,
     /// The message that carries it; it expires with the command.
@@ -283,6 +285,7 @@ fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>)
         expires_at: tx.now + new.lifetime_ms,
         updated_at: tx.now,
     };
+    fleet::keep_descent(tx, &command, new.caller_agent.as_ref())?;
     let agent_id = command.starts();
     let asked = Asked { agent_id, command, question: new.question };
     let id = tx.insert_numbered(&asked)?;

@@ -3,6 +3,7 @@
 mod actions;
 mod commands;
 mod directories;
+mod limits;
 mod orchestrators;
 mod plugins;
 mod scopes;

@@ -187,6 +187,7 @@ async fn new_command(bench: &Bench, agent: &str, kind: ControlKind) -> CommandId
         status: CommandStatus::Accepted,
         error: None,
         requested_by: "x".to_owned(),
+        caller_agent: None,
         lifetime_ms: 600_000,
         message: None,
     };

@@ -237,6 +237,7 @@ pub(super) async fn call_every_verb() -> Bench {
         status: CommandStatus::Pending,
         error: None,
         requested_by: "x".to_owned(),
+        caller_agent: None,
         lifetime_ms: 600_000,
         message: Some(NewMessage::plain("system".into(), "orchestrator-o", "restart")),
     };

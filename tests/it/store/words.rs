@@ -44,6 +44,7 @@ async fn filled() -> Bench {
             status: CommandStatus::Pending,
             error: None,
             requested_by: "x".to_owned(),
+            caller_agent: None,
             lifetime_ms: 600_000,
             message: None,
         };

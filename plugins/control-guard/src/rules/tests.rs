@@ -1,6 +1,6 @@
 use super::*;
 use agent_relay_plugin::Settings as _;
-use agent_relay_plugin::{ApprovalMode, PathFacts};
+use agent_relay_plugin::{ApprovalMode, Extension, PathFacts};
 
 /// Somebody with a token that is bound to no agent.
 fn operator() -> Caller {
@@ -114,7 +114,7 @@ fn the_shipped_settings_are_the_defaults() {
     // The manifest is for reading; this keeps what it shows and what holds without it the same.
     let manifest: toml::Table = include_str!("../../plugin.toml").parse().expect("it is TOML");
     let shown = serde_json::to_value(&manifest["settings"]).expect("settings are plain values");
-    assert_eq!(shown.as_object().map(serde_json::Map::len), Some(6));
+    assert_eq!(shown.as_object().map(serde_json::Map::len), Some(7));
     assert_eq!(Settings::read(&shown.to_string()), Ok(Settings::default()));
 }
 
@@ -177,6 +177,104 @@ fn the_first_limit_that_fits_counts() {
     assert_eq!(check(settings, administrator(), &spawn(Guarded, Some("prod-1"))), "approval_mode_exceeded");
     assert_eq!(check(settings, operator(), &spawn(Open, None)), "allow");
     assert_eq!(check(settings, operator(), &spawn(Open, Some("@relay"))), "approval_mode_exceeded");
+}
+
+/// What is known of the fleet: a and b run at prod-1 with claude, c with codex on the relay's own host.
+fn fleet(caller: Caller, facts: &[(&str, &str)]) -> Context {
+    let elsewhere =
+        RunningAgent { provider: "codex".to_owned(), orchestrator: None, ..running("c", ApprovalMode::Guarded) };
+    let extensions =
+        facts.iter().map(|(name, value)| Extension { name: (*name).to_owned(), value: (*value).to_owned() });
+    Context {
+        caller,
+        now_ms: 100 * 3_600_000,
+        running: vec![running("a", ApprovalMode::Guarded), running("b", ApprovalMode::Guarded), elsewhere],
+        extensions: extensions.collect(),
+    }
+}
+
+fn refused(settings: &str, control: &Control, context: &Context) -> String {
+    match decide(&Settings::read(settings).expect(settings), control, context) {
+        Verdict::Deny(denial) => format!("{}: {}", denial.code, denial.reason),
+        Verdict::Allow => "Allow".to_owned(),
+        Verdict::Amend(amendment) => amendment.reason,
+    }
+}
+
+#[test]
+fn only_so_many_may_run() {
+    let context = fleet(operator(), &[]);
+    let there = spawn(Guarded, Some("prod-1"));
+    assert_eq!(refused(r#"{"max_running": 4}"#, &there, &context), "Allow");
+    let said = "too_many_running: 3 agents run, and 3 is the most (max_running); shut one down first";
+    assert_eq!(refused(r#"{"max_running": 3}"#, &there, &context), said);
+    // A limit counts those that it fits.
+    let limited =
+        r#"{"max_running": 99, "limit": [{"orchestrators": ["prod-*"], "providers": ["claude"], "max_running": 2}]}"#;
+    assert!(refused(limited, &there, &context).starts_with("too_many_running: 2 agents run"));
+    assert_eq!(refused(limited, &spawn(Guarded, None), &context), "Allow");
+}
+
+#[test]
+fn only_so_many_may_be_started_in_a_while() {
+    let now = 100 * 3_600_000_u64;
+    let times = [now - 10_000, now - 50_000, now - 70_000, now - 7_200_000];
+    let known = format!("{times:?}");
+    let context = fleet(operator(), &[("spawns", &known)]);
+    let here = spawn(Guarded, None);
+    assert_eq!(refused(r#"{"spawns_per_minute": 3}"#, &here, &context), "Allow");
+    assert_eq!(
+        refused(r#"{"spawns_per_minute": 2}"#, &here, &context),
+        "spawn_rate_exceeded: ops has started 2 agents in the last minute, and 2 is the most (spawns_per_minute); the next \
+         may start in 10 s"
+    );
+    // There is room for another only once all but one have grown old.
+    assert!(refused(r#"{"spawns_per_minute": 1}"#, &here, &context).ends_with("the next may start in 50 s"));
+    assert!(refused(r#"{"spawns_per_hour": 3}"#, &here, &context).ends_with("the next may start in 59 min"));
+    assert!(refused(r#"{"spawns_per_day": 4}"#, &here, &context).ends_with("the next may start in 22 h"));
+    assert!(refused(r#"{"spawns_per_day": 0}"#, &here, &context).ends_with("none may be started"));
+    let by_caller = r#"{"limit": [{"callers": ["name:other"], "spawns_per_day": 0}]}"#;
+    assert_eq!(refused(by_caller, &here, &context), "Allow");
+    // What is not known allows nothing.
+    assert!(refused(r#"{"spawns_per_hour": 9}"#, &here, &fleet(operator(), &[])).starts_with("not_known_here: "));
+}
+
+#[test]
+fn agents_start_agents_only_so_deep() {
+    let settings = r#"{"agents_may_control": "anyone", "agents_may_widen": true, "max_depth": 1}"#;
+    let here = spawn(Guarded, None);
+    assert_eq!(refused(settings, &here, &fleet(agent("a"), &[("depth", "1")])), "Allow");
+    assert_eq!(
+        refused(settings, &here, &fleet(agent("a"), &[("depth", "2")])),
+        "too_deep: 2 agents would stand between a person and this one, and 1 is the most (max_depth); ask a person to \
+         start it"
+    );
+    assert!(refused(settings, &here, &fleet(agent("a"), &[])).starts_with("not_known_here: "));
+}
+
+#[test]
+fn nothing_is_started_on_an_account_at_its_limit() {
+    let now = 100 * 3_600_000_u64;
+    let settings = r#"{"while_limited": "deny"}"#;
+    let limit =
+        |agent: &str, until: &str| format!(r#"[{{"agentId": "{agent}", "kind": "limit", "sinceMs": 1{until}}}]"#);
+    let ask = |facts: &str, orchestrator| {
+        refused(settings, &spawn(Guarded, orchestrator), &fleet(operator(), &[("conditions", facts)]))
+    };
+    let until = format!(r#", "untilMs": {}"#, now + 43 * 60_000);
+    assert_eq!(
+        ask(&limit("a", &until), Some("prod-1")),
+        "provider_limited: 1 of 2 running claude agents there are at a usage limit, and it ends in 43 min; start it then, or \
+         with another provider"
+    );
+    assert!(ask(&limit("a", ""), Some("prod-1")).contains("until when is not known"));
+    // Another host, another provider, an end that is over, another kind of condition.
+    assert_eq!(ask(&limit("a", &until), None), "Allow");
+    assert_eq!(ask(&limit("c", &until), Some("prod-1")), "Allow");
+    assert_eq!(ask(&limit("a", &format!(r#", "untilMs": {now}"#)), Some("prod-1")), "Allow");
+    assert_eq!(ask(&limit("a", &until).replace("limit", "dialog"), Some("prod-1")), "Allow");
+    let allowed = fleet(operator(), &[("conditions", &limit("a", ""))]);
+    assert_eq!(refused("{}", &spawn(Guarded, Some("prod-1")), &allowed), "Allow");
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //! here, and an arm in `track`.
 
 use crate::domain::control::{
-    AgentFacts, Context, Control, ControlKind, ControlTarget, RUNNING_MAX, RunningAgent, Spawn, Verdict,
+    AgentFacts, Context, Control, ControlKind, ControlTarget, Extension, RUNNING_MAX, RunningAgent, Spawn, Verdict,
 };
+use crate::plugins::runtime::bindings::types;
 
 wasmtime::component::bindgen!({
     path: "wit",
@@ -87,8 +88,14 @@ impl From<&Context> for policy_wit::Context {
             caller: (&context.caller).into(),
             now_ms: u64::try_from(context.now).unwrap_or(0),
             running: context.running.iter().take(RUNNING_MAX).map(Into::into).collect(),
-            extensions: Vec::new(),
+            extensions: context.extensions.iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<&Extension> for types::Extension {
+    fn from(extension: &Extension) -> Self {
+        Self { name: extension.name.clone(), value: extension.value.clone() }
     }
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn context() -> Context {
         },
         now: Timestamp::now().as_ms(),
         running: Vec::new(),
+        extensions: Vec::new(),
     }
 }
 
