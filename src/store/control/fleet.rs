@@ -65,7 +65,7 @@ fn depth_of(snapshot: &Snapshot<'_>, agent: &AgentId) -> Result<i64, StoreError>
 /// Keeps who started the agent that this command starts, where that was an agent. It is kept for as long as there is
 /// such an agent, whatever becomes of the command.
 pub(in crate::store) fn keep_descent(
-    tx: &mut Tx<'_>,
+    tx: &Tx<'_>,
     command: &Command,
     caller: Option<&AgentId>,
 ) -> Result<(), StoreError> {
