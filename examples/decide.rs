@@ -85,6 +85,7 @@ fn question() -> (Control, Context) {
         },
         now: 1_700_000_000_000,
         running: Vec::new(),
+        extensions: Vec::new(),
     };
     (control, context)
 }
