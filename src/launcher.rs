@@ -13,6 +13,7 @@
 mod directories;
 mod follow;
 mod launch;
+mod prepare;
 mod site;
 mod turns;
 
@@ -20,11 +21,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::turns::Turns;
-use crate::sessions::{SessionInfo, SessionName, SessionState, Sessions};
+use crate::sessions::{Exit, SessionInfo, SessionName, SessionState, Sessions};
 
 pub use directories::{ENTRIES_MAX, Listing};
 pub use follow::{Follow, Undelivered, Waiting};
-pub use launch::{LaunchError, Launched, NewSession, PlanRecord, Reports, reserved_log};
+pub use launch::{LaunchError, Launched, NewSession, PlanRecord, Reports, ended, reserved_log};
+pub use prepare::Prepared;
 pub use turns::Turn;
 
 /// The variable in which a started agent finds its own token.
@@ -39,6 +41,8 @@ pub struct Host {
     pub home: PathBuf,
     /// The name of this host.
     pub hostname: String,
+    /// The orchestrator that this host's daemon is; none is the relay's own host.
+    pub orchestrator: Option<String>,
     /// Where started agents find the relay.
     pub relay_url: String,
     /// Plan and record, but start nothing.
@@ -85,6 +89,22 @@ impl Launcher {
     pub async fn find(&self, name: &SessionName) -> Option<SessionInfo> {
         let (launcher, name) = (self.clone(), name.clone());
         off_the_reactor(move || launcher.sessions().find(&name)).await
+    }
+
+    /// Every session of this host, ended ones included, in the order they were started.
+    pub async fn list(&self) -> Vec<SessionInfo> {
+        let launcher = self.clone();
+        off_the_reactor(move || launcher.sessions().list()).await
+    }
+
+    /// How a session ended. Waits while it runs.
+    pub async fn exit(&self, name: &SessionName) -> Exit {
+        self.sessions().exited(name).await
+    }
+
+    /// Makes sure that an interrupted start comes to nothing, if it still can: false when its program was started.
+    pub async fn withdraw(&self, name: &SessionName) -> std::io::Result<bool> {
+        self.sessions().withdraw(name).await
     }
 
     fn sessions(&self) -> &Sessions {

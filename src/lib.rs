@@ -229,6 +229,7 @@ fn host(config: &Config, address: SocketAddr) -> Host {
         roots: std::iter::once(&config.base_dir).chain(&config.roots).map(resolved).collect(),
         home: std::env::home_dir().unwrap_or_else(|| PathBuf::from("/")),
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        orchestrator: None,
         relay_url: config.spawn.relay_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address))),
         dry_run: config.spawn.dry_run,
     }

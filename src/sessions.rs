@@ -172,9 +172,12 @@ pub enum Ending {
     /// It never ran.
     #[error("could not be started: {0}")]
     NotStarted(String),
-    /// Nobody saw it: its host was killed, or the machine restarted.
+    /// Nobody saw it: its host was killed.
     #[error("ended unseen")]
     Lost,
+    /// The machine ended or restarted under it.
+    #[error("ended with the machine")]
+    WithMachine,
 }
 
 /// The end of a session.
@@ -187,6 +190,18 @@ pub struct Exit {
     pub at_ms: u64,
     /// The last of its output as plain text, at most [`LAST_OUTPUT_BYTES_MAX`].
     pub last_output: String,
+    /// What it had started and could not be ended with it, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub survivors: Vec<Survivor>,
+}
+
+/// A process that did not end when it was ended by force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Its id.
+    pub pid: u32,
+    /// What the kernel calls its program.
+    pub program: String,
 }
 
 /// What has become of a session.

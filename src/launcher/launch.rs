@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::follow::{Follow, Undelivered, Waiting};
 use super::{Launcher, TOKEN_VARIABLE, off_the_reactor};
+use crate::domain::control::command::CommandStatus;
 use crate::domain::control::plan::{LaunchSite, StopPlan, StopReason};
 use crate::domain::control::spawn::SpawnSpec;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
@@ -73,6 +74,9 @@ pub enum LaunchError {
     /// The program could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Its directory is not there any more.
+    #[error("its directory is gone or was exchanged, so it would not start again: {0}")]
+    Gone(String),
     /// What happened could not be put on record.
     #[error("{0}")]
     Report(String),
@@ -198,6 +202,19 @@ impl Launcher {
         variables.extend(spec.label.clone().map(|label| ("AGENT_RELAY_LABEL".to_owned(), label)));
         variables
     }
+}
+
+/// What a shutdown comes to with this end: done, unless something that the program had started is still there.
+pub fn ended(exit: &Exit) -> (CommandStatus, Value, Option<String>) {
+    let mut result = json!({"exit": exit.how});
+    if exit.survivors.is_empty() {
+        return (CommandStatus::Succeeded, result, None);
+    }
+    let named = exit.survivors.iter().map(|left| format!("{} ({})", left.pid, left.program)).collect::<Vec<_>>();
+    let error =
+        format!("the program has ended, and these processes that it had started have not: {}", named.join(", "));
+    result["survivors"] = json!(exit.survivors);
+    (CommandStatus::Failed, result, Some(error))
 }
 
 fn record(plan: &CheckedPlan) -> PlanRecord {

@@ -66,7 +66,7 @@ fn site_of(host: &Host, path: &Path) -> Site {
     let root = host.roots.iter().find(|root| is_within(path, root)).unwrap_or(&host.roots[0]);
     let text = root.to_string_lossy().into_owned();
     Site {
-        orchestrator: None,
+        orchestrator: host.orchestrator.clone(),
         hostname: host.hostname.clone(),
         base_dir: PathFacts { given: text.clone(), normalised: text.clone(), resolved: Some(text) },
     }

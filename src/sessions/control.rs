@@ -168,6 +168,22 @@ impl Sessions {
         exit.ok_or_else(|| StopError::StillRunning { name: name.clone(), pid })
     }
 
+    /// Makes sure that a start which was interrupted comes to nothing, if it still can. False when its program was
+    /// started all the same.
+    pub async fn withdraw(&self, name: &SessionName) -> io::Result<bool> {
+        let folder = self.folder(name);
+        let taken = folder.clone();
+        if off_the_reactor(move || taken.take_back_launch()).await? {
+            return Ok(true);
+        }
+        match timeout(FORCED_END_DEADLINE, folder.started()).await {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Ok(waited) => waited?,
+            Err(_) => return Err(io::Error::other("its host does not say whether its program runs")),
+        }
+        Ok(off_the_reactor(move || folder.state()).await.is_none())
+    }
+
     /// Removes all that is left of an ended session, its log included. One that is gone already is fine. It asks
     /// the file system: not for a thread that answers requests.
     pub fn remove(&self, name: &SessionName) -> Result<(), StopError> {
@@ -204,9 +220,12 @@ impl Sessions {
     async fn end_unhosted(&self, name: &SessionName) -> Result<(), StopError> {
         let folder = self.folder(name);
         let known = off_the_reactor(move || (folder.exit(), folder.state())).await;
-        let (None, Some(StateFile { pid, birth: Some(birth), .. })) = known else {
+        let (None, Some(StateFile { pid, birth: Some(birth), boot_id, .. })) = known else {
             return Ok(());
         };
+        if of_another_boot(boot_id.as_deref()) {
+            return Ok(());
+        }
         let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
             return Ok(());
         };
@@ -216,6 +235,8 @@ impl Sessions {
             if Instant::now() > deadline {
                 return Err(StopError::StillRunning { name: name.clone(), pid });
             }
+            // First what is away from its group, while it can still be found.
+            off_the_reactor(move || process::end_tree(id, birth)).await;
             _ = kill_process_group(id, Signal::KILL);
             sleep(UNHOSTED_INTERVAL).await;
         }
@@ -232,10 +253,22 @@ impl Sessions {
     }
 
     async fn lost(&self, name: &SessionName) -> Exit {
-        let log = self.folder(name).log();
-        let tail = move || log::last(&log::tail(&log, LAST_OUTPUT_BYTES_MAX), LAST_OUTPUT_BYTES_MAX);
-        Exit { how: Ending::Lost, at_ms: now_ms(), last_output: off_the_reactor(tail).await }
+        let folder = self.folder(name);
+        off_the_reactor(move || {
+            let log = folder.log();
+            let last_output = log::last(&log::tail(&log, LAST_OUTPUT_BYTES_MAX), LAST_OUTPUT_BYTES_MAX);
+            let of_another_boot = folder.state().is_some_and(|state| of_another_boot(state.boot_id.as_deref()));
+            let how = if of_another_boot { Ending::WithMachine } else { Ending::Lost };
+            Exit { how, at_ms: now_ms(), last_output, survivors: Vec::new() }
+        })
+        .await
     }
+}
+
+/// Whether what was noted under this boot id was so in an earlier run of the machine.
+fn of_another_boot(boot_id: Option<&str>) -> bool {
+    let now = process::boot_id();
+    boot_id.zip(now.as_deref()).is_some_and(|(then, now)| then != now)
 }
 
 /// The last lines of output as part of a sentence.

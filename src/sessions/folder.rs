@@ -72,6 +72,9 @@ pub(super) struct StateFile {
     pub(super) pid: u32,
     /// When the kernel says the process began: tells it from a later one with its id.
     pub(super) birth: Option<u64>,
+    /// In which run of the machine that was; sessions that an older relay started have none.
+    #[serde(default)]
+    pub(super) boot_id: Option<String>,
     pub(super) started_at_ms: u64,
     /// The tmux pane; none when detached.
     pub(super) pane: Option<String>,
@@ -117,6 +120,16 @@ impl Folder {
         let text = read_bounded(&self.path.join(LAUNCH))?;
         fs::remove_file(self.path.join(LAUNCH))?;
         serde_json::from_slice(&text).map_err(io::Error::other)
+    }
+
+    /// Takes the launch back before the host has it: true when it will not have it any more. The host cannot start what
+    /// it cannot remove.
+    pub(super) fn take_back_launch(&self) -> io::Result<bool> {
+        match fs::remove_file(self.path.join(LAUNCH)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes sure that no secrets of a start that never happened stay on the disk.
@@ -196,6 +209,12 @@ impl Folder {
             released(&pipe).await?;
         }
         Ok(())
+    }
+
+    /// Waits until the host knows whether its program runs, or has ended; at once when there is none.
+    pub(super) async fn started(&self) -> io::Result<()> {
+        let pipe = pipe::OpenOptions::new().open_receiver(self.path.join(STARTING))?;
+        if self.is_alive() { released(&pipe).await } else { Ok(()) }
     }
 
     /// Listens for the outcome of a start; to be called before the host is started.

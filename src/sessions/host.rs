@@ -75,7 +75,8 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
         Ok(program) => program,
         Err(error) => {
             let how = Ending::NotStarted(error.to_string());
-            return folder.put_exit(&Exit { how, at_ms: now_ms(), last_output: String::new() });
+            let exit = Exit { how, at_ms: now_ms(), last_output: String::new(), survivors: Vec::new() };
+            return folder.put_exit(&exit);
         }
     };
     let terminal = launch.terminal.as_ref().map(Tmux::at).zip(pane.clone());
@@ -84,6 +85,7 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
         opening: launch.opening,
         pid: program.pid.as_raw_nonzero().get().unsigned_abs(),
         birth: process::birth(program.pid),
+        boot_id: process::boot_id(),
         started_at_ms: now_ms(),
         pane,
     })?;
@@ -100,7 +102,7 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
     let how = how.unwrap_or(Ending::Lost);
     // Agents have servers in the background that would go on working, with a token that is not theirs any more.
     let all = folder.is_stopping() || matches!(how, Ending::Signal(_));
-    process::end_leftovers(program.pid, all);
+    let survivors = process::end_leftovers(program.pid, all);
     let last_output = match terminal {
         Some((tmux, pane)) => keep_screen(folder, &tmux, &pane).await,
         None => {
@@ -111,7 +113,7 @@ async fn run(folder: &Folder, launch: LaunchFile, starting: File) -> io::Result<
             log::last(&log::tail(&folder.log(), LAST_OUTPUT_BYTES_MAX), LAST_OUTPUT_BYTES_MAX)
         }
     };
-    folder.put_exit(&Exit { how, at_ms: now_ms(), last_output })
+    folder.put_exit(&Exit { how, at_ms: now_ms(), last_output, survivors })
 }
 
 struct Program {

@@ -1,11 +1,16 @@
 //! What sessions ask of the kernel about processes.
 
+use std::collections::HashMap;
 use std::io;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 
+use super::Survivor;
+
+/// The most processes that are named of those that could not be ended.
+const SURVIVORS_MAX: usize = 16;
 /// How often processes left behind are ended again, and how long each round waits.
 const ROUNDS: usize = 100;
 const ROUND: Duration = Duration::from_millis(10);
@@ -26,21 +31,22 @@ pub(super) fn to_foreground(pid: Pid) {
 }
 
 /// Ends what the ended program `pid` left behind: its process group always, `all` of its descendants when it was
-/// stopped or killed. One that ended by itself may have left a daemon on purpose.
-pub(super) fn end_leftovers(pid: Pid, all: bool) {
+/// stopped or killed. One that ended by itself may have left a daemon on purpose. Answers what could not be ended.
+pub(super) fn end_leftovers(pid: Pid, all: bool) -> Vec<Survivor> {
     _ = kill_process_group(pid, Signal::KILL);
     if !all {
-        return;
+        return Vec::new();
     }
     // Ending a process hands us its children: again until there are none.
+    let mut left = Vec::new();
     for _ in 0..ROUNDS {
-        let left: Vec<Pid> = children().into_iter().filter(|child| *child != pid).collect();
+        left = children().into_iter().filter(|child| *child != pid).collect::<Vec<Pid>>();
         if left.is_empty() {
-            return;
+            return Vec::new();
         }
-        for child in left {
-            _ = kill_process(child, Signal::KILL);
-            _ = waitpid(Some(child), WaitOptions::NOHANG);
+        for child in &left {
+            _ = kill_process(*child, Signal::KILL);
+            _ = waitpid(Some(*child), WaitOptions::NOHANG);
         }
         #[expect(
             clippy::disallowed_methods,
@@ -48,18 +54,73 @@ pub(super) fn end_leftovers(pid: Pid, all: bool) {
         )]
         thread::sleep(ROUND);
     }
+    left.into_iter().filter_map(Survivor::of).take(SURVIVORS_MAX).collect()
+}
+
+/// Ends by force what this process started and what came of that, itself included, where nobody hosts it any more: all
+/// that can be reached through parents, by what the kernel says at this moment. Each is told from a later process with
+/// its id by when it began.
+pub(super) fn end_tree(root: Pid, birth_of_root: u64) {
+    let mut parents: HashMap<i32, Vec<Pid>> = HashMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        if let Some((id, stat)) = id.and_then(|id| Some((id, Stat::of(id)?))) {
+            parents.entry(stat.parent).or_default().push(id);
+        }
+    }
+    // Whatever began before the program is none of its descendants.
+    let (mut reached, mut next) = (Vec::new(), vec![root]);
+    while let Some(id) = next.pop() {
+        let birth = birth(id).filter(|birth| *birth >= birth_of_root);
+        if let Some(birth) = birth.filter(|_| reached.iter().all(|(known, _)| *known != id)) {
+            reached.push((id, birth));
+            next.extend(parents.get(&id.as_raw_nonzero().get()).into_iter().flatten());
+        }
+    }
+    for (id, known) in reached {
+        if birth(id) == Some(known) {
+            _ = kill_process(id, Signal::KILL);
+        }
+    }
 }
 
 /// When the process of this id began, in the kernel's ticks since boot; none when it has ended or the
 /// system does not say.
 pub(super) fn birth(pid: Pid) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name, in parentheses, may hold anything; the third field follows it.
-    let mut fields = status.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
+    Stat::of(pid).map(|stat| stat.birth)
+}
+
+/// What the kernel says of a process that has not ended.
+struct Stat {
+    parent: i32,
+    birth: u64,
+}
+
+impl Stat {
+    fn of(pid: Pid) -> Option<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        // The name, in parentheses, may hold anything; the third field follows it.
+        let mut fields = status.rsplit_once(')')?.1.split_whitespace();
+        if matches!(fields.next()?, "Z" | "X") {
+            return None;
+        }
+        let parent = fields.next()?.parse().ok()?;
+        Some(Self { parent, birth: fields.nth(17)?.parse().ok()? })
     }
-    fields.nth(18)?.parse().ok()
+}
+
+/// Which run of this machine it is; none when the system does not say.
+pub(super) fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+impl Survivor {
+    fn of(pid: Pid) -> Option<Self> {
+        birth(pid)?;
+        let program = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+        Some(Self { pid: pid.as_raw_nonzero().get().unsigned_abs(), program: program.trim().to_owned() })
+    }
 }
 
 /// The children of this process, adopted ones included.

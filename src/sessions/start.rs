@@ -208,6 +208,16 @@ impl Sessions {
         Ok(Started { name, pid: state.pid, log_path: folder.log(), attach_command, mode: self.mode() })
     }
 
+    /// Refuses a plan whose program is not there.
+    pub fn require_program(&self, plan: &Plan) -> Result<(), StartError> {
+        let env = environment(std::env::vars_os(), &plan.env, &[]);
+        let path = env.get("PATH").map_or("", String::as_str);
+        match environment::find_program(&plan.program, path) {
+            Some(_) => Ok(()),
+            None => Err(StartError::NotFound { program: plan.program.clone(), path: path.to_owned() }),
+        }
+    }
+
     fn make_room(&self) -> Result<(), StartError> {
         let names = self.names();
         if names.len() < SESSIONS_MAX {

@@ -137,6 +137,7 @@ impl Site {
             roots: vec![folder.clone()],
             home: folder.clone(),
             hostname: "here".to_owned(),
+            orchestrator: None,
             relay_url: "http://127.0.0.1:1".to_owned(),
             dry_run: false,
         };

@@ -19,7 +19,7 @@ use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::message::NewMessage;
 use crate::domain::refusal::Refusal;
-use crate::launcher::{LaunchError, Launched, NewSession, Reports, Undelivered, Waiting};
+use crate::launcher::{self, LaunchError, Launched, NewSession, Prepared, Reports, Undelivered, Waiting};
 use crate::plugins::PluginSet;
 use crate::relay::access::fresh_secret;
 use crate::relay::{Error, Relay};
@@ -296,29 +296,29 @@ impl Relay {
             Err(error) => return self.fail(command.id, &error.to_string()).await,
         };
         let spec = session.start.spec;
-        // Opened before it is ended, and started again in the very one that was opened.
-        let place = match command.kind {
-            ControlKind::Restart => match self.place_of(&spec).await {
-                Ok(place) => Some(place),
+        // Made sure of before it is ended, and started again in the very directory that was opened.
+        let prepared = match command.kind {
+            ControlKind::Restart => match self.launcher.prepare(plugins, &command.requested_by, &spec).await {
+                Ok(prepared) => Some(prepared),
                 Err(problem) => return self.fail(command.id, &problem.to_string()).await,
             },
             ControlKind::Shutdown | ControlKind::Spawn => None,
         };
-        let reason = if place.is_some() { StopReason::Restart } else { StopReason::Shutdown };
+        let reason = if prepared.is_some() { StopReason::Restart } else { StopReason::Shutdown };
         let exit = match self.launcher.stop(plugins, &spec.provider, &name, reason).await {
             Ok(exit) => exit,
             Err(error) => return self.fail(command.id, &error.to_string()).await,
         };
         StoreReports::new(self, command.id, &spec, &name).ended(&exit.how.to_string()).await;
-        let Some(place) = place else {
-            let result = json!({"exit": exit.how}).into();
-            let done = self.store.report_command(command.id, CommandStatus::Succeeded, Some(result), None);
+        let Some(prepared) = prepared else {
+            let (status, result, error) = launcher::ended(&exit);
+            let done = self.store.report_command(command.id, status, Some(result.into()), error);
             if let Err(error) = done.await {
                 tracing::warn!(%error, "cannot report a command");
             }
             return;
         };
-        if let Err(error) = self.start_again(&command, &spec, place, plugins).await {
+        if let Err(error) = self.start_again(&command, &spec, prepared, plugins).await {
             self.fail(command.id, &error.to_string()).await;
         }
     }
@@ -341,10 +341,10 @@ impl Relay {
         &self,
         command: &Command,
         spec: &SpawnSpec,
-        place: Place,
+        prepared: Prepared,
         plugins: &PluginSet,
     ) -> Result<(), LaunchError> {
-        let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await?;
+        let Prepared { place, reservation } = prepared;
         let reports = StoreReports::new(self, command.id, spec, reservation.name());
         self.launch(plugins, &command.requested_by, spec, place, reservation, reports).await
     }

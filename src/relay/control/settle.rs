@@ -6,7 +6,7 @@ use crate::domain::id::CommandId;
 use crate::launcher::Reports as _;
 use crate::relay::control::sessions::StoreReports;
 use crate::relay::{Error, Relay};
-use crate::sessions::{SessionName, SessionState};
+use crate::sessions::{Ending, SessionName, SessionState};
 
 /// What an earlier run of the relay left open.
 pub struct LeftOpen {
@@ -39,9 +39,12 @@ impl Relay {
                     reports.ended(&ending).await;
                 }
                 SessionState::Gone => {
-                    let ending = "it was not running when the relay started again";
-                    self.fail(command, ending).await;
-                    reports.ended(ending).await;
+                    let ending = match self.launcher.exit(&name).await.how {
+                        Ending::Lost => "it was not running when the relay started again".to_owned(),
+                        how => how.to_string(),
+                    };
+                    self.fail(command, &ending).await;
+                    reports.ended(&ending).await;
                 }
             }
         }
