@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::request::escaped;
 use super::{Client, Done, Request};
+use crate::domain::agent::SessionGuard;
 use crate::domain::control::orchestrator::{ManagedAgent, Orchestrator, OrchestratorRegistration};
 
 /// Requests about orchestrators. See [`Client::orchestrators`].
@@ -27,14 +28,16 @@ impl Orchestrators<'_> {
         self.0.request(Method::GET, &path(id, ""))
     }
 
-    /// Says that an orchestrator is alive.
-    pub fn heartbeat(&self, id: &str) -> Request<Done> {
-        self.0.request(Method::POST, &path(id, "/heartbeat"))
+    /// Says that an orchestrator is alive, by this daemon where it says which.
+    pub fn heartbeat(&self, id: &str, guard: &SessionGuard) -> Request<Done> {
+        self.0.request(Method::POST, &path(id, "/heartbeat")).json(guard)
     }
 
     /// Replaces the list of agents that an orchestrator runs; at most 1000.
-    pub fn set_managed_agents(&self, id: &str, agents: &[ManagedAgent]) -> Request<Orchestrator> {
-        self.0.request(Method::PATCH, &path(id, "/agents")).json(&json!({"agents": agents}))
+    pub fn set_managed_agents(&self, id: &str, agents: &[ManagedAgent], guard: &SessionGuard) -> Request<Orchestrator> {
+        let SessionGuard { instance_id, epoch } = guard;
+        let list = json!({"agents": agents, "instanceId": instance_id, "epoch": epoch});
+        self.0.request(Method::PATCH, &path(id, "/agents")).json(&list)
     }
 
     /// Removes an orchestrator: its agent goes offline and its open commands fail.

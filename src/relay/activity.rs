@@ -98,10 +98,15 @@ impl Relay {
         Ok(self.store.add_activity(entry, key).await?)
     }
 
-    /// Whether the caller is an orchestrator that runs this agent, so that it may tell of it.
+    /// Whether the caller is an orchestrator that runs this agent, or was told to start it, so that it may tell of it.
     pub(super) async fn is_run_by(&self, caller: &Caller, agent: &AgentId) -> Result<bool, Error> {
         let bound = caller.agent_id.as_ref().filter(|_| caller.scopes.contains(&Scope::Orchestrator));
-        let Some(id) = bound.and_then(OrchestratorId::of_agent) else { return Ok(false) };
+        let Some((id, bound)) = bound.and_then(|bound| Some((OrchestratorId::of_agent(bound)?, bound))) else {
+            return Ok(false);
+        };
+        if self.store.told_to_start(agent.clone()).await?.as_ref() == Some(bound) {
+            return Ok(true);
+        }
         match self.store.orchestrator(id).await {
             Ok(orchestrator) => Ok(orchestrator.managed_agents.iter().any(|managed| managed.agent_id == *agent)),
             Err(StoreError::Refused(Refusal::NotFound(_))) => Ok(false),

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::control::commands;
 use super::engine::{ToSql, stored};
 use super::tx::{self, Tx};
 use super::{Created, Idempotency, Json, Store, StoreError, activity};
 use crate::domain::audit;
 use crate::domain::caller::Caller;
 use crate::domain::caller::token::{Token, TokenCard, TokenHash, TokenKind};
+use crate::domain::control::command::CommandStatus;
 use crate::domain::id::{AgentId, TokenId};
 use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
@@ -174,14 +176,28 @@ fn card_of(numbered: Numbered) -> TokenCard {
     TokenCard { id, name, scopes, agent_id, kind, expires_at, created_at, token: None, next: None }
 }
 
+/// Who was told to start an agent, and what came of it.
+struct Told {
+    target: AgentId,
+    status: CommandStatus,
+}
+
+stored! { read Told in commands { target, status } }
+
+impl Told {
+    fn may_come_up(&self) -> bool {
+        use CommandStatus::{Accepted, Pending, Running, Succeeded};
+        matches!(self.status, Pending | Accepted | Running | Succeeded)
+    }
+}
+
 /// An orchestrator has tokens made for the agents that it was told to start, and for no others.
 fn require_spawn(tx: &Tx<'_>, agent: &Option<AgentId>, orchestrator: Option<&AgentId>) -> Result<(), StoreError> {
-    let told: Option<AgentId> = tx.value(
-        "SELECT target FROM commands WHERE agent_id = $1
-             AND status IN ('pending', 'accepted', 'running', 'succeeded') ORDER BY id DESC LIMIT 1",
-        &[agent],
-    )?;
-    if told.is_some_and(|told| orchestrator.is_none_or(|orchestrator| told == *orchestrator)) {
+    let told: Option<Told> = tx.row("WHERE agent_id = $1 ORDER BY id DESC LIMIT 1", &[agent])?;
+    if let (Some(told), Some(agent)) = (told, agent)
+        && orchestrator.is_none_or(|orchestrator| told.target == *orchestrator)
+        && (told.may_come_up() || commands::runs(tx, &told.target, agent)? || commands::is_restarting(tx, agent)?)
+    {
         return Ok(());
     }
     let text = "an orchestrator makes tokens for agents that it was told to start: agentId must be request.agentId of \

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::domain::agent::{Agent, AgentStatus};
+use crate::domain::agent::{Agent, AgentStatus, SessionGuard};
 use crate::domain::control::ApprovalMode;
 use crate::domain::id::{AgentId, EventSeq, OrchestratorId};
 use crate::domain::refusal::Refusal;
@@ -122,12 +122,23 @@ pub struct Orchestrator {
     pub meta: json::Object,
     /// The agents it runs.
     pub managed_agents: Vec<ManagedAgent>,
+    /// The daemon that speaks for it, if it said which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// Raised by every daemon that takes over; left out while none said which it is.
+    #[serde(default, skip_serializing_if = "is_first")]
+    #[schema(required = false)]
+    pub epoch: i64,
     /// When it was last heard from, in milliseconds since the epoch.
     #[schema(value_type = i64)]
     pub last_seen: Timestamp,
     /// When it first registered, in milliseconds since the epoch.
     #[schema(value_type = i64)]
     pub created_at: Timestamp,
+}
+
+fn is_first(epoch: &i64) -> bool {
+    *epoch == 0
 }
 
 /// What an orchestrator says about itself.
@@ -152,6 +163,13 @@ pub struct OrchestratorRegistration {
     /// Anything else, at most 16 KiB of JSON.
     #[schema(value_type = Option<Object>)]
     pub meta: Option<json::Object>,
+    /// The daemon that registers; another than the one before takes over from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 240)]
+    pub instance_id: Option<String>,
+    /// Must be the current one when given: a daemon that another took over from does not come back by this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
 }
 
 impl OrchestratorRegistration {
@@ -171,7 +189,8 @@ impl OrchestratorRegistration {
         let meta = self.meta.unwrap_or_default();
         text::object("meta", &meta, text::META_BYTES_MAX)?;
         let env_keys = text::words("envKeys", self.env_keys.unwrap_or_default())?;
-        Ok(NewOrchestrator { id, hostname, base_dir, providers, env_keys, meta })
+        let instance_id = text::optional("instanceId", self.instance_id, text::ID_MAX)?;
+        Ok(NewOrchestrator { id, hostname, base_dir, providers, env_keys, meta, instance_id, epoch: self.epoch })
     }
 }
 
@@ -204,16 +223,25 @@ pub struct NewOrchestrator {
     pub env_keys: Vec<String>,
     /// Anything else.
     pub meta: json::Object,
+    /// The daemon that registers.
+    pub instance_id: Option<String>,
+    /// Must be the current one when given.
+    pub epoch: Option<i64>,
 }
 
 impl NewOrchestrator {
-    /// The orchestrator that this makes of the one there was, of which what it runs is kept.
-    pub fn apply(self, before: Option<Orchestrator>, now: Timestamp) -> Orchestrator {
-        let (managed_agents, created_at) = match before {
-            Some(before) => (before.managed_agents, before.created_at),
-            None => (Vec::new(), now),
+    /// The orchestrator that this makes of the one there was, of which what it runs is kept. Refuses an epoch that is
+    /// over.
+    pub fn apply(self, before: Option<Orchestrator>, now: Timestamp) -> Result<Orchestrator, Refusal> {
+        let (managed_agents, created_at, instance_before, epoch_before) = match before {
+            Some(before) => {
+                SessionGuard { instance_id: None, epoch: self.epoch }.check_orchestrator(&before)?;
+                (before.managed_agents, before.created_at, before.instance_id, before.epoch)
+            }
+            None => (Vec::new(), now, None, 0),
         };
-        Orchestrator {
+        let takes_over = self.instance_id.is_some() && self.instance_id != instance_before;
+        Ok(Orchestrator {
             agent_id: self.id.agent_id(),
             id: self.id,
             hostname: self.hostname,
@@ -223,9 +251,23 @@ impl NewOrchestrator {
             env_keys: self.env_keys,
             meta: self.meta,
             managed_agents,
+            instance_id: self.instance_id.or(instance_before),
+            epoch: epoch_before + i64::from(takes_over),
             last_seen: now,
             created_at,
+        })
+    }
+}
+
+impl SessionGuard {
+    /// Refuses when either is given and is not that of the daemon which speaks for this orchestrator.
+    pub fn check_orchestrator(&self, orchestrator: &Orchestrator) -> Result<(), Refusal> {
+        let instance_stale = self.instance_id.is_some() && self.instance_id != orchestrator.instance_id;
+        let epoch_stale = self.epoch.is_some_and(|epoch| epoch != orchestrator.epoch);
+        if instance_stale || epoch_stale {
+            return Err(Refusal::StaleSession(orchestrator.agent_id.clone()));
         }
+        Ok(())
     }
 }
 
@@ -238,6 +280,11 @@ impl Orchestrator {
         let (created_at, joined_after, epoch, instance_id) = match before {
             Some(before) => (before.created_at, before.joined_after, before.epoch, before.instance_id),
             None => (now, newest, 1, None),
+        };
+        // A daemon that says which it is speaks for the agent as well.
+        let (epoch, instance_id) = match &self.instance_id {
+            Some(instance) => (epoch.max(self.epoch), Some(instance.clone())),
+            None => (epoch, instance_id),
         };
         Agent {
             name: self.id.as_str().to_owned(),

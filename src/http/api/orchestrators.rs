@@ -6,14 +6,15 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
+use crate::domain::agent::SessionGuard;
 use crate::domain::control::orchestrator::{Orchestrator, OrchestratorRegistration};
 use crate::domain::id::OrchestratorId;
 use crate::domain::page::{self, Limit};
 use crate::http::answer::{self, Done};
 use crate::http::error::ApiError;
-use crate::http::extract::{Authenticated, Json, Keyed, Path, Query, parse};
+use crate::http::extract::{Authenticated, Json, Keyed, OptionalJson, Path, Query, parse};
 use crate::relay::Relay;
 
 /// Register an orchestrator, or again.
@@ -69,21 +70,34 @@ pub(super) async fn get_orchestrator(
     Ok(answer::json(StatusCode::OK, &relay.get_orchestrator(&caller, id).await?))
 }
 
+/// Which daemon speaks, for an orchestrator of which several may.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OrchestratorHeartbeat {
+    /// The session guard: must be the current one when given.
+    #[schema(max_length = 240)]
+    instance_id: Option<String>,
+    /// The session guard: must be the current one when given.
+    epoch: Option<i64>,
+}
+
 /// Say that an orchestrator is alive.
 #[utoipa::path(post, path = "/api/orchestrators/{id}/heartbeat", tag = "orchestrators", params(("id" = String, Path)),
-    responses((status = 200, description = "It is done", body = Done)))]
+    request_body = Option<OrchestratorHeartbeat>, responses((status = 200, description = "It is done", body = Done)))]
 pub(super) async fn heartbeat_orchestrator(
     State(relay): State<Relay>,
     caller: Authenticated,
     Path(id): Path<OrchestratorId>,
+    OptionalJson(heartbeat): OptionalJson<OrchestratorHeartbeat>,
 ) -> Result<Response, ApiError> {
-    relay.heartbeat_orchestrator(&caller, id).await?;
+    let guard = SessionGuard::parse(heartbeat.instance_id, heartbeat.epoch)?;
+    relay.heartbeat_orchestrator(&caller, id, guard).await?;
     Ok(answer::ok())
 }
 
 /// Replace the list of agents that an orchestrator runs.
 #[utoipa::path(patch, path = "/api/orchestrators/{id}/agents", tag = "orchestrators", params(("id" = String, Path)),
-    request_body(content = Object, description = "`{agents: [ManagedAgent]}`"),
+    request_body(content = Object, description = "`{agents: [ManagedAgent], instanceId?, epoch?}`"),
     responses((status = 200, description = "The orchestrator", body = Orchestrator)))]
 pub(super) async fn set_managed_agents(
     State(relay): State<Relay>,

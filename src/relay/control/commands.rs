@@ -2,14 +2,14 @@
 
 use crate::domain::caller::Caller;
 use crate::domain::control::command::{Command, CommandFilter, CommandStatus, RecordedDecision};
-use crate::domain::id::CommandId;
+use crate::domain::id::{AgentId, CommandId};
 use crate::domain::page::{Limit, Page};
 use crate::domain::text::json::Exact;
 use crate::relay::{Error, Relay, scopes};
 
 impl Relay {
-    /// A page of commands, newest first. A bound credential sees those for its own agent; the filter is
-    /// answered as it was applied.
+    /// A page of commands, newest first. A bound credential sees those for its own agent unless it asks for those of
+    /// an agent that it runs; the filter is answered as it was applied.
     pub async fn list_commands(
         &self,
         caller: &Caller,
@@ -17,8 +17,9 @@ impl Relay {
     ) -> Result<(Page<Command, CommandId>, CommandFilter), Error> {
         caller.require(scopes::READ_COMMANDS)?;
         if let Some(bound) = &caller.agent_id {
-            caller.require_identity(filter.target.as_deref().unwrap_or(bound))?;
-            filter.target = Some(bound.clone());
+            let target = filter.target.take().unwrap_or_else(|| bound.clone());
+            self.require_target(caller, &target).await?;
+            filter.target = Some(target);
         }
         Ok((self.store.commands(filter.clone()).await?, filter))
     }
@@ -27,11 +28,20 @@ impl Relay {
     pub async fn get_command(&self, caller: &Caller, id: CommandId) -> Result<Command, Error> {
         caller.require(scopes::READ_COMMANDS)?;
         let command = self.store.command(id).await?;
-        caller.require_identity(&command.target)?;
+        self.require_target(caller, &command.target).await?;
         Ok(command)
     }
 
-    /// Moves a command on, as its target reports it; nobody else may.
+    /// A bound credential sees to the commands for its own agent, and an orchestrator's to those for the agents that
+    /// it was told to start: it runs them.
+    async fn require_target(&self, caller: &Caller, target: &AgentId) -> Result<(), Error> {
+        match caller.require_identity(target) {
+            Err(_) if self.is_run_by(caller, target).await? => Ok(()),
+            checked => Ok(checked?),
+        }
+    }
+
+    /// Moves a command on, as its target reports it, or the orchestrator that runs the target; nobody else may.
     pub async fn report_command(
         &self,
         caller: &Caller,
@@ -40,7 +50,7 @@ impl Relay {
     ) -> Result<Command, Error> {
         caller.require(scopes::REPORT_COMMAND)?;
         let command = self.store.command(id).await?;
-        caller.require_identity(&command.target)?;
+        self.require_target(caller, &command.target).await?;
         let CommandReport { status, result, error } = report;
         Ok(self.store.report_command(id, status, result, error).await?)
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::domain::agent::SessionGuard;
 use crate::domain::caller::Caller;
 use crate::domain::control::orchestrator::{
     MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration, require_providers,
@@ -44,12 +45,18 @@ impl Relay {
     }
 
     /// Hears from an orchestrator.
-    pub async fn heartbeat_orchestrator(&self, caller: &Caller, id: OrchestratorId) -> Result<(), Error> {
+    pub async fn heartbeat_orchestrator(
+        &self,
+        caller: &Caller,
+        id: OrchestratorId,
+        guard: SessionGuard,
+    ) -> Result<(), Error> {
         speak_for(caller, &id)?;
-        Ok(self.store.heartbeat_orchestrator(id).await?)
+        Ok(self.store.heartbeat_orchestrator(id, guard).await?)
     }
 
-    /// Replaces the list of agents that an orchestrator runs, at most [`MANAGED_MAX`]: `{agents: [...]}`.
+    /// Replaces the list of agents that an orchestrator runs, at most [`MANAGED_MAX`]: `{agents: [...]}`, and the
+    /// session guard where the daemon gives one.
     pub async fn set_managed_agents(
         &self,
         caller: &Caller,
@@ -65,12 +72,18 @@ impl Relay {
         if list.len() > MANAGED_MAX {
             return Err(Refusal::invalid(format!("agents must have at most {MANAGED_MAX} entries")).into());
         }
+        let instance_id = match fields.get("instanceId") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(instance)) => Some(instance.clone()),
+            Some(_) => return Err(Refusal::invalid("instanceId must be a string").into()),
+        };
+        let guard = SessionGuard::parse(instance_id, fields.get("epoch").and_then(Value::as_i64))?;
         let now = self.store.now();
         let agents: Vec<ManagedAgent> =
             list.iter().map(|agent| ManagedAgent::parse(agent, now)).collect::<Result<_, _>>()?;
         let loaded = self.plugins.current().provider_ids();
         require_providers(agents.iter().map(|agent| &agent.provider), &loaded)?;
-        Ok(self.store.set_managed_agents(id, agents).await?)
+        Ok(self.store.set_managed_agents(id, agents, guard).await?)
     }
 
     /// Removes an orchestrator: its agent goes offline and its open commands fail.

@@ -201,7 +201,8 @@ impl Store {
         .await
     }
 
-    /// Moves a command forward. A step that the state machine does not have is refused.
+    /// Moves a command forward. A step that the state machine does not have is refused; a command that runs may be
+    /// said to have another result so far.
     pub async fn report_command(
         &self,
         id: CommandId,
@@ -210,7 +211,14 @@ impl Store {
         error: Option<String>,
     ) -> Result<Command, StoreError> {
         self.write(move |tx| {
-            let command = load(tx, id)?.ok_or(Refusal::NotFound("command"))?;
+            let mut command = load(tx, id)?.ok_or(Refusal::NotFound("command"))?;
+            // What it waits for meanwhile is no step.
+            if (command.status, status) == (CommandStatus::Running, CommandStatus::Running) && result.is_some() {
+                (command.result, command.updated_at) = (result, tx.now);
+                write_result(tx, &command)?;
+                announce(tx, &command)?;
+                return Ok(command);
+            }
             advance(tx, command, status, result, error)
         })
         .await
@@ -301,7 +309,7 @@ fn insert(tx: &mut Tx<'_>, new: NewCommand) -> Result<(Command, Option<Message>)
             Some(message)
         }
     };
-    tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
+    announce(tx, &command)?;
     Ok((command, message))
 }
 
@@ -318,7 +326,7 @@ pub(in crate::store) fn advance(
         "UPDATE commands SET status = $1, result = $2, error = $3, updated_at = $4 WHERE id = $5",
         &[&command.status, &command.result.as_ref().map(AsJson), &command.error, &command.updated_at, &command.id],
     )?;
-    tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)?;
+    announce(tx, &command)?;
     if command.status.is_final() {
         activity::insert(tx, audit::command_ended(&command))?;
         // What was done at last is done, however often it failed before.
@@ -329,6 +337,7 @@ pub(in crate::store) fn advance(
     }
     if matches!(command.status, CommandStatus::Failed | CommandStatus::Expired)
         && let Some(agent) = command.starts()
+        && !runs(tx, &command.target, &agent)?
     {
         tokens::end_managed_by(tx, &command.target, &agent)?;
     }
@@ -339,6 +348,21 @@ pub(in crate::store) fn advance(
         bounces::tell_first(tx)?;
     }
     Ok(command)
+}
+
+/// Whether the orchestrator that this command is for runs this agent, though the command failed: its prompt did not
+/// reach it, say.
+pub(in crate::store) fn runs(tx: &Tx<'_>, orchestrator: &AgentId, agent: &AgentId) -> Result<bool, StoreError> {
+    let Some(id) = OrchestratorId::of_agent(orchestrator) else { return Ok(false) };
+    let orchestrator = orchestrators::load(tx, &id)?;
+    Ok(orchestrator.is_some_and(|found| found.managed_agents.iter().any(|managed| managed.agent_id == *agent)))
+}
+
+/// Whether somebody asked for a restart of this agent, and it is not done.
+pub(in crate::store) fn is_restarting(tx: &Tx<'_>, agent: &AgentId) -> Result<bool, StoreError> {
+    let sql = "SELECT count(*) FROM commands WHERE target = $1 AND kind = 'restart'
+                   AND status IN ('pending', 'accepted', 'running')";
+    Ok(tx.count(sql, &[agent])? > 0)
 }
 
 /// The agents that a shutdown was for: the one it names, or all that its orchestrator has.
@@ -365,11 +389,23 @@ pub(in crate::store) fn tell(
     };
     result.extend(told);
     (command.result, command.updated_at) = (Some(Value::Object(result).into()), tx.now);
+    write_result(tx, &command)?;
+    announce(tx, &command)
+}
+
+/// Tells the target of a command, and the orchestrator that runs the target.
+fn announce(tx: &mut Tx<'_>, command: &Command) -> Result<(), StoreError> {
+    let also = orchestrators::told_to_start(tx, &command.target)?;
+    let audience = Audience { also: also.as_deref().map(Into::into), ..Audience::only(&command.target) };
+    tx.emit(EventName::CommandUpdated, audience, command)
+}
+
+fn write_result(tx: &Tx<'_>, command: &Command) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE commands SET result = $1, updated_at = $2 WHERE id = $3",
         &[&command.result.as_ref().map(AsJson), &command.updated_at, &command.id],
     )?;
-    tx.emit(EventName::CommandUpdated, Audience::only(&command.target), &command)
+    Ok(())
 }
 
 /// Fails every open command for an agent that will not report any more.

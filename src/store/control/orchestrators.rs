@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
+use crate::domain::agent::SessionGuard;
 use crate::domain::audit;
 use crate::domain::control::orchestrator::{ManagedAgent, NewOrchestrator, Orchestrator, OrchestratorStatus};
 use crate::domain::event::{Audience, EventName};
@@ -18,7 +19,7 @@ use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, agen
 stored! {
     stored Orchestrator in orchestrators {
         id, hostname, status, providers as json, base_dir, env_keys as json, meta as json, managed_agents as json,
-        last_seen, created_at,
+        last_seen, created_at, instance_id, epoch,
     }
     // Follows from the id: see `with_agent`.
     beside { agent_id: AgentId::from(String::new()) }
@@ -34,7 +35,7 @@ impl Store {
         self.write(move |tx| {
             tx.once(idempotency.as_ref(), |tx| {
                 let before = load(tx, &new.id)?;
-                let orchestrator = new.apply(before, tx.now);
+                let orchestrator = new.apply(before, tx.now)?;
                 save(tx, &orchestrator)?;
                 save_agent(tx, &orchestrator)?;
                 activity::insert(tx, audit::orchestrator_registered(&orchestrator, tx.now))?;
@@ -86,14 +87,16 @@ impl Store {
     }
 
     /// Hears from an orchestrator; writes only when that changes something.
-    pub async fn heartbeat_orchestrator(&self, id: OrchestratorId) -> Result<(), StoreError> {
+    pub async fn heartbeat_orchestrator(&self, id: OrchestratorId, guard: SessionGuard) -> Result<(), StoreError> {
         let orchestrator = self.orchestrator(id.clone()).await?;
+        guard.check_orchestrator(&orchestrator)?;
         self.touch(&orchestrator.agent_id);
         if orchestrator.status == OrchestratorStatus::Online {
             return Ok(());
         }
         self.write(move |tx| {
             let mut orchestrator = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
+            guard.check_orchestrator(&orchestrator)?;
             orchestrator.status = OrchestratorStatus::Online;
             orchestrator.last_seen = tx.now;
             save(tx, &orchestrator)?;
@@ -107,9 +110,11 @@ impl Store {
         &self,
         id: OrchestratorId,
         list: Vec<ManagedAgent>,
+        guard: SessionGuard,
     ) -> Result<Orchestrator, StoreError> {
         self.write(move |tx| {
             let mut orchestrator = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
+            guard.check_orchestrator(&orchestrator)?;
             let before = std::mem::replace(&mut orchestrator.managed_agents, list);
             orchestrator.last_seen = tx.now;
             save(tx, &orchestrator)?;
@@ -144,6 +149,11 @@ impl Store {
         .await
     }
 
+    /// The agent of the orchestrator that was told to start this one, if any was.
+    pub async fn told_to_start(&self, agent: AgentId) -> Result<Option<AgentId>, StoreError> {
+        self.read(move |snapshot| told_to_start(snapshot, &agent)).await
+    }
+
     fn freshen_orchestrator(&self, orchestrator: &mut Orchestrator) {
         if let Some(at) = self.heard_from(&orchestrator.agent_id) {
             orchestrator.last_seen = orchestrator.last_seen.max(at);
@@ -153,6 +163,11 @@ impl Store {
 
 pub(in crate::store) fn load(snapshot: &Snapshot<'_>, id: &OrchestratorId) -> Result<Option<Orchestrator>, StoreError> {
     Ok(snapshot.row("WHERE id = $1", &[id])?.map(with_agent))
+}
+
+/// The agent of the orchestrator that was told to start this one, if any was.
+pub(in crate::store) fn told_to_start(snapshot: &Snapshot<'_>, agent: &AgentId) -> Result<Option<AgentId>, StoreError> {
+    snapshot.value("SELECT target FROM commands WHERE agent_id = $1 ORDER BY id DESC LIMIT 1", &[agent])
 }
 
 fn with_agent(orchestrator: Orchestrator) -> Orchestrator {

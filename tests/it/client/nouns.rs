@@ -199,7 +199,7 @@ async fn orchestrators_say_what_they_run() {
     };
     let far = orchestrators.register(&registration).send().await.expect("an orchestrator");
     assert_eq!(far.providers, ["claude", "codex"]);
-    assert!(orchestrators.heartbeat("far").send().await.expect("an answer").ok);
+    assert!(orchestrators.heartbeat("far", &SessionGuard::default()).send().await.expect("an answer").ok);
     let runs = ManagedAgent {
         agent_id: "far-0".into(),
         provider: "claude".to_owned(),
@@ -210,12 +210,13 @@ async fn orchestrators_say_what_they_run() {
         pid: Some(7),
         started_at: Timestamp::from_ms(8),
     };
-    let managing = orchestrators.set_managed_agents("far", std::slice::from_ref(&runs)).send().await;
+    let managing =
+        orchestrators.set_managed_agents("far", std::slice::from_ref(&runs), &SessionGuard::default()).send().await;
     assert_eq!(managing.expect("an orchestrator").managed_agents, [runs]);
     let listed = orchestrators.list().send().await.expect("a list");
     assert_eq!(listed, [orchestrators.get("far").send().await.expect("an orchestrator")]);
     assert!(orchestrators.remove("far").send().await.expect("an answer").ok);
-    refused(orchestrators.heartbeat("far").send().await, "not_found");
+    refused(orchestrators.heartbeat("far", &SessionGuard::default()).send().await, "not_found");
 }
 
 #[tokio::test]

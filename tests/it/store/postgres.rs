@@ -225,6 +225,8 @@ pub(super) async fn call_every_verb() -> Bench {
         providers: Vec::new(),
         env_keys: Vec::new(),
         meta: Default::default(),
+        instance_id: None,
+        epoch: None,
     };
     store.register_orchestrator(orchestrator, None).await.expect("an orchestrator");
     store.orchestrators().await.expect("orchestrators");

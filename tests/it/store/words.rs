@@ -33,6 +33,8 @@ async fn filled() -> Bench {
             providers: Vec::new(),
             env_keys: Vec::new(),
             meta: Default::default(),
+            instance_id: None,
+            epoch: None,
         };
         store.register_orchestrator(orchestrator, None).await.expect("an orchestrator");
         let command = NewCommand {
