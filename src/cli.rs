@@ -2,6 +2,7 @@
 
 mod connection;
 mod data_dir;
+mod orchestrator;
 mod plugin;
 mod serve;
 mod token;
@@ -32,6 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Orchestrator(orchestrator::Orchestrator),
     /// Write, build and test plugins, and see to those of a running relay.
     #[command(
         subcommand,
@@ -90,6 +92,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
     let env = Environment::of_process()?;
     match command {
         Command::Serve(args) => serve::run(args, &env)?,
+        Command::Orchestrator(args) => orchestrator::run(args, &env)?,
         Command::Plugin(command) => return plugin::run(command, &env),
         Command::Token(command) => return token::run(command, &env),
         Command::Openapi => print(agent_relay::http::document_text())?,

@@ -15,6 +15,7 @@ mod follow;
 mod launch;
 mod prepare;
 mod site;
+mod told;
 mod turns;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ pub use directories::{ENTRIES_MAX, Listing};
 pub use follow::{Follow, Undelivered, Waiting};
 pub use launch::{LaunchError, Launched, NewSession, PlanRecord, Reports, ended, reserved_log};
 pub use prepare::Prepared;
+pub use told::{WAITING_MEMBERS, tags_of};
 pub use turns::Turn;
 
 /// The variable in which a started agent finds its own token.

@@ -34,14 +34,16 @@
 //!   calls one operation, answers. The one module that knows status codes.
 //! - [`client`]: how others ask a relay: typed requests, and a stream of events that goes on where it was. The
 //!   command line and the tests use it. Knows nothing of the relay but the domain.
+//! - [`orchestrator`]: the daemon of another host, on [`client`] and [`launcher`]: what a relay asks for is done there,
+//!   and told to the relay until it knows.
 //! - [`bounds`]: what everything may have at most, by one look.
 //! - [`config`], [`telemetry`]: what the operator decided; log, spans and metrics.
 //! - The `agent-relay` program (`src/main.rs`, `src/cli`) turns arguments into a [`config::Config`] and calls
 //!   [`serve`].
 //!
 //! Who may import whom: `main -> cli -> {lib, client} -> {http, jobs} -> relay -> {stream -> store, launcher ->
-//! {plugins, sessions}} -> domain`; anyone may use the constants of `telemetry`. A test reads the sources and
-//! holds this.
+//! {plugins, sessions}} -> domain`, and `cli -> orchestrator -> {client, launcher}`; anyone may use the constants of
+//! `telemetry`. A test reads the sources and holds this.
 //!
 //! # Three walks
 //!
@@ -74,6 +76,7 @@ pub mod domain;
 pub mod http;
 pub mod jobs;
 pub mod launcher;
+pub mod orchestrator;
 pub mod plugins;
 pub mod relay;
 pub mod sessions;

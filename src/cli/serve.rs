@@ -69,7 +69,7 @@ Environment without a flag:
   AGENT_RELAY_SPAWN_RELAY_URL  Where started agents find the relay [default: where it listens]";
 
 /// How long work that the relay did not wait for, such as a name lookup, may hold up the end.
-const LEFTOVERS: Duration = Duration::from_secs(2);
+pub(super) const LEFTOVERS: Duration = Duration::from_secs(2);
 /// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`).
 const WAITING_MAX: u32 = 4_096;
 
@@ -133,7 +133,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Closes this process's memory and initial environment, where the operator's token may stand, to the other
 /// processes of the same user: the agents it starts are among them. Programs that it starts are open again.
-fn keep_from_others_of_this_user() {
+pub(super) fn keep_from_others_of_this_user() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "other processes of this user can read the token of this one");
@@ -142,7 +142,7 @@ fn keep_from_others_of_this_user() {
 
 /// The first SIGTERM or SIGINT cancels `shutdown`; the second ends the process, for whoever does
 /// not want to wait for the drain.
-fn end_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+pub(super) fn end_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -177,7 +177,7 @@ const LARGE_BYTES: libc::c_int = 128 << 10;
 /// the relay would be a third larger. Whoever sets `MALLOC_ARENA_MAX` has the last word.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "a setting of the C library")]
-fn share_arenas() {
+pub(super) fn share_arenas() {
     if std::env::var_os("MALLOC_ARENA_MAX").is_some() {
         return;
     }
@@ -190,7 +190,7 @@ fn share_arenas() {
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn share_arenas() {}
+pub(super) fn share_arenas() {}
 
 /// What the database, plugins, sessions and logs need of the files that the system allows.
 const FILES_BESIDE_CONNECTIONS: u64 = 256;

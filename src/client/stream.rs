@@ -1,6 +1,6 @@
 //! The event stream: it goes on where it was when a connection ends, and says so when it cannot.
 
-mod backoff;
+pub mod backoff;
 pub mod sse;
 
 use std::collections::VecDeque;

@@ -12,7 +12,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Pauses that double with each failure, from what the relay asked for.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     retry: Duration,
     failures: u32,
 }
@@ -25,19 +25,19 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The relay said how long to wait at least.
-    pub(super) fn set_retry(&mut self, retry: Duration) {
+    pub fn set_retry(&mut self, retry: Duration) {
         self.retry = retry.clamp(RETRY_MIN, RETRY_MAX);
     }
 
     /// It worked.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// The pause before the next try, at least `asked_for`. It is never shorter than the relay's `retry`,
     /// and up to half longer than it need be, so that the clients of a relay that was away do not come
     /// back in one wave.
-    pub(super) fn next(&mut self, asked_for: Option<Duration>) -> Duration {
+    pub fn next(&mut self, asked_for: Option<Duration>) -> Duration {
         let doubled = self.retry.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
         let pause = doubled.min(PAUSE_MAX).max(self.retry).max(asked_for.unwrap_or_default());

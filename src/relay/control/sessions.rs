@@ -72,19 +72,17 @@ impl StoreReports {
     /// Makes the agent's card, so that others find it before it says a word.
     async fn introduce(&self, started: &Started) {
         let spec = &self.spec;
-        let meta = json!({
-            "provider": spec.provider, "approvalMode": spec.approval_mode, "cwd": spec.cwd,
-            "session": self.name.as_str(), "attach": started.attach_command,
-        });
+        let host = self.relay.launcher.host();
+        let meta = host.meta_of(spec, self.name.as_str(), started.attach_command.as_deref());
         let registration = NewRegistration {
             name: Some(spec.label.clone().unwrap_or_else(|| spec.agent_id.to_string())),
             label: Some(spec.label.clone()),
-            tags: Some(Some(vec![spec.provider.clone(), "spawned".to_owned()])),
-            machine: Some(Some(self.relay.launcher.host().hostname.clone())),
+            tags: Some(Some(launcher::tags_of(spec))),
+            machine: Some(Some(host.hostname.clone())),
             rig: Some(Some(spec.provider.clone())),
             status: Some(AgentStatus::Online),
             instance_id: Some(self.name.as_str().to_owned()),
-            meta: Some(Some(meta.into())),
+            meta: Some(Some(meta)),
             condition: Some(NewCondition::seen(ConditionKind::Starting, "")),
             ..NewRegistration::of(spec.agent_id.clone())
         };
@@ -122,21 +120,10 @@ impl Reports for StoreReports {
     }
 
     async fn waiting(&self, waiting: &Waiting) {
-        let Waiting { in_dialog, screen } = waiting;
-        let what = if *in_dialog { "a dialog waits on its screen" } else { "nothing on its screen says that it is up" };
         let attach = self.relay.launcher.find(&self.name).await.and_then(|session| session.attach_command);
-        let next = match attach {
-            Some(attach) => format!("{what}; look at it, and answer what it asks: {attach}"),
-            None => format!("{what}; it has no terminal, and its output is in its log"),
-        };
-        let seen = if *in_dialog { "dialog" } else { "unknown" };
-        let told = json!({"seen": seen, "screen": screen, "next": next});
-        let told = told.as_object().cloned().unwrap_or_default();
-        let condition = if *in_dialog {
-            NewCondition::seen(ConditionKind::Dialog, screen)
-        } else {
-            NewCondition::seen(ConditionKind::Starting, what)
-        };
+        let told = waiting.members(attach.as_deref());
+        let (kind, detail) = waiting.condition();
+        let condition = NewCondition::seen(kind, detail);
         let waits = self.relay.store.session_waits(self.command, told, self.spec.agent_id.clone(), condition);
         if let Err(error) = waits.await {
             tracing::warn!(%error, "cannot write down what a session waits for");

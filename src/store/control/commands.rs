@@ -212,6 +212,10 @@ impl Store {
     ) -> Result<Command, StoreError> {
         self.write(move |tx| {
             let mut command = load(tx, id)?.ok_or(Refusal::NotFound("command"))?;
+            // It is over, though nobody may have noted that yet.
+            if command.status == CommandStatus::Pending && command.expires_at <= tx.now {
+                return Err(has_expired(status).into());
+            }
             // What it waits for meanwhile is no step.
             if (command.status, status) == (CommandStatus::Running, CommandStatus::Running) && result.is_some() {
                 (command.result, command.updated_at) = (result, tx.now);
@@ -398,6 +402,11 @@ fn announce(tx: &mut Tx<'_>, command: &Command) -> Result<(), StoreError> {
     let also = orchestrators::told_to_start(tx, &command.target)?;
     let audience = Audience { also: also.as_deref().map(Into::into), ..Audience::only(&command.target) };
     tx.emit(EventName::CommandUpdated, audience, command)
+}
+
+fn has_expired(next: CommandStatus) -> Refusal {
+    let (from, to) = (CommandStatus::Expired.to_string(), next.to_string());
+    Refusal::IllegalTransition { noun: "command", from, to }
 }
 
 fn write_result(tx: &Tx<'_>, command: &Command) -> Result<(), StoreError> {

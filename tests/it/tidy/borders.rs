@@ -43,7 +43,10 @@ const IMPORTS: [(&str, &[&str]); 16] = [
             "telemetry",
         ],
     ),
-    ("cli", &["lib", "client", "config", "http", "orchestrator", "plugins", "sessions", "domain", "telemetry"]),
+    (
+        "cli",
+        &["lib", "client", "config", "http", "launcher", "orchestrator", "plugins", "sessions", "domain", "telemetry"],
+    ),
 ];
 
 /// The modules in which something may wait: `domain` and `config` are not among them.
