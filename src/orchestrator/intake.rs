@@ -182,7 +182,7 @@ impl Daemon {
         let mut running: Vec<_> = records.into_iter().map(|record| self.running_agent(record)).collect();
         running.sort_by_key(|agent| std::cmp::Reverse(agent.started_at));
         running.truncate(RUNNING_MAX);
-        Context { caller, now: Timestamp::now().as_ms(), running }
+        Context { caller, now: Timestamp::now().as_ms(), running, extensions: Vec::new() }
     }
 
     fn running_agent(&self, record: Record) -> RunningAgent {

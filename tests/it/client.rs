@@ -3,7 +3,7 @@
 
 mod control;
 mod failures;
-mod forwarder;
+pub(crate) mod forwarder;
 mod nouns;
 mod plugins;
 mod resume;

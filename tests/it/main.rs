@@ -4,6 +4,7 @@ mod api;
 mod cli;
 mod client;
 mod crash;
+mod orchestrator;
 mod plugins;
 mod program;
 mod readme;

@@ -110,6 +110,27 @@ impl Running {
         Self { child, stdout, stderr }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a living process");
+    }
+
+    /// Waits for its end: the exit code, and what was still complained of.
+    pub(crate) fn ended(mut self) -> (Option<i32>, Vec<String>) {
+        let mut rest = Vec::new();
+        loop {
+            match self.stderr.recv_timeout(PATIENCE) {
+                Ok(line) => rest.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it did not end: {rest:?}"),
+            }
+        }
+        (self.child.wait().expect("an ended process").code(), rest)
+    }
+
     /// Waits for a line on standard output that holds `text`.
     pub(crate) fn said(&self, text: &str) {
         Self::wait_for(&self.stdout, text);
