@@ -144,7 +144,7 @@ pub struct Opening {
 
 impl From<SpawnSpec> for Identity {
     fn from(spec: SpawnSpec) -> Self {
-        let SpawnSpec { agent_id, provider, approval_mode, cwd, label, prompt: _ } = spec;
+        let SpawnSpec { agent_id, provider, approval_mode, cwd, label, prompt: _, again: _ } = spec;
         Self { agent_id: agent_id.into_string(), provider, label, approval_mode, cwd }
     }
 }
