@@ -116,8 +116,14 @@ mod tests {
             ("id = 'p'\nkind = 'policy'\n[grants]\nenv = ['A']", "`[grants]` are for providers"),
             ("id = 'p'\nkind = 'provider'\n[grants]\nenv = ['LD_PRELOAD']", "`env`: \"LD_PRELOAD\""),
             ("id = 'p'\nkind = 'provider'\n[grants]\nexecutables = ['../sh']", "`executables`: \"../sh\""),
-            ("id = 'p'\nkind = 'provider'\n[grants]\nreads = ['/a/../b']", "`reads`: \"/a/../b\" must be of components"),
-            ("id = 'p'\nkind = 'provider'\n[grants]\nsockets = ['x.sock']", "`sockets`: \"x.sock\" must begin with `/`"),
+            (
+                "id = 'p'\nkind = 'provider'\n[grants]\nreads = ['/a/../b']",
+                "`reads`: \"/a/../b\" must be of components",
+            ),
+            (
+                "id = 'p'\nkind = 'provider'\n[grants]\nsockets = ['x.sock']",
+                "`sockets`: \"x.sock\" must begin with `/`",
+            ),
             (
                 "id = 'p'\nkind = 'provider'\n[grants]\nreads = ['{A_HOME}/b']",
                 "`[grants]`: \"{A_HOME}/b\" begins with A_HOME, which is not among `env`",

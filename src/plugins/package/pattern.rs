@@ -171,7 +171,8 @@ fn parse(pattern: &str) -> Result<(Start<'_>, Vec<Vec<Piece>>), String> {
         let places = PLACES.map(|place| format!("`{{{place}}}`")).join(", ");
         Err(format!("must begin with `/`, {places} or the name of a variable such as `{{CODEX_HOME}}`"))
     };
-    let (start, rest) = match (pattern.strip_prefix('/'), pattern.strip_prefix('{').and_then(|it| it.split_once("}/"))) {
+    let (start, rest) = match (pattern.strip_prefix('/'), pattern.strip_prefix('{').and_then(|it| it.split_once("}/")))
+    {
         (Some(rest), _) => (Start::Root, rest),
         (_, Some((place, rest))) if PLACES.contains(&place) => (Start::Place(place), rest),
         (_, Some((name, rest))) => {

@@ -81,8 +81,25 @@ fn what_fills_a_placeholder_is_only_text() {
 #[test]
 fn a_pattern_that_is_none_is_refused() {
     for pattern in [
-        "", "x", "~/x", "{home}", "{home}x", "{nowhere}/x", "{Home}/x", "{PATH}/x", "{LD_X}/x", "/a/../b", "/a//b", "/",
-        "/a/./b", "/a/**", "/a/{home}", "/a/{pid", "/a/pid}", "/a\n", "{cwd-dashed}/x",
+        "",
+        "x",
+        "~/x",
+        "{home}",
+        "{home}x",
+        "{nowhere}/x",
+        "{Home}/x",
+        "{PATH}/x",
+        "{LD_X}/x",
+        "/a/../b",
+        "/a//b",
+        "/",
+        "/a/./b",
+        "/a/**",
+        "/a/{home}",
+        "/a/{pid",
+        "/a/pid}",
+        "/a\n",
+        "{cwd-dashed}/x",
     ] {
         assert!(check_path_pattern(pattern).is_err(), "{pattern:?}");
     }

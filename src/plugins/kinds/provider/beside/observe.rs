@@ -47,23 +47,21 @@ pub(super) fn asked_at(session: &RunningSession, question: Measured) -> Inquiry 
 }
 
 /// Notes how a call went, and tells the operator of a failure, once.
-pub(super) fn account<T>(
-    sandbox: &Sandbox,
-    recess: &Recess,
-    func: &str,
-    answer: &Result<T, CallError>,
-    plugin: &str,
-) {
+pub(super) fn account<T>(sandbox: &Sandbox, recess: &Recess, func: &str, answer: &Result<T, CallError>, plugin: &str) {
     let Err(error) = answer else { return recess.succeeded() };
     let generation = sandbox.generation;
     match recess.failed(Instant::now(), error) {
         Tell::Nothing => {}
         Tell::Failed => tracing::warn!(
-            plugin.id = plugin, plugin.generation = generation, func,
+            plugin.id = plugin,
+            plugin.generation = generation,
+            func,
             "plugin {error}; sessions are done without that, and this is not told again until it was well"
         ),
         Tell::Paused => tracing::warn!(
-            plugin.id = plugin, plugin.generation = generation, func,
+            plugin.id = plugin,
+            plugin.generation = generation,
+            func,
             "plugin failed on this too often and is not asked it for a minute: {error}"
         ),
     }

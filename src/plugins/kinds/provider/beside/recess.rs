@@ -60,8 +60,10 @@ impl Recess {
 
     /// It failed. What is the question's fault, or that of a busy machine, does not count.
     pub(super) fn failed(&self, now: Instant, error: &CallError) -> Tell {
-        if matches!(error, CallError::Input { .. } | CallError::Overloaded | CallError::Limited | CallError::Quarantined)
-        {
+        if matches!(
+            error,
+            CallError::Input { .. } | CallError::Overloaded | CallError::Limited | CallError::Quarantined
+        ) {
             return Tell::Nothing;
         }
         let mut state = self.state();
