@@ -39,6 +39,8 @@
 //! assert!(testing::to_json(&control).contains("everyAgentOf"));
 //! ```
 
+mod recorded;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -46,10 +48,10 @@ use crate::policy::{AgentFacts, Context, Control, Policy, RunningAgent, Spawn, T
 use crate::provider::{
     LaunchPlan, LaunchSite, Message, PlanError, Presentation, Provider, SpawnRequest, StopPlan, StopReason,
 };
-use crate::session::{
-    Attempt, Courier, Cursor, GrantedFile, Notice, Observation, Observer, RunningSession, Screen,
-};
+use crate::session::{Attempt, Courier, Cursor, GrantedFile, Notice, Observation, Observer, RunningSession, Screen};
 use crate::{ApprovalMode, Caller, PathFacts, Settings, Site};
+
+pub use recorded::Recorded;
 
 /// Asks a policy as a relay does: under these settings, a JSON object.
 ///
