@@ -10,6 +10,7 @@ use super::{Launcher, TOKEN_VARIABLE, off_the_reactor};
 use crate::domain::control::command::CommandStatus;
 use crate::domain::control::plan::{LaunchSite, StopPlan, StopReason};
 use crate::domain::control::spawn::SpawnSpec;
+use crate::domain::text::hex::hex;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
 use crate::sessions::{Died, Exit, Launch, Opening, Place, Reservation, SessionName, StartError, Started, StopError};
 
@@ -126,7 +127,7 @@ impl Launcher {
             host_variables: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
             root: rustix::process::geteuid().is_root(),
         };
-        plugins.plan(caller, &spec.provider, &spec.request(), &site).await.map_err(|error| {
+        plugins.plan(caller, &spec.provider, &spec.request(fresh_conversation()), &site).await.map_err(|error| {
             let reason = error.to_string();
             match error {
                 PluginError::Refused { .. } => LaunchError::Refused(reason),
@@ -215,6 +216,17 @@ pub fn ended(exit: &Exit) -> (CommandStatus, Value, Option<String>) {
         format!("the program has ended, and these processes that it had started have not: {}", named.join(", "));
     result["survivors"] = json!(exit.survivors);
     (CommandStatus::Failed, result, Some(error))
+}
+
+/// A fresh UUID; none when the system has no randomness, and no program needs one.
+fn fresh_conversation() -> Option<String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let digits = hex(&bytes);
+    let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
+    Some(format!("{a}-{b}-{c}-{d}-{e}"))
 }
 
 fn record(plan: &CheckedPlan) -> PlanRecord {

@@ -1,10 +1,11 @@
 //! The command line of one session.
 
-use agent_relay_plugin::ApprovalMode;
 use agent_relay_plugin::provider::{
     LaunchPlan, LaunchSite, PromptDelivery, Readiness, SessionFile, SpawnRequest, introduction, variables,
 };
+use agent_relay_plugin::{ApprovalMode, Extension};
 
+use crate::records::is_id;
 use crate::settings::Settings;
 
 /// Keeps a session from updating itself, reporting home and asking how it went.
@@ -41,6 +42,8 @@ pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSit
     // Free text is joined to its flag, so that a leading dash is no flag of its own.
     args.extend(settings.model.iter().map(|model| format!("--model={model}")));
     args.extend(request.label.iter().map(|label| format!("--name={label}")));
+    let (conversation, resumed) = conversation(request);
+    args.extend(conversation);
     let mut files = Vec::new();
     if let Some(url) = &site.mcp_url {
         args.extend(["--mcp-config".to_owned(), format!("{}/{MCP_FILE}", site.session_dir.trim_end_matches('/'))]);
@@ -59,8 +62,19 @@ pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSit
         files,
         prompt: PromptDelivery::InArguments,
         ready: Readiness { screen_texts: vec![READY.to_owned()], settle_ms: 60_000 },
-        extensions: Vec::new(),
+        extensions: resumed.into_iter().collect(),
     }
+}
+
+/// Which conversation it is: an earlier one goes on under its id, a new one gets the id that the relay gives it, so that
+/// it is known before anything was said.
+fn conversation(request: &SpawnRequest) -> (Option<String>, Option<Extension>) {
+    let id = |name| request.extension(name).filter(|id| is_id(id));
+    if let Some(id) = id("resume") {
+        let resumed = Extension { name: "resumed".to_owned(), value: "true".to_owned() };
+        return (Some(format!("--resume={id}")), Some(resumed));
+    }
+    (id("conversation").map(|id| format!("--session-id={id}")), None)
 }
 
 /// The flags of an approval mode.
@@ -222,12 +236,37 @@ mod tests {
     }
 
     #[test]
+    fn a_conversation_goes_on_or_gets_its_id() {
+        const ID: &str = "e33d5e62-d65a-4bb1-bcbc-c0fbc051e4d1";
+        let with = |name: &str, id: &str| {
+            let extension = Extension { name: name.to_owned(), value: format!("{id:?}") };
+            let request = SpawnRequest { extensions: vec![extension], ..request(ApprovalMode::Guarded) };
+            plan(&Settings::default(), &request, &site())
+        };
+        let fresh = with("conversation", ID);
+        assert!(fresh.args.contains(&format!("--session-id={ID}")), "{:?}", fresh.args);
+        assert!(fresh.extensions.is_empty());
+        let resumed = with("resume", ID);
+        assert!(resumed.args.contains(&format!("--resume={ID}")), "{:?}", resumed.args);
+        assert_eq!(resumed.extensions, [Extension { name: "resumed".to_owned(), value: "true".to_owned() }]);
+        // What is no id of this program is no argument either, and the plan does not say that anything goes on.
+        let strange = with("resume", "--dangerously-skip-permissions");
+        assert!(
+            !strange.args.iter().any(|arg| arg.contains("resume") || arg.contains("dangerous")),
+            "{:?}",
+            strange.args
+        );
+        assert!(strange.extensions.is_empty());
+    }
+
+    #[test]
     fn settings_find_their_place() {
         let settings = Settings {
             executable: "/opt/claude".to_owned(),
             model: Some("opus".to_owned()),
             extra_args: vec!["--effort".to_owned(), "high".to_owned()],
             pass_env: vec!["MINE".to_owned()],
+            ..Settings::default()
         };
         let plan = plan(&settings, &request(ApprovalMode::Guarded), &site());
         assert_eq!(plan.program, "/opt/claude");

@@ -22,13 +22,20 @@
 //! it is on the screen, nothing may be typed.
 
 mod command;
+mod courier;
+mod observe;
+mod records;
+mod screen;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use agent_relay_plugin::ApprovalMode;
 use agent_relay_plugin::provider::{
     Abilities, LaunchPlan, LaunchSite, Message, PlanError, Presentation, Provider, SpawnRequest, StopPlan, StopReason,
     notice,
 };
+use agent_relay_plugin::session::{Attempt, Courier, Notice, Observation, Observer, RunningSession, Screen};
 use settings::Settings;
 
 struct Claude;
@@ -57,4 +64,16 @@ impl Provider for Claude {
     }
 }
 
-agent_relay_plugin::export_provider!(Claude);
+impl Observer for Claude {
+    fn observe(_: &Settings, session: &RunningSession, screen: &Screen) -> Observation {
+        observe::observe(session, screen)
+    }
+}
+
+impl Courier for Claude {
+    fn deliver(settings: &Settings, notice: &Notice, session: &RunningSession, seen: &Observation) -> Vec<Attempt> {
+        courier::deliver(settings, notice, session, seen)
+    }
+}
+
+agent_relay_plugin::export_delivering_provider!(Claude);

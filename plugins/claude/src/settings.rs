@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 /// Arguments that follow from the approval mode, the site and the request, or that would make the
 /// session another kind of thing: printing, in the background, in another directory.
-const OWN_ARGUMENTS: [&str; 19] = [
+const OWN_ARGUMENTS: [&str; 25] = [
     "--permission-mode",
     "--dangerously-skip-permissions",
     "--allow-dangerously-skip-permissions",
@@ -25,6 +25,12 @@ const OWN_ARGUMENTS: [&str; 19] = [
     "--model",
     "--name",
     "-n",
+    "--session-id",
+    "--resume",
+    "-r",
+    "--continue",
+    "-c",
+    "--fork-session",
 ];
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -37,11 +43,19 @@ pub(crate) struct Settings {
     pub(crate) extra_args: Vec<String>,
     /// Host variables to pass on beside the usual ones; `[grants] env` must name them too.
     pub(crate) pass_env: Vec<String>,
+    /// The versions whose inbox is written to. In any other, notices are typed.
+    pub(crate) inbox_versions: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { executable: "claude".to_owned(), model: None, extra_args: Vec::new(), pass_env: Vec::new() }
+        Self {
+            executable: "claude".to_owned(),
+            model: None,
+            extra_args: Vec::new(),
+            pass_env: Vec::new(),
+            inbox_versions: vec!["2.1.332".to_owned()],
+        }
     }
 }
 
@@ -54,6 +68,9 @@ impl settings::Settings for Settings {
         }
         settings::check_arguments("extra_args", &read.extra_args, &OWN_ARGUMENTS)?;
         settings::check_names("pass_env", &read.pass_env)?;
+        for version in &read.inbox_versions {
+            settings::check_text("inbox_versions", version)?;
+        }
         Ok(read)
     }
 }
@@ -71,12 +88,14 @@ mod tests {
 
     #[test]
     fn every_setting_is_read() {
-        let json = r#"{"executable": "/opt/claude", "model": "opus", "extra_args": ["--effort", "high"], "pass_env": ["AWS_REGION"]}"#;
+        let json = r#"{"executable": "/opt/claude", "model": "opus", "extra_args": ["--effort", "high"], "pass_env": ["AWS_REGION"],
+            "inbox_versions": []}"#;
         let settings = Settings::read(json).expect("every setting is known");
         assert_eq!(settings.executable, "/opt/claude");
         assert_eq!(settings.model.as_deref(), Some("opus"));
         assert_eq!(settings.extra_args, ["--effort", "high"]);
         assert_eq!(settings.pass_env, ["AWS_REGION"]);
+        assert!(settings.inbox_versions.is_empty());
     }
 
     #[test]
@@ -88,6 +107,7 @@ mod tests {
             "--allowed-tools=Bash",
             "--settings={}",
             "-p",
+            "--resume=x",
             "--",
         ] {
             let json = format!(r#"{{"extra_args": ["--verbose", "{argument}"]}}"#);

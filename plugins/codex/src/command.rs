@@ -1,10 +1,11 @@
 //! The command line of one session.
 
-use agent_relay_plugin::ApprovalMode;
 use agent_relay_plugin::provider::{
     LaunchPlan, LaunchSite, PlanError, PromptDelivery, Readiness, SpawnRequest, introduction, variables,
 };
+use agent_relay_plugin::{ApprovalMode, Extension};
 
+use crate::screen::is_id;
 use crate::settings::Settings;
 
 /// How the program finds its account and its own configuration.
@@ -15,7 +16,10 @@ const READY: &str = "Ask Codex to do anything";
 
 /// Plans one session.
 pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSite) -> Result<LaunchPlan, PlanError> {
-    let mut args = settings.extra_args.clone();
+    let resumed = request.extension("resume").filter(|id| is_id(id));
+    // The flags are the same.
+    let mut args: Vec<String> = resumed.iter().map(|_| "resume".to_owned()).collect();
+    args.extend(settings.extra_args.clone());
     // Without this the session would live in a server shared with others, with their environment
     // (and so their token), and outlive its own end.
     args.push("--no-daemon".to_owned());
@@ -26,8 +30,15 @@ pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSit
     }
     if let Some(prompt) = &request.prompt {
         check_prompt(prompt)?;
-        args.extend(["--".to_owned(), prompt.clone()]);
     }
+    if resumed.is_some() || request.prompt.is_some() {
+        args.push("--".to_owned());
+    }
+    let extensions = match &resumed {
+        Some(_) => vec![Extension { name: "resumed".to_owned(), value: "true".to_owned() }],
+        None => Vec::new(),
+    };
+    args.extend(resumed.into_iter().chain(request.prompt.clone()));
     Ok(LaunchPlan {
         program: settings.executable.clone(),
         args,
@@ -36,7 +47,7 @@ pub(crate) fn plan(settings: &Settings, request: &SpawnRequest, site: &LaunchSit
         files: Vec::new(),
         prompt: PromptDelivery::InArguments,
         ready: Readiness { screen_texts: vec![READY.to_owned()], settle_ms: 60_000 },
-        extensions: Vec::new(),
+        extensions,
     })
 }
 
@@ -56,6 +67,8 @@ fn configuration(settings: &Settings, request: &SpawnRequest, site: &LaunchSite)
     let mut assignments = vec![
         // A question about an update would wait for a person.
         "check_for_update_on_startup=false".to_owned(),
+        // By these two it is known, in every session, which conversation and which version it is.
+        "tui.status_line=[\"thread-id\",\"codex-version\",\"model-with-reasoning\",\"current-dir\"]".to_owned(),
         format!("developer_instructions={}", quoted(&introduction(request, site))),
     ];
     if let Some(url) = &site.mcp_url {
@@ -141,9 +154,11 @@ mod tests {
         args
     }
 
-    const SHARED: [&str; 12] = [
+    const SHARED: [&str; 14] = [
         "-c",
         "check_for_update_on_startup=false",
+        "-c",
+        "tui.status_line=[\"thread-id\",\"codex-version\",\"model-with-reasoning\",\"current-dir\"]",
         "-c",
         "developer_instructions=...",
         "-c",
@@ -187,6 +202,7 @@ mod tests {
             extra_args: vec!["--search".to_owned()],
             pass_env: vec!["MOCK_KEY".to_owned()],
             trust_folders: true,
+            ..Settings::default()
         };
         let args = arguments(&settings, ApprovalMode::Guarded, &site());
         assert_eq!(args[..2], ["--search", "--no-daemon"]);
@@ -199,6 +215,34 @@ mod tests {
         assert_eq!(plan.cwd, site().cwd);
         let names: Vec<&str> = plan.env.iter().map(|variable| variable.name.as_str()).collect();
         assert_eq!(names, ["CODEX_HOME", "MOCK_KEY"]);
+    }
+
+    #[test]
+    fn a_conversation_goes_on() {
+        const ID: &str = "01a218d9-b263-7502-b924-a54d6a7afa2a";
+        let with = |id: &str, prompt: Option<&str>| {
+            let extension = Extension { name: "resume".to_owned(), value: format!("{id:?}") };
+            let prompt = prompt.map(str::to_owned);
+            let request = SpawnRequest { extensions: vec![extension], prompt, ..request(ApprovalMode::Guarded) };
+            plan(&Settings::default(), &request, &site()).expect("a plan")
+        };
+        let resumed = with(ID, Some("--help me"));
+        assert_eq!(resumed.args[..2], ["resume", "--no-daemon"]);
+        assert!(
+            resumed.args.ends_with(&["--".to_owned(), ID.to_owned(), "--help me".to_owned()]),
+            "{:?}",
+            resumed.args
+        );
+        assert_eq!(resumed.extensions, [Extension { name: "resumed".to_owned(), value: "true".to_owned() }]);
+        assert!(with(ID, None).args.ends_with(&["--".to_owned(), ID.to_owned()]));
+        // What is no id of this program is no argument either, and the plan does not say that anything goes on.
+        let strange = with("--last", None);
+        assert!(
+            !strange.args.iter().any(|arg| arg == "resume" || arg == "--last" || arg == "--"),
+            "{:?}",
+            strange.args
+        );
+        assert!(strange.extensions.is_empty());
     }
 
     #[test]

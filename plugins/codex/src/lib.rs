@@ -23,13 +23,20 @@
 //! shared server.
 
 mod command;
+mod courier;
+mod observe;
+mod records;
+mod screen;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use agent_relay_plugin::ApprovalMode;
 use agent_relay_plugin::provider::{
     Abilities, LaunchPlan, LaunchSite, Message, PlanError, Presentation, Provider, SpawnRequest, StopPlan, StopReason,
     notice,
 };
+use agent_relay_plugin::session::{Attempt, Courier, Notice, Observation, Observer, RunningSession, Screen};
 use settings::Settings;
 
 struct Codex;
@@ -58,4 +65,16 @@ impl Provider for Codex {
     }
 }
 
-agent_relay_plugin::export_provider!(Codex);
+impl Observer for Codex {
+    fn observe(_: &Settings, session: &RunningSession, screen: &Screen) -> Observation {
+        observe::observe(session, screen)
+    }
+}
+
+impl Courier for Codex {
+    fn deliver(settings: &Settings, notice: &Notice, session: &RunningSession, seen: &Observation) -> Vec<Attempt> {
+        courier::deliver(settings, notice, session, seen)
+    }
+}
+
+agent_relay_plugin::export_delivering_provider!(Codex);

@@ -25,7 +25,7 @@ const OWN_ARGUMENTS: [&str; 15] = [
 ];
 
 /// The same as keys of the configuration, which follow a `-c`.
-const OWN_KEYS: [&str; 9] = [
+const OWN_KEYS: [&str; 10] = [
     "approval_policy",
     "approvals_reviewer",
     "sandbox_",
@@ -33,6 +33,7 @@ const OWN_KEYS: [&str; 9] = [
     "permissions",
     "mcp_servers.relay",
     "developer_instructions",
+    "tui.status_line",
     "projects",
     "model=",
 ];
@@ -50,6 +51,8 @@ pub(crate) struct Settings {
     /// Whether the approved directory counts as trusted: its own configuration, hooks included,
     /// then takes effect. Otherwise Codex asks a person once for each repository.
     pub(crate) trust_folders: bool,
+    /// The versions whose queue is used. In any other, notices are typed.
+    pub(crate) queue_versions: Vec<String>,
 }
 
 impl Default for Settings {
@@ -60,6 +63,7 @@ impl Default for Settings {
             extra_args: Vec::new(),
             pass_env: Vec::new(),
             trust_folders: false,
+            queue_versions: vec!["0.169.0".to_owned()],
         }
     }
 }
@@ -75,6 +79,9 @@ impl settings::Settings for Settings {
         let values: Vec<String> = read.extra_args.iter().map(|arg| config_key(arg)).collect();
         settings::check_arguments("extra_args", &values, &OWN_KEYS)?;
         settings::check_names("pass_env", &read.pass_env)?;
+        for version in &read.queue_versions {
+            settings::check_text("queue_versions", version)?;
+        }
         Ok(read)
     }
 }
@@ -102,13 +109,14 @@ mod tests {
     #[test]
     fn every_setting_is_read() {
         let json = r#"{"executable": "/opt/codex", "model": "m", "extra_args": ["--search", "-c", "tui.theme=\"x\""],
-            "pass_env": ["MOCK_KEY"], "trust_folders": true}"#;
+            "pass_env": ["MOCK_KEY"], "trust_folders": true, "queue_versions": []}"#;
         let settings = Settings::read(json).expect("every setting is known");
         assert_eq!(settings.executable, "/opt/codex");
         assert_eq!(settings.model.as_deref(), Some("m"));
         assert_eq!(settings.extra_args.len(), 3);
         assert_eq!(settings.pass_env, ["MOCK_KEY"]);
         assert!(settings.trust_folders);
+        assert!(settings.queue_versions.is_empty());
     }
 
     #[test]

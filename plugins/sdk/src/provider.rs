@@ -50,7 +50,18 @@ pub trait Provider {
     }
 }
 
-/// Exports a [`Provider`]. The plugin's id and version are those of the crate.
+impl SpawnRequest {
+    /// The text that an extension of this name holds, such as `resume` and `conversation`: the id of a conversation of the
+    /// program that is to go on, and one for a new conversation.
+    pub fn extension(&self, name: &str) -> Option<String> {
+        let extension = self.extensions.iter().find(|extension| extension.name == name)?;
+        // A JSON string; what needs escapes in it is no id.
+        let text = extension.value.trim().strip_prefix('"')?.strip_suffix('"')?;
+        (!text.contains(['"', '\\'])).then(|| text.to_owned())
+    }
+}
+
+/// Exports a [`Provider`] that neither observes nor delivers. The plugin's id and version are those of the crate.
 #[macro_export]
 macro_rules! export_provider {
     ($provider:ident) => {

@@ -1,0 +1,63 @@
+//! The ways into a session of Codex: its queue where the version has one that was seen to work, then its terminal.
+
+use agent_relay_plugin::session::{
+    Attempt, Carrier, Command, FileText, Notice, Observation, RunningSession, Seen, Sign, Typing, Way,
+};
+use serde_json::json;
+
+use crate::records::{broken_off, rollout};
+use crate::settings::Settings;
+
+/// A session looks into its queue every ten seconds, and once more when a turn ends.
+const QUEUE_CONFIRM_MS: u32 = 15_000;
+
+/// How much of a notice is looked for on the screen, where a long one takes several rows: the beginning, which has the
+/// message's id.
+const SHOWN_CHARACTERS: usize = 40;
+
+pub(crate) fn deliver(
+    settings: &Settings,
+    notice: &Notice,
+    session: &RunningSession,
+    seen: &Observation,
+) -> Vec<Attempt> {
+    queue(settings, notice, session, seen).into_iter().chain([typed(notice, session, seen)]).collect()
+}
+
+/// The queue, if this is a version whose queue is known. It needs no keystroke and waits for the end of a turn or of a
+/// dialog, so it breaks into nothing.
+fn queue(settings: &Settings, notice: &Notice, session: &RunningSession, seen: &Observation) -> Option<Attempt> {
+    let is_known = seen.version.as_ref().is_some_and(|version| settings.queue_versions.contains(version));
+    if !is_known || notice.interrupt {
+        return None;
+    }
+    let conversation = seen.conversation.as_ref()?;
+    let rollout = rollout(session, conversation);
+    if rollout.is_some_and(broken_off) {
+        return None;
+    }
+    let beginning: String = notice.text.chars().take(SHOWN_CHARACTERS).collect();
+    let shown = || Sign::Screen(format!("› {beginning}"));
+    let args = ["queue", "--thread", conversation, "--message", &notice.text].map(str::to_owned).to_vec();
+    Some(Attempt {
+        rung: "queue".to_owned(),
+        carrier: Carrier::Queue,
+        way: Way::Command(Command { program: settings.executable.clone(), args }),
+        evidence: vec![rollout.map_or_else(shown, |rollout| taken(&rollout.path, notice))],
+        confirm_ms: QUEUE_CONFIRM_MS,
+    })
+}
+
+fn typed(notice: &Notice, session: &RunningSession, seen: &Observation) -> Attempt {
+    let breaks_in = notice.interrupt && matches!(seen.state, Seen::Busy);
+    let keys_before = if breaks_in { vec!["Escape".to_owned()] } else { Vec::new() };
+    let rollout = seen.conversation.as_ref().and_then(|conversation| rollout(session, conversation));
+    let evidence = rollout.map(|rollout| taken(&rollout.path, notice)).into_iter().chain([Sign::Turn]).collect();
+    Attempt::typed(Typing { keys_before, text: notice.text.clone(), submit: true }, evidence)
+}
+
+/// The line of a turn that has it as the user's words.
+fn taken(path: &str, notice: &Notice) -> Sign {
+    let text = format!("\"role\":\"user\",\"content\":[{{\"type\":\"input_text\",\"text\":{}", json!(notice.text));
+    Sign::File(FileText { path: path.to_owned(), text })
+}

@@ -1,0 +1,66 @@
+//! What a session of Codex is doing, from its screen: it writes no such thing down.
+
+use agent_relay_plugin::clock;
+use agent_relay_plugin::session::{Observation, RunningSession, Screen, Seen, UsageLimit};
+
+use crate::records::{limited_at, rollout};
+use crate::screen::{Input, Question, last_error, loading, version};
+
+/// How long a limit without an end is believed.
+const OPEN_LIMIT_MS: u64 = 60 * 60 * 1_000;
+
+pub(crate) fn observe(session: &RunningSession, screen: &Screen) -> Observation {
+    let question = Question::find(screen);
+    let (None, Some(input)) = (&question, Input::find(screen)) else {
+        return Observation { version: version(screen), ..Observation::of(without_input(screen, question)) };
+    };
+    let turn = input.last_turn();
+    let busy = input.busy() || turns_in_title(&screen.title);
+    let limit = turn.filter(|_| !busy).and_then(last_error).and_then(|error| limit(session, screen, &input, error));
+    let state = match limit {
+        Some(limit) => Seen::Limit(limit),
+        None if busy => Seen::Busy,
+        None if loading(screen) => Seen::Starting,
+        None => Seen::Idle,
+    };
+    Observation {
+        state,
+        has_draft: input.draft,
+        // Before its first turn a conversation is not on disk: it can neither be resumed nor written to.
+        conversation: input.conversation().filter(|_| busy || turn.is_some()),
+        version: input.version().or_else(|| version(screen)),
+        extensions: Vec::new(),
+    }
+}
+
+fn without_input(screen: &Screen, question: Option<Question>) -> Seen {
+    match question {
+        Some(Question::FromModel(text)) => Seen::Input(text),
+        Some(Question::Permission(text)) => Seen::Approval(text),
+        Some(Question::Other(text)) => Seen::Dialog(text),
+        None if screen.title.contains("Action Required") => Seen::Dialog("Action Required".to_owned()),
+        None if turns_in_title(&screen.title) => Seen::Busy,
+        None if loading(screen) => Seen::Starting,
+        None => Seen::Unknown,
+    }
+}
+
+/// The title begins with a wheel that turns.
+fn turns_in_title(title: &str) -> bool {
+    title.starts_with(|letter| ('\u{2800}'..='\u{28ff}').contains(&letter))
+}
+
+/// The limit that the program spoke of last, while it holds.
+fn limit(session: &RunningSession, screen: &Screen, input: &Input, text: String) -> Option<UsageLimit> {
+    if !text.starts_with("You’ve hit your usage limit") {
+        return None;
+    }
+    // It said so at the latest when its screen last changed, and exactly then where the rollout has it.
+    let seen_at = session.now_ms.saturating_sub(screen.still_ms);
+    let told_at = input.conversation().and_then(|id| rollout(session, &id)).and_then(limited_at);
+    let said_at = told_at.map_or(seen_at, |told_at| told_at.min(seen_at));
+    let after = text.split_once("try again at ").map(|(_, after)| after);
+    let until_ms = after.and_then(|after| clock::moment(after, said_at, session.utc_offset_minutes));
+    let holds = until_ms.map_or(session.now_ms < said_at + OPEN_LIMIT_MS, |until_ms| session.now_ms < until_ms);
+    holds.then_some(UsageLimit { until_ms, text })
+}
