@@ -11,20 +11,30 @@
 //! File calls are made on threads that may wait, never on those that answer requests.
 
 mod directories;
+mod evidence;
 mod follow;
+mod granted;
 mod launch;
+mod look;
+mod offer;
 mod site;
+mod socket;
 mod turns;
+mod zone;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::look::Watch;
 use self::turns::Turns;
 use crate::sessions::{SessionInfo, SessionName, SessionState, Sessions};
 
 pub use directories::{ENTRIES_MAX, Listing};
+pub use evidence::Pending;
 pub use follow::{Follow, Undelivered, Waiting};
 pub use launch::{LaunchError, Launched, NewSession, PlanRecord, Reports, reserved_log};
+pub use look::{Look, SCREEN_BYTES_MAX};
+pub use offer::Offered;
 pub use turns::Turn;
 
 /// The variable in which a started agent finds its own token.
@@ -55,6 +65,7 @@ struct Parts {
     has_base: bool,
     sessions: Sessions,
     turns: Turns,
+    watch: Watch,
 }
 
 impl Launcher {
@@ -62,7 +73,7 @@ impl Launcher {
     /// must not wait.
     pub fn new(host: Host, sessions: Sessions) -> Self {
         let has_base = host.roots[0].is_dir();
-        Self(Arc::new(Parts { host, has_base, sessions, turns: Turns::default() }))
+        Self(Arc::new(Parts { host, has_base, sessions, turns: Turns::default(), watch: Watch::default() }))
     }
 
     /// The host it starts agents on.

@@ -34,7 +34,7 @@ pub mod workbench;
 pub use kinds::provider::{CheckedPlan, PlanRefusal, PluginError};
 pub use kinds::{Rejection, Stage};
 pub use package::{
-    AllowedGrants, CALLS_MAX, DEADLINE_MS_MAX, EMBEDDED, Embedded, Grants, INPUT_KB_MAX, LOG_LINES_MAX, Limits,
+    AllowedGrants, CALLS_MAX, DEADLINE_MS_MAX, EMBEDDED, Embedded, Glob, Grants, INPUT_KB_MAX, LOG_LINES_MAX, Limits,
     LimitsWanted, MEMORY_MB_MAX, OUTPUT_KB_MAX, Origin, PluginConfig, PluginKind, check_public_key,
     network_file_system,
 };

@@ -8,6 +8,8 @@
 //!
 //! Plans are carried out as they are: whether one may be is decided elsewhere, before.
 
+mod activity;
+mod beside;
 mod control;
 mod environment;
 mod folder;
@@ -38,6 +40,7 @@ use crate::domain::control::plan::{PromptDelivery, Readiness};
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::time::Timestamp;
 
+pub use self::activity::{Facts, Mark, View};
 pub use self::control::{Died, StopError};
 pub use self::environment::environment;
 pub use self::host::host_main;
@@ -144,7 +147,7 @@ pub struct Opening {
 
 impl From<SpawnSpec> for Identity {
     fn from(spec: SpawnSpec) -> Self {
-        let SpawnSpec { agent_id, provider, approval_mode, cwd, label, prompt: _ } = spec;
+        let SpawnSpec { agent_id, provider, approval_mode, cwd, label, prompt: _, again: _ } = spec;
         Self { agent_id: agent_id.into_string(), provider, label, approval_mode, cwd }
     }
 }

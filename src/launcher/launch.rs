@@ -9,6 +9,7 @@ use super::follow::{Follow, Undelivered, Waiting};
 use super::{Launcher, TOKEN_VARIABLE, off_the_reactor};
 use crate::domain::control::plan::{LaunchSite, StopPlan, StopReason};
 use crate::domain::control::spawn::SpawnSpec;
+use crate::domain::text::hex::hex;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
 use crate::sessions::{Died, Exit, Launch, Opening, Place, Reservation, SessionName, StartError, Started, StopError};
 
@@ -122,7 +123,7 @@ impl Launcher {
             host_variables: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
             root: rustix::process::geteuid().is_root(),
         };
-        plugins.plan(caller, &spec.provider, &spec.request(), &site).await.map_err(|error| {
+        plugins.plan(caller, &spec.provider, &spec.request(fresh_conversation()), &site).await.map_err(|error| {
             let reason = error.to_string();
             match error {
                 PluginError::Refused { .. } => LaunchError::Refused(reason),
@@ -198,6 +199,17 @@ impl Launcher {
         variables.extend(spec.label.clone().map(|label| ("AGENT_RELAY_LABEL".to_owned(), label)));
         variables
     }
+}
+
+/// A fresh UUID; none when the system has no randomness, and no program needs one.
+fn fresh_conversation() -> Option<String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let digits = hex(&bytes);
+    let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
+    Some(format!("{a}-{b}-{c}-{d}-{e}"))
 }
 
 fn record(plan: &CheckedPlan) -> PlanRecord {

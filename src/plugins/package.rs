@@ -4,7 +4,7 @@
 //!   it lies on.
 //! - `manifest` is `plugin.toml`, `terms` is what holds once the operator has been heard, `grants` is
 //!   what plans may use, `limits` what a call may use, `kind` what a plugin does, `names` which names each
-//!   of them takes.
+//!   of them takes, `pattern` which paths.
 //! - `source` is everything that a plugin is made from, with its fingerprint. `embedded` is the source of
 //!   the plugins in the binary.
 //! - `requested_grants` compares what a new plugin wants with what its predecessor was allowed.
@@ -20,6 +20,7 @@ mod limits;
 mod manifest;
 mod mount;
 mod names;
+mod pattern;
 mod private;
 mod requested_grants;
 mod signature;
@@ -34,6 +35,7 @@ pub use limits::{
     CALLS_MAX, DEADLINE_MS_MAX, INPUT_KB_MAX, LOG_LINES_MAX, Limits, LimitsWanted, MEMORY_MB_MAX, OUTPUT_KB_MAX,
 };
 pub use mount::network_file_system;
+pub use pattern::Glob;
 pub use signature::check_public_key;
 pub use source::Origin;
 pub use terms::PluginConfig;

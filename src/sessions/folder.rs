@@ -29,6 +29,7 @@ const STATE: &str = "state.json";
 const EXIT: &str = "exit.json";
 const STOPPING: &str = "stopping";
 const PROMPTED: &str = "prompted";
+const CONVERSATION: &str = "conversation.json";
 
 /// The folder of one session.
 #[derive(Clone, Debug)]
@@ -166,6 +167,14 @@ impl Folder {
 
     pub(super) fn is_prompted(&self) -> bool {
         self.path.join(PROMPTED).exists()
+    }
+
+    pub(super) fn put_conversation(&self, conversation: &str) -> io::Result<()> {
+        self.put(CONVERSATION, &conversation)
+    }
+
+    pub(super) fn conversation(&self) -> Option<String> {
+        if self.path.join(CONVERSATION).exists() { self.get(CONVERSATION) } else { None }
     }
 
     /// Held by the host until it ends.

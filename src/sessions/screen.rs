@@ -76,6 +76,16 @@ impl Screen {
         Self { rows: text.lines().map(|row| row.trim_end().to_owned()).collect(), cursor }
     }
 
+    /// Its rows, top down, without the spaces at their ends.
+    pub fn rows(&self) -> &[String] {
+        &self.rows
+    }
+
+    /// Where the cursor stands, in cells from the left and rows from the top; nowhere without a terminal.
+    pub fn cursor(&self) -> Option<(usize, usize)> {
+        self.cursor
+    }
+
     /// Its text, without the empty rows at its end.
     pub fn text(&self) -> String {
         self.rows.join("\n").trim_end().to_owned()
@@ -116,9 +126,23 @@ impl Screen {
         })
     }
 
+    /// Whether something stands before the cursor in its row that is no prompt: a text that nobody has submitted.
+    pub fn has_draft(&self) -> bool {
+        self.cursor.is_some_and(|(column, row)| {
+            let before = self.rows.get(row).map(|line| first_cells(line, column)).unwrap_or_default();
+            !unframed(&before).is_empty() && !self.is_at_prompt()
+        })
+    }
+
     /// How often the end of this text is on the screen.
     pub fn count(&self, text: &str) -> usize {
         bare(&self.rows.concat()).matches(&end_of(text)).count()
+    }
+
+    /// How often a text is on the screen, whole, wherever its lines are broken.
+    pub fn count_of(&self, text: &str) -> usize {
+        let text = bare(text);
+        if text.is_empty() { 0 } else { bare(&self.rows.concat()).matches(&text).count() }
     }
 
     /// The same screen without a text that stands before the cursor: what a text says must not be taken for

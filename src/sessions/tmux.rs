@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::domain::text::hex::hex;
 
+use super::activity::View;
 use super::folder::{Terminal, private_directory};
 use super::name::SessionName;
 use super::screen::Screen;
@@ -37,6 +38,8 @@ const START_TRIES: usize = 4;
 const START_PAUSE: Duration = Duration::from_millis(50);
 /// Lines of output a pane remembers.
 const HISTORY_LINES: &str = "2000";
+/// Characters of a window's title that are told.
+const TITLE_MAX: usize = 500;
 /// The size of a screen nobody looks at.
 const SCREEN_SIZE: (&str, &str) = ("200", "50");
 
@@ -65,6 +68,14 @@ pub enum TmuxError {
         /// What tmux said.
         complaint: String,
     },
+}
+
+/// What tmux knows of a pane without its screen.
+pub(super) struct PaneFacts {
+    /// When its program last wrote anything, in seconds since the Unix epoch.
+    pub(super) written_at_s: u64,
+    /// Its cursor, size and title.
+    pub(super) rest: String,
 }
 
 /// The tmux server of one sessions directory.
@@ -157,11 +168,36 @@ impl Tmux {
 
     /// The screen of a pane as it is, with its cursor.
     pub(super) async fn look(&self, pane: &str) -> Result<Screen, TmuxError> {
-        let cursor = ["display-message", "-p", "-t", pane, "#{cursor_x} #{cursor_y}", ";"];
-        let answer = self.run(&[&cursor[..], &["capture-pane", "-p", "-t", pane]].concat(), None).await?;
-        let (cursor, text) = answer.split_once('\n').unwrap_or((&answer, ""));
-        let cursor = cursor.split_once(' ').and_then(|(x, y)| Some((x.parse().ok()?, y.trim().parse().ok()?)));
-        Ok(Screen::new(&log::plain(text), cursor))
+        self.view(pane).await.map(|view| view.screen)
+    }
+
+    /// The same, with its title and when the program last wrote anything.
+    pub(super) async fn view(&self, pane: &str) -> Result<View, TmuxError> {
+        let facts = "#{cursor_x} #{cursor_y} #{window_activity} #{pane_title}";
+        let facts = ["display-message", "-p", "-t", pane, facts, ";"];
+        let answer = self.run(&[&facts[..], &["capture-pane", "-p", "-t", pane]].concat(), None).await?;
+        let (facts, text) = answer.split_once('\n').unwrap_or((&answer, ""));
+        let mut facts = facts.splitn(4, ' ');
+        let mut number = || facts.next().and_then(|fact| fact.parse::<u64>().ok());
+        let cursor = number().and_then(|x| Some((usize::try_from(x).ok()?, usize::try_from(number()?).ok()?)));
+        let written_at_s = number().unwrap_or_default();
+        let title: String = log::plain(facts.next().unwrap_or_default()).chars().take(TITLE_MAX).collect();
+        Ok(View { screen: Screen::new(&log::plain(text), cursor), title, written_at_s: Some(written_at_s) })
+    }
+
+    /// What tells of every session whether anything was written to its terminal, by one command. None while no server
+    /// runs: then there are no sessions.
+    pub(super) async fn panes(&self) -> Vec<(SessionName, PaneFacts)> {
+        let format =
+            "#{session_name} #{window_activity} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height} #{pane_title}";
+        let listed = self.run(&["list-panes", "-a", "-F", format], None).await.unwrap_or_default();
+        let panes = listed.lines().filter_map(|line| {
+            let (name, facts) = line.split_once(' ')?;
+            let (written_at_s, rest) = facts.split_once(' ')?;
+            let facts = PaneFacts { written_at_s: written_at_s.parse().ok()?, rest: rest.to_owned() };
+            Some((SessionName::parse(name).ok()?, facts))
+        });
+        panes.collect()
     }
 
     /// The text of a pane with all that has scrolled off it.

@@ -174,6 +174,7 @@ fn launch(cli: &Cli, cwd: &Path, prompt: &str, ready: Readiness) -> Launch {
             cwd: cwd.to_str().expect("a plain path").to_owned(),
             label: None,
             prompt: Some(prompt.to_owned()),
+            again: None,
         },
         plan: Plan {
             program,
@@ -183,6 +184,7 @@ fn launch(cli: &Cli, cwd: &Path, prompt: &str, ready: Readiness) -> Launch {
             files: Vec::new(),
             prompt: PromptDelivery::InArguments,
             ready,
+            resumed: false,
         },
         place: Place::open(cwd).expect("a directory"),
         variables: Vec::new(),

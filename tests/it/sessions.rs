@@ -69,6 +69,7 @@ impl Bench {
                 cwd: self.cwd(),
                 label: Some("Docs".to_owned()),
                 prompt: None,
+                again: None,
             },
             plan: Plan {
                 program: program.to_owned(),
@@ -78,6 +79,7 @@ impl Bench {
                 files: Vec::new(),
                 prompt: PromptDelivery::InArguments,
                 ready: Readiness { screen_texts: Vec::new(), settle_ms: 0 },
+                resumed: false,
             },
             place: Place::open(Path::new(&self.cwd())).expect("a directory"),
             variables: Vec::new(),

@@ -1,4 +1,4 @@
-//! The two worlds, generated from the WIT package, sharing its types.
+//! The two worlds, generated from the WIT package, and what a provider may export beside its own; all share its types.
 //!
 //! For tests every value can be written as JSON and read from it, in the form that cases and recorded questions have.
 
@@ -71,6 +71,77 @@ pub mod provider_world {
         with: {
             "agent-relay:plugin/types@0.1.0": super::policy_world::agent_relay::plugin::types,
             "agent-relay:plugin/host@0.1.0": super::policy_world::agent_relay::plugin::host,
+        },
+    });
+}
+
+/// What a provider exports that also observes: this beside its own world.
+pub mod observer_world {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "
+            package agent-relay:sdk;
+            world observes {
+                export agent-relay:plugin/observer@0.1.0;
+            }
+        ",
+        world: "agent-relay:sdk/observes",
+        additional_derives: [PartialEq],
+        pub_export_macro: true,
+        export_macro_name: "export_observer_world",
+        default_bindings_module: "agent_relay_plugin::bindings::observer_world",
+        generate_all,
+        additional_type_attributes: {
+            "agent-relay:plugin/session@0.1.0/cursor": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/session@0.1.0/screen": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/session@0.1.0/granted-file": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/session@0.1.0/running-session": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/session@0.1.0/usage-limit": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/session@0.1.0/seen": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/session@0.1.0/observation": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+        },
+        additional_member_attributes: {
+            "agent-relay:plugin/session@0.1.0/running-session.extensions": [#[cfg_attr(feature = "testing", serde(default, skip_serializing_if = "Vec::is_empty"))]],
+            "agent-relay:plugin/session@0.1.0/observation.extensions": [#[cfg_attr(feature = "testing", serde(default, skip_serializing_if = "Vec::is_empty"))]],
+            "agent-relay:plugin/session@0.1.0/running-session.files": [#[cfg_attr(feature = "testing", serde(default))]],
+            "agent-relay:plugin/session@0.1.0/granted-file.cut": [#[cfg_attr(feature = "testing", serde(default))]],
+            "agent-relay:plugin/session@0.1.0/granted-file.modified-ms": [#[cfg_attr(feature = "testing", serde(default))]],
+        },
+        with: {
+            "agent-relay:plugin/types@0.1.0": super::policy_world::agent_relay::plugin::types,
+        },
+    });
+}
+
+/// What a provider exports that also delivers: this beside what it observes.
+pub mod courier_world {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "
+            package agent-relay:sdk;
+            world delivers {
+                export agent-relay:plugin/courier@0.1.0;
+            }
+        ",
+        world: "agent-relay:sdk/delivers",
+        additional_derives: [PartialEq],
+        pub_export_macro: true,
+        export_macro_name: "export_courier_world",
+        default_bindings_module: "agent_relay_plugin::bindings::courier_world",
+        additional_type_attributes: {
+            "agent-relay:plugin/courier@0.1.0/notice": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/courier@0.1.0/carrier": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/courier@0.1.0/command": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/courier@0.1.0/socket-lines": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/courier@0.1.0/typing": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/courier@0.1.0/way": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/courier@0.1.0/file-text": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/courier@0.1.0/sign": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+            "agent-relay:plugin/courier@0.1.0/attempt": [#[cfg_attr(feature = "testing", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "camelCase"))]],
+        },
+        with: {
+            "agent-relay:plugin/types@0.1.0": super::policy_world::agent_relay::plugin::types,
+            "agent-relay:plugin/session@0.1.0": super::observer_world::agent_relay::plugin::session,
         },
     });
 }

@@ -31,6 +31,7 @@
 //!
 //! - [`policy`]: may a spawn, restart or shutdown happen?
 //! - [`provider`]: what exactly would be run?
+//! - [`session`]: what a provider sees in a running session, and the ways into it; both optional
 //! - [`settings`]: what the operator wrote below `[settings]`, read and checked before the plugin goes live
 //! - `testing` (with the feature of that name): questions for the plugin's own tests, as values and as JSON
 //! - [`log`]: a line in the relay's log, or on standard error in a test
@@ -45,6 +46,7 @@ mod memory;
 pub mod bindings;
 pub mod policy;
 pub mod provider;
+pub mod session;
 pub mod settings;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -50,7 +50,7 @@ pub trait Provider {
     }
 }
 
-/// Exports a [`Provider`]. The plugin's id and version are those of the crate.
+/// Exports a [`Provider`] that neither observes nor delivers. The plugin's id and version are those of the crate.
 #[macro_export]
 macro_rules! export_provider {
     ($provider:ident) => {

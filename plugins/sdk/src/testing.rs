@@ -46,6 +46,9 @@ use crate::policy::{AgentFacts, Context, Control, Policy, RunningAgent, Spawn, T
 use crate::provider::{
     LaunchPlan, LaunchSite, Message, PlanError, Presentation, Provider, SpawnRequest, StopPlan, StopReason,
 };
+use crate::session::{
+    Attempt, Courier, Cursor, GrantedFile, Notice, Observation, Observer, RunningSession, Screen,
+};
 use crate::{ApprovalMode, Caller, PathFacts, Settings, Site};
 
 /// Asks a policy as a relay does: under these settings, a JSON object.
@@ -78,6 +81,27 @@ pub fn present<P: Provider>(settings: &str, message: &Message) -> Result<Present
 /// What it does not take of its settings.
 pub fn stop<P: Provider>(settings: &str, reason: StopReason) -> Result<StopPlan, String> {
     Ok(P::stop(&P::Settings::read(settings)?, reason))
+}
+
+/// Asks a provider what it sees in a session.
+///
+/// # Errors
+/// What it does not take of its settings.
+pub fn observe<P: Observer>(settings: &str, session: &RunningSession, screen: &Screen) -> Result<Observation, String> {
+    Ok(P::observe(&P::Settings::read(settings)?, session, screen))
+}
+
+/// Asks a provider for the ways into a session.
+///
+/// # Errors
+/// What it does not take of its settings.
+pub fn deliver<P: Courier>(
+    settings: &str,
+    notice: &Notice,
+    session: &RunningSession,
+    seen: &Observation,
+) -> Result<Vec<Attempt>, String> {
+    Ok(P::deliver(&P::Settings::read(settings)?, notice, session, seen))
 }
 
 /// A value of a question or an answer as JSON, with the names of cases.
@@ -339,12 +363,98 @@ impl Message {
     }
 }
 
+impl RunningSession {
+    /// The agent `a1` in `/code/a`, in guarded mode, with the process 4711 and no file.
+    pub fn sample() -> Self {
+        Self {
+            agent_id: "a1".to_owned(),
+            label: None,
+            approval_mode: ApprovalMode::Guarded,
+            cwd: "/code/a".to_owned(),
+            home: "/home/me".to_owned(),
+            session_dir: "/data/sessions/a1".to_owned(),
+            pids: vec![4711],
+            conversation: None,
+            now_ms: 1_700_000_000_000,
+            utc_offset_minutes: 0,
+            files: Vec::new(),
+            extensions: Vec::new(),
+        }
+    }
+
+    /// The same with one more file, changed at the session's present moment.
+    #[must_use]
+    pub fn with_file(mut self, path: &str, contents: &str) -> Self {
+        let (path, contents) = (path.to_owned(), contents.to_owned());
+        self.files.push(GrantedFile { path, contents, cut: false, modified_ms: self.now_ms });
+        self
+    }
+
+    /// The same, whose program was seen to name its conversation so.
+    #[must_use]
+    pub fn in_conversation(self, conversation: &str) -> Self {
+        Self { conversation: Some(conversation.to_owned()), ..self }
+    }
+
+    /// The same at another time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn at_ms(self, now_ms: u64) -> Self {
+        Self { now_ms, ..self }
+    }
+}
+
+impl Screen {
+    /// These rows, unchanged for ten seconds, with the cursor at the end of the last.
+    pub fn of(text: &str) -> Self {
+        let rows: Vec<String> = text.lines().map(str::to_owned).collect();
+        let cursor = rows.last().map(|last| Cursor { column: count(last.chars()), row: count(rows.iter()) - 1 });
+        Self { rows, cursor, title: String::new(), still_ms: 10_000 }
+    }
+
+    /// The same with the cursor in this row, behind its last character.
+    #[must_use]
+    pub fn with_cursor_in_row(self, row: usize) -> Self {
+        let column = self.rows.get(row).map_or(0, |text| count(text.chars()));
+        Self { cursor: Some(Cursor { column, row: count(0..row) }), ..self }
+    }
+
+    /// The same with this title.
+    #[must_use]
+    pub fn titled(self, title: &str) -> Self {
+        Self { title: title.to_owned(), ..self }
+    }
+
+    /// The same, on which nothing has changed for so many milliseconds.
+    #[must_use]
+    pub fn still_for_ms(self, still_ms: u64) -> Self {
+        Self { still_ms, ..self }
+    }
+}
+
+impl Notice {
+    /// A notice of message 17 that breaks into nothing.
+    pub fn sample() -> Self {
+        Self {
+            id: 17,
+            text: "[agent-relay] message 17 from \"alice\"".to_owned(),
+            interrupt: false,
+            attempt_id: "0190163d-8694-739b-aea5-966c26f8ad91".to_owned(),
+        }
+    }
+}
+
+/// No screen has so many.
+fn count(items: impl Iterator) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::NoSettings;
     use crate::policy::{Amendment, Denial};
-    use crate::provider::{EnvValue, PromptDelivery};
+    use crate::provider::{Abilities, EnvValue, PromptDelivery};
+    use crate::session::{FileText, Seen, Sign, Typing, UsageLimit};
 
     /// Whatever is asked or answered comes back as it was, in the words of a case.
     #[test]
@@ -376,8 +486,61 @@ mod tests {
         there_and_back(&Message::sample("hi"), r#""interrupt":false"#);
         there_and_back(&StopReason::Restart, r#""restart""#);
         there_and_back(&PlanError::PromptNotSupported, r#""promptNotSupported""#);
+        let seen = Observation::of(Seen::Limit(UsageLimit { until_ms: Some(1), text: "at 5pm".into() }));
+        there_and_back(&seen, r#"{"state":{"limit":{"untilMs":1,"text":"at 5pm"}},"hasDraft":false,"#);
+        there_and_back(&Observation::of(Seen::Dialog("trust?".into())), r#"{"dialog":"trust?"}"#);
+        there_and_back(&Screen::of("a\nbc"), r#""cursor":{"column":2,"row":1}"#);
+        there_and_back(&RunningSession::sample().with_file("/x", "y"), r#""files":[{"path":"/x","contents":"y","#);
+        let typed = Attempt::typed(present::<Anything>("{}", &Message::sample("hi")).expect("typed"), vec![Sign::Turn]);
+        there_and_back(&typed, r#""carrier":"typed","way":{"typing":{"keysBefore":[],"#);
+        let file = Sign::File(FileText { path: "/x".into(), text: "17".into() });
+        there_and_back(&file, r#"{"file":{"path":"/x","text":"17"}}"#);
+        there_and_back(&Notice::sample(), r#""attemptId":"0190163d-"#);
         let error = from_json::<Context>(r#"{"caller": {"name": 7}}"#).expect_err("no name");
         assert!(error.starts_with("caller.name: invalid type: integer `7`"), "{error}");
+    }
+
+    struct Anything;
+
+    impl Provider for Anything {
+        type Settings = NoSettings;
+
+        fn abilities(_: &NoSettings) -> Abilities {
+            Abilities { executables: Vec::new(), approval_modes: Vec::new(), takes_prompt: false }
+        }
+
+        fn plan(_: &NoSettings, _: &SpawnRequest, _: &LaunchSite) -> Result<LaunchPlan, PlanError> {
+            Err(PlanError::PromptNotSupported)
+        }
+    }
+
+    impl Observer for Anything {
+        fn observe(_: &NoSettings, session: &RunningSession, screen: &Screen) -> Observation {
+            let waits = session.file("status").is_some_and(|file| file.contents == "idle");
+            let has_draft = screen.cursor.is_some_and(|cursor| cursor.column > 0);
+            Observation { has_draft, ..Observation::of(if waits { Seen::Idle } else { Seen::Unknown }) }
+        }
+    }
+
+    impl Courier for Anything {
+        fn deliver(_: &NoSettings, notice: &Notice, _: &RunningSession, seen: &Observation) -> Vec<Attempt> {
+            let shown = Sign::Screen(notice.text.clone());
+            let typing = Typing { keys_before: Vec::new(), text: notice.text.clone(), submit: true };
+            if seen.state == Seen::Idle { vec![Attempt::typed(typing, vec![shown])] } else { Vec::new() }
+        }
+    }
+
+    #[test]
+    fn a_provider_that_observes_and_delivers_is_asked_like_any_other() {
+        let session = RunningSession::sample().with_file("/run/status", "busy");
+        let screen = Screen::of("draft").with_cursor_in_row(0);
+        let busy = observe::<Anything>("{}", &session, &screen).expect("observed");
+        assert_eq!((busy.has_draft, &busy.state), (true, &Seen::Unknown));
+        assert_eq!(deliver::<Anything>("{}", &Notice::sample(), &session, &busy), Ok(Vec::new()));
+        let later = session.at_ms(1_700_000_000_001).with_file("/run/status", "idle");
+        let idle = observe::<Anything>("{}", &later, &screen).expect("observed");
+        assert_eq!(idle.state, Seen::Idle);
+        assert_eq!(deliver::<Anything>("{}", &Notice::sample(), &later, &idle).expect("delivered").len(), 1);
     }
 
     struct Nobody;

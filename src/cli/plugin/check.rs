@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use agent_relay::config::Environment;
+use agent_relay::plugins::Grants;
 use agent_relay::plugins::workbench::{Finding, Inspection, Level, Outcome, Report};
 
 use super::super::{Failure, print};
@@ -100,9 +101,10 @@ fn told(report: &Report, cases: usize) -> String {
         if let Some(limits) = plugin.limits {
             let _ = writeln!(text, "limits: {} MiB, {} ms a call", limits.memory_mb, limits.deadline_ms);
         }
-        for (what, names) in
-            [("executables", &plugin.grants.executables), ("env", &plugin.grants.env), ("files", &plugin.grants.files)]
-        {
+        let Grants { executables, env, files, reads, sockets } = &plugin.grants;
+        let asked =
+            [("executables", executables), ("env", env), ("files", files), ("reads", reads), ("sockets", sockets)];
+        for (what, names) in asked {
             if !names.is_empty() {
                 let _ = writeln!(text, "asks for {what}: {}", names.join(", "));
             }

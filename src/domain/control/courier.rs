@@ -48,7 +48,7 @@ words! {
 #[serde(rename_all = "camelCase")]
 pub enum Way {
     /// This program is run; exit status 0 means handed over.
-    #[serde(rename_all = "camelCase")]
+    #[serde(rename = "command")]
     Run {
         /// Among the granted executables.
         program: String,
@@ -56,7 +56,7 @@ pub enum Way {
         args: Vec<String>,
     },
     /// These lines are written to a granted socket. They may hold a secret: never logged.
-    #[serde(rename_all = "camelCase")]
+    #[serde(rename = "socket")]
     Write {
         /// Its absolute path.
         path: String,
@@ -64,6 +64,7 @@ pub enum Way {
         lines: Vec<String>,
     },
     /// This is typed.
+    #[serde(rename = "typing")]
     Type(Presentation),
 }
 
@@ -72,7 +73,6 @@ pub enum Way {
 #[serde(rename_all = "camelCase")]
 pub enum Sign {
     /// A text in a granted file, beyond what that held before.
-    #[serde(rename_all = "camelCase")]
     File {
         /// Its absolute path.
         path: String,

@@ -1,5 +1,7 @@
 //! What is seen of a running session: what a provider is given to look at, and what it says.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::ApprovalMode;
@@ -9,14 +11,24 @@ pub const ROWS_MAX: usize = 300;
 /// See [`ROWS_MAX`].
 pub const ROW_CHARACTERS_MAX: usize = 1_000;
 
+/// Where a terminal's cursor stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    /// Cells from the left.
+    pub column: u32,
+    /// Rows from the top.
+    pub row: u32,
+}
+
 /// What a terminal shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ScreenView {
     /// Its rows, top down: plain text without control characters.
     pub rows: Vec<String>,
-    /// The cursor, in cells from the left and rows from the top; none without a terminal.
-    pub cursor: Option<(u32, u32)>,
+    /// Where the cursor is; none without a terminal.
+    pub cursor: Option<Cursor>,
     /// The title that the program gave its window.
     pub title: String,
     /// For how many milliseconds nothing on it has changed.
@@ -65,11 +77,14 @@ pub struct RunningSession {
     pub utc_offset_minutes: i32,
     /// What the manifest was granted, newest first.
     pub files: Vec<GrantedFile>,
+    /// Those variables of its program that a granted pattern begins with. The host's alone: no plugin is told.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
 }
 
 /// What a program is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "is", content = "text")]
+#[serde(rename_all = "camelCase")]
 pub enum Doing {
     /// It is not up yet.
     Starting,
@@ -84,6 +99,7 @@ pub enum Doing {
     /// It asks its user something. The question.
     Input(String),
     /// It does no work until a limit ends.
+    #[serde(rename_all = "camelCase")]
     Limit {
         /// When it ends, in milliseconds since the epoch, where the program says so.
         until_ms: Option<u64>,
@@ -95,15 +111,19 @@ pub enum Doing {
 }
 
 /// What was seen of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Observation {
     /// What its program is doing.
+    #[serde(rename = "state")]
     pub doing: Doing,
     /// Whether its input holds text that nobody has submitted.
+    #[serde(default)]
     pub has_draft: bool,
     /// How the program names its own conversation.
+    #[serde(default)]
     pub conversation: Option<String>,
     /// Which version the program says it is.
+    #[serde(default)]
     pub version: Option<String>,
 }

@@ -17,6 +17,12 @@ pub struct SpawnRequest {
     pub label: Option<String>,
     /// The first prompt.
     pub prompt: Option<String>,
+    /// The program's own conversation that it is to go on with, as the session before it was seen to name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
+    /// A fresh UUID that a new conversation may be given as its name, for a program that takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
 }
 
 /// The place a process starts in, as far as a plan needs to know it.
@@ -125,6 +131,9 @@ pub struct Plan {
     pub prompt: PromptDelivery,
     /// When the program may be called up.
     pub ready: Readiness,
+    /// Whether it goes on with the conversation that was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
 }
 
 /// A message about to be typed into a running session.

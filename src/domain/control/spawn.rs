@@ -67,6 +67,16 @@ pub struct SpawnSpec {
     pub label: Option<String>,
     /// The first prompt.
     pub prompt: Option<String>,
+    /// Set when an agent is started again; never kept.
+    #[serde(skip)]
+    pub again: Option<Again>,
+}
+
+/// An agent that had a session is started again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// Its program's own conversation, where the last session was seen to name one.
+    pub conversation: Option<String>,
 }
 
 impl SpawnSpec {
@@ -79,16 +89,27 @@ impl SpawnSpec {
             cwd: spawn.cwd.effective().to_owned(),
             label: spawn.label.clone(),
             prompt: spawn.prompt.clone(),
+            again: None,
         }
     }
 
-    /// What the provider is asked to plan.
-    pub fn request(&self) -> SpawnRequest {
+    /// The same for an agent that is started again, in this conversation of its program's if it had one.
+    #[must_use]
+    pub fn again(&self, conversation: Option<String>) -> Self {
+        Self { again: Some(Again { conversation }), ..self.clone() }
+    }
+
+    /// What the provider is asked to plan: to go on with a conversation, or to begin one that may be named
+    /// `conversation`.
+    pub fn request(&self, conversation: Option<String>) -> SpawnRequest {
+        let resume = self.again.as_ref().and_then(|again| again.conversation.clone());
         SpawnRequest {
             agent_id: self.agent_id.to_string(),
             approval_mode: self.approval_mode,
             label: self.label.clone(),
             prompt: self.prompt.clone(),
+            conversation: conversation.filter(|_| resume.is_none()),
+            resume,
         }
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn surface_problem(kind: PluginKind, imports: &[String], exports: &[S
         ));
     }
     let is_offered = |name: &str| {
-        ["host", "types"].iter().any(|own| name == format!("{PACKAGE}{own}@{TRACK}"))
+        ["host", "session", "types"].iter().any(|own| name == format!("{PACKAGE}{own}@{TRACK}"))
             || WASI.iter().any(|wasi| name.starts_with(wasi))
     };
     let foreign: Vec<&str> = imports.iter().map(String::as_str).filter(|name| !is_offered(name)).collect();

@@ -45,6 +45,8 @@ pub(crate) struct Linked<'a> {
     pub(crate) pre: InstancePre<Host>,
     /// The interface it exports, with the track.
     pub(crate) interface: &'a str,
+    /// Every interface of the relay's that it exports.
+    pub(crate) exports: &'a [String],
 }
 
 /// A guest, and the version it gives itself.

@@ -1,9 +1,11 @@
 //! Providers: what exactly would be run, how is it spoken to, and how does it end?
 //!
 //! - `bindings` is the world, `guest` a loaded provider, `call` asks it.
+//! - `beside` is what it may export beside that: what it sees in a running session, and the ways into one.
 //! - `plan_check` holds its plans to what it was granted; `error` is why there is no answer.
 //! - `samples` are the questions of the probe.
 
+mod beside;
 mod bindings;
 mod call;
 mod error;
@@ -17,21 +19,25 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use wasmtime::Store;
 
+use crate::domain::control::courier::Notice;
+use crate::domain::control::observation::{Observation, RunningSession, ScreenView};
 use crate::domain::control::plan::{IncomingMessage, LaunchSite, SpawnRequest, StopReason};
 
 use super::super::package::{Grants, Terms};
 use super::super::runtime::{CallError, Host, Inquiry, Measured, Sandbox};
 use super::kind::{Described, Guide, Introduction, Kind, Linked};
-use super::overlay::over;
+use super::overlay::{only, over};
 use super::plugin::{Asked, Boxed, Guest, Plugin};
 use super::question::{Function, Question};
 use super::rejection::{Rejection, Stage, in_stage, not_linked};
 use super::stages::{check_description, check_executables, settings_taken};
+use beside::Beside;
 use bindings::{ProviderPluginPre, provider_wit};
 
 pub use error::{PlanRefusal, PluginError};
 pub use plan_check::CheckedPlan;
 
+pub(crate) use beside::{deliver, observe};
 pub(crate) use call::{plan, present, stop};
 pub(crate) use guest::Provider;
 
@@ -52,9 +58,25 @@ pub(crate) enum Ask {
     Present(IncomingMessage),
     /// How is a running session asked to end?
     Stop(StopReason),
+    /// What is seen in a running session?
+    Observe {
+        /// The session.
+        session: RunningSession,
+        /// What it shows.
+        screen: ScreenView,
+    },
+    /// Which ways lead into it?
+    Deliver {
+        /// What is to be shown.
+        notice: Notice,
+        /// Where.
+        session: RunningSession,
+        /// What was seen there.
+        seen: Observation,
+    },
 }
 
-const FUNCTIONS: [Function; 3] = [
+const FUNCTIONS: [Function; 5] = [
     Function {
         name: "plan",
         arguments: &["request", "site"],
@@ -68,6 +90,13 @@ const FUNCTIONS: [Function; 3] = [
         answers: &[("presentation", &["keysBefore", "text", "submit"])],
     },
     Function { name: "stop", arguments: &["reason"], word: None, answers: &[("stopPlan", &["keys", "graceMs"])] },
+    Function {
+        name: "observe",
+        arguments: &["observe"],
+        word: None,
+        answers: &[("observation", &["state", "hasDraft", "conversation", "version"])],
+    },
+    Function { name: "deliver", arguments: &["deliver"], word: None, answers: &[("attempts", &[])] },
 ];
 
 impl Kind for Providers {
@@ -78,8 +107,10 @@ impl Kind for Providers {
         terms: &'a Terms,
     ) -> Boxed<'a, Result<Described, Rejection>> {
         Box::pin(async move {
+            let beside = Beside::of(&component.pre, component.exports).map_err(|error| not_linked(&error))?;
             let pre = ProviderPluginPre::new(component.pre).map_err(|error| not_linked(&error))?;
             instantiate(&pre, sandbox).await.map_err(in_stage(Stage::World))?;
+            beside.instantiate(sandbox).await.map_err(in_stage(Stage::World))?;
             let description = describe(&pre, sandbox).await?;
             check_description(&description.id, &description.version, terms)?;
             check_executables(&description.executables)?;
@@ -93,6 +124,7 @@ impl Kind for Providers {
             )?;
             let guest = Arc::new(Provider {
                 pre,
+                beside,
                 executables: description.executables,
                 approval_modes: description.approval_modes.into_iter().map(Into::into).collect(),
                 takes_prompt: description.takes_prompt,
@@ -126,6 +158,21 @@ impl Kind for Providers {
         Ok(Question::new(match function.name {
             "present" => Ask::Present(over("message", &samples::message(), case.remove("message"))?),
             "stop" => Ask::Stop(reason(case.remove("reason"))?),
+            "observe" => {
+                let mut asked = parts("observe", case.remove("observe"), &["session", "screen"])?;
+                Ask::Observe {
+                    session: over("observe.session", &samples::session(), asked.remove("session"))?,
+                    screen: over("observe.screen", &samples::screen(), asked.remove("screen"))?,
+                }
+            }
+            "deliver" => {
+                let mut asked = parts("deliver", case.remove("deliver"), &["notice", "session", "seen"])?;
+                Ask::Deliver {
+                    notice: over("deliver.notice", &samples::notice(), asked.remove("notice"))?,
+                    session: over("deliver.session", &samples::session(), asked.remove("session"))?,
+                    seen: over("deliver.seen", &samples::seen(), asked.remove("seen"))?,
+                }
+            }
             _ => {
                 let request = samples::request(Default::default(), false);
                 Ask::Plan {
@@ -139,9 +186,13 @@ impl Kind for Providers {
     fn guide(&self) -> Guide {
         Guide {
             interface: ("provider.wit", include_str!("../../../wit/provider.wit")),
-            questions: "A question is a `request` at a `site` (plan), a `message` (present) or a `reason` (stop).",
+            questions: "A question is a `request` at a `site` (plan), a `message` (present), a `reason` (stop), or, of a provider \
+                        with these interfaces, `observe` with a `session` and a `screen`, or `deliver` with a `notice`, a \
+                        `session` and what was `seen`.",
             grants: "\n[grants]\n# What a plan may run.\nexecutables = [\"PLUGIN_ID\"]\n\
-                     # What a plan may set or pass on from the host, by name.\nenv = []\n",
+                     # What a plan may set or pass on from the host, by name.\nenv = []\n\
+                     # Which files of a running session are read for its observer, such as \"{home}/.PLUGIN_ID/{pid}.json\".\n\
+                     reads = []\n",
             is_replayable: false,
         }
     }
@@ -174,6 +225,9 @@ impl Guest for Provider {
             }
             present(plugin, self, None, &samples::message()).await.map_err(&in_probe)?;
             stop(plugin, self, StopReason::Shutdown).await.map_err(&in_probe)?;
+            let session = samples::session();
+            observe(plugin, self, &session, &samples::screen()).await.map_err(&in_probe)?;
+            deliver(plugin, self, &samples::notice(), &session, &samples::seen()).await.map_err(&in_probe)?;
             Ok(())
         })
     }
@@ -185,6 +239,8 @@ impl Guest for Provider {
             asked.push("plan on a host that has none of its variables".to_owned());
         }
         asked.extend(["present a message", "stop for a shutdown"].map(str::to_owned));
+        asked.extend(self.beside.observes().then(|| "observe an empty screen".to_owned()));
+        asked.extend(self.beside.delivers().then(|| "deliver a notice".to_owned()));
         asked
     }
 
@@ -193,6 +249,8 @@ impl Guest for Provider {
             "executables": self.executables,
             "approvalModes": self.approval_modes,
             "takesPrompt": self.takes_prompt,
+            "observes": self.beside.observes(),
+            "delivers": self.beside.delivers(),
         })
     }
 
@@ -212,6 +270,14 @@ impl Guest for Provider {
                     presentation.map(|presentation| json!({"presentation": presentation}))
                 }
                 Ask::Stop(reason) => stop(plugin, self, *reason).await.map(|plan| json!({"stopPlan": plan})),
+                Ask::Observe { session, screen } => {
+                    let seen = observe(plugin, self, session, screen).await;
+                    seen.map(|seen| seen.map_or_else(|| without("observer"), |seen| json!({"observation": seen})))
+                }
+                Ask::Deliver { notice, session, seen } => {
+                    let attempts = deliver(plugin, self, notice, session, seen).await;
+                    attempts.map(|attempts| attempts.map_or_else(|| without("courier"), |all| json!({"attempts": all})))
+                }
             };
             Asked { answer: answer.unwrap_or_else(|error| error.to_answer()), asked: true }
         })
@@ -237,6 +303,19 @@ async fn describe(pre: &ProviderPluginPre<Host>, sandbox: &Sandbox) -> Result<pr
         guest.agent_relay_plugin_provider().call_describe(store).await
     };
     sandbox.call("describe", &Inquiry::of_nothing(), describe, Ok).await.map_err(in_stage(Stage::Describe))
+}
+
+/// The answer of a provider that does not have this interface.
+fn without(interface: &str) -> Value {
+    json!({"error": format!("it does not export `{interface}`")})
+}
+
+/// The parts of a question, which are all of these.
+fn parts(what: &str, given: Option<Value>, known: &[&str]) -> Result<Map<String, Value>, String> {
+    match given {
+        Some(Value::Object(parts)) => only(what, &parts, known).map(|()| parts),
+        _ => Err(format!("{what}: must be an object")),
+    }
 }
 
 fn reason(given: Option<Value>) -> Result<StopReason, String> {

@@ -26,6 +26,6 @@ pub(crate) struct Function {
     pub(crate) arguments: &'static [&'static str],
     /// An answer that is a bare word.
     pub(crate) word: Option<&'static str>,
-    /// The other answers that can be expected beside an error, with the fields of each.
+    /// The other answers that can be expected beside an error, with the fields of each; one without fields is a list.
     pub(crate) answers: &'static [(&'static str, &'static [&'static str])],
 }

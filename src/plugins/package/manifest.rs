@@ -70,7 +70,8 @@ impl Manifest {
             return Err("`[grants]` are for providers: a policy runs nothing".into());
         }
         self.limits.check().map_err(|problem| format!("`[limits]`: {problem}"))?;
-        self.grants.check().map_err(|problem| format!("`[grants]`: {problem}"))
+        let grants = self.grants.check().and_then(|()| self.grants.check_variables());
+        grants.map_err(|problem| format!("`[grants]`: {problem}"))
     }
 }
 
@@ -115,6 +116,18 @@ mod tests {
             ("id = 'p'\nkind = 'policy'\n[grants]\nenv = ['A']", "`[grants]` are for providers"),
             ("id = 'p'\nkind = 'provider'\n[grants]\nenv = ['LD_PRELOAD']", "`env`: \"LD_PRELOAD\""),
             ("id = 'p'\nkind = 'provider'\n[grants]\nexecutables = ['../sh']", "`executables`: \"../sh\""),
+            (
+                "id = 'p'\nkind = 'provider'\n[grants]\nreads = ['/a/../b']",
+                "`reads`: \"/a/../b\" must be of components",
+            ),
+            (
+                "id = 'p'\nkind = 'provider'\n[grants]\nsockets = ['x.sock']",
+                "`sockets`: \"x.sock\" must begin with `/`",
+            ),
+            (
+                "id = 'p'\nkind = 'provider'\n[grants]\nreads = ['{A_HOME}/b']",
+                "`[grants]`: \"{A_HOME}/b\" begins with A_HOME, which is not among `env`",
+            ),
             ("kind = 'policy'", "missing field `id`"),
         ];
         for (text, expected) in cases {
@@ -124,7 +137,7 @@ mod tests {
     }
 
     const WHOLE: &str = "id = 'p'\nversion = '1.2.3'\nkind = 'provider'\n[limits]\nmemory_mb = 64\n\
-        deadline_ms = 5\n[grants]\nenv = ['A']\nexecutables = ['sh']\n[settings]\nk = 'v'\n";
+        deadline_ms = 5\n[grants]\nenv = ['A']\nexecutables = ['sh']\nreads = ['{A}/*/{pid}']\n[settings]\nk = 'v'\n";
 
     #[test]
     fn what_is_changed_below_is_a_manifest() {

@@ -44,6 +44,8 @@ impl RequestedGrants {
             new("executables", &ours.executables, &theirs.executables, &named.executables),
             new("env", &ours.env, &theirs.env, &named.env),
             new("files", &ours.files, &theirs.files, &named.files),
+            new("reads", &ours.reads, &theirs.reads, &named.reads),
+            new("sockets", &ours.sockets, &theirs.sockets, &named.sockets),
             (self.wasi && !accepted.wasi).then(|| "the imports of WASI".to_owned()),
         ]
         .into_iter()
@@ -70,6 +72,8 @@ impl RequestedGrants {
                 executables: both(&ours.executables, &theirs.executables),
                 env: both(&ours.env, &theirs.env),
                 files: both(&ours.files, &theirs.files),
+                reads: both(&ours.reads, &theirs.reads),
+                sockets: both(&ours.sockets, &theirs.sockets),
             },
             wasi: self.wasi || accepted.wasi,
         }
@@ -77,7 +81,8 @@ impl RequestedGrants {
 
     /// Checks what was read from a file.
     pub(crate) fn check(&self) -> Result<(), String> {
-        for names in [&self.grants.executables, &self.grants.env, &self.grants.files] {
+        let Grants { executables, env, files, reads, sockets } = &self.grants;
+        for names in [executables, env, files, reads, sockets] {
             if names.len() > ACCEPTED_MAX || names.iter().any(|name| name.len() > NAME_BYTES_MAX) {
                 return Err(format!("more than {ACCEPTED_MAX} names, or one of more than {NAME_BYTES_MAX} bytes"));
             }
@@ -97,7 +102,7 @@ mod tests {
 
     fn asks(executables: &[&str], env: &[&str], wasi: bool) -> RequestedGrants {
         let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        let grants = Grants { executables: list(executables), env: list(env), files: Vec::new() };
+        let grants = Grants { executables: list(executables), env: list(env), ..Grants::default() };
         RequestedGrants { digest: String::new(), grants, wasi }
     }
 
@@ -112,6 +117,9 @@ mod tests {
             more.beyond(&accepted, &nothing).as_deref(),
             Some("executables \"bash\", \"sh\"; env \"HOME\"; the imports of WASI")
         );
+        let reads = Grants { reads: vec!["{home}/x".into()], ..accepted.grants.clone() };
+        let looks = RequestedGrants { grants: reads, ..accepted.clone() };
+        assert_eq!(looks.beyond(&accepted, &nothing).as_deref(), Some("reads \"{home}/x\""));
         let named = AllowedGrants { executables: Some(vec!["bash".into()]), ..AllowedGrants::default() };
         assert_eq!(more.beyond(&accepted, &named).as_deref(), Some("env \"HOME\"; the imports of WASI"));
     }

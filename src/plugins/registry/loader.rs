@@ -166,7 +166,8 @@ impl Loader {
             self.supervision.clone(),
         );
         let pre = self.engine.link(compiled).map_err(|error| not_linked(&error))?;
-        let described = kinds::of(terms.kind).load(Linked { pre, interface }, &sandbox, terms).await?;
+        let exports = &self.engine.interfaces(compiled);
+        let described = kinds::of(terms.kind).load(Linked { pre, interface, exports }, &sandbox, terms).await?;
         let plugin = Plugin {
             terms: terms.clone(),
             version: described.version,
@@ -259,7 +260,8 @@ impl Loader {
         );
         let interface = self.interface(compiled, kind)?;
         let pre = self.engine.link(compiled).map_err(|error| not_linked(&error))?;
-        kinds::of(kind).introduce(Linked { pre, interface: &interface }, &sandbox).await
+        let exports = &self.engine.interfaces(compiled);
+        kinds::of(kind).introduce(Linked { pre, interface: &interface, exports }, &sandbox).await
     }
 
     /// The exported interface that makes it a plugin of this kind.

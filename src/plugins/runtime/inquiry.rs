@@ -15,6 +15,8 @@ pub(crate) struct Inquiry {
     /// Milliseconds since the epoch.
     at: i64,
     asker: Option<Asker>,
+    /// Whether whoever asks goes on without an answer.
+    can_be_done_without: bool,
 }
 
 /// Whose question it is.
@@ -29,7 +31,7 @@ impl Inquiry {
     /// A question of the relay's own. One that holds no time is asked at the beginning of the epoch, so that it is
     /// the same whenever it is asked.
     pub(crate) fn of(question: Measured) -> Self {
-        Self { question, at: 0, asker: None }
+        Self { question, at: 0, asker: None, can_be_done_without: false }
     }
 
     /// A question that holds nothing.
@@ -45,6 +47,16 @@ impl Inquiry {
     /// Asked by somebody, who chose this much of it.
     pub(crate) fn by(self, name: &str, about: QuestionDigest) -> Self {
         Self { asker: Some(Asker { name: name.to_owned(), about }), ..self }
+    }
+
+    /// Whoever asks goes on without an answer: a failure is counted, and does not put the plugin back.
+    pub(crate) fn can_be_done_without(self) -> Self {
+        Self { can_be_done_without: true, ..self }
+    }
+
+    /// Whether a failure puts the plugin back, with others like it.
+    pub(super) fn puts_back(&self) -> bool {
+        !self.can_be_done_without
     }
 
     /// How large the question is, as JSON.

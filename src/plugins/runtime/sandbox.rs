@@ -260,6 +260,11 @@ impl Sandbox {
     }
 
     fn failed(&self, func: &'static str, inquiry: &Inquiry, error: &CallError) {
+        if !inquiry.puts_back() {
+            // Whoever asked tells the operator, once.
+            tracing::debug!(plugin.id = &*self.plugin, plugin.generation = self.generation, func, "plugin {error}");
+            return self.statistics.failed();
+        }
         tracing::warn!(
             plugin.id = &*self.plugin,
             plugin.generation = self.generation,
@@ -340,7 +345,8 @@ impl Call<'_> {
             .record(took.as_secs_f64());
         sandbox.count(self.func, result.as_ref().map_or_else(CallError::code, |_| "ok"));
         match &result {
-            Ok(_) => sandbox.gate.succeeded(),
+            Ok(_) if self.inquiry.puts_back() => sandbox.gate.succeeded(),
+            Ok(_) => {}
             Err(error) => sandbox.failed(self.func, self.inquiry, error),
         }
         result

@@ -5,7 +5,8 @@
 //! shutdown is aimed at the agent `a1`, which runs there. Nothing else is running. Where a path says no
 //! `normalised`, it is made of `given`; where it says no `resolved`, it is the normalised path on the
 //! relay's own host, and not known on an orchestrator's. A message is a short one from `alice` that
-//! disturbs nobody.
+//! disturbs nobody. A session runs in `/srv/code/project` with process 4711 and no file; its screen is empty and has
+//! stood still for ten seconds; a notice tells of message 17, and what was seen before it is an idle input.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -100,6 +101,8 @@ fn check_expect(function: &Function, expect: &Value) -> Result<(), String> {
     }
     let Some((_, fields)) = function.answers.iter().find(|(name, _)| name == answer) else { return wrong() };
     match body {
+        Value::Array(_) if fields.is_empty() => Ok(()),
+        _ if fields.is_empty() => Err(format!("expect.{answer}: must be a list")),
         Value::Object(body) => only(&format!("expect.{answer}"), body, fields),
         _ => Err(format!("expect.{answer}: must be an object")),
     }
@@ -124,7 +127,7 @@ pub struct Difference {
 }
 
 /// How an answer differs from what was expected, which is `"allow"`, `{"deny": ...}`, `{"amend": ...}`,
-/// `{"plan": ...}`, `{"presentation": ...}`, `{"stopPlan": ...}`, or `{"error": "a text that the error contains"}`. An object lists what must be
+/// `{"plan": ...}`, `{"presentation": ...}`, `{"stopPlan": ...}`, `{"observation": ...}`, `{"attempts": [...]}`, or `{"error": "a text that the error contains"}`. An object lists what must be
 /// equal and nothing else; lists are compared whole.
 pub fn differences(expected: &Value, answer: &Value) -> Vec<Difference> {
     let mut found = Vec::new();

@@ -20,7 +20,7 @@ pub struct Loaded {
 #[serde(rename_all = "camelCase")]
 pub struct Called {
     /// `"allow"`, `{"deny": ...}`, `{"amend": ...}`, `{"plan": ...}`, `{"presentation": ...}`,
-    /// `{"stopPlan": ...}` or `{"error": "..."}`.
+    /// `{"stopPlan": ...}`, `{"observation": ...}`, `{"attempts": [...]}` or `{"error": "..."}`.
     pub answer: Value,
     /// Whether the plugin wanted to see this question. A policy that did not counts as allowing.
     pub asked: bool,

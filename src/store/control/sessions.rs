@@ -27,6 +27,7 @@ stored! {
         // The column is older than the field, and was meant for the whole request.
         prompt = "request" as json,
     }
+    beside { again: None }
 }
 
 stored! { stored SessionStart in sessions { spec as part SpawnSpec, command_id, name } }

@@ -19,6 +19,8 @@ pub(super) fn request(wish: &str) -> SpawnRequest {
         approval_mode: ApprovalMode::Guarded,
         label: Some(wish.into()),
         prompt: Some("sleep".into()),
+        resume: None,
+        conversation: None,
     }
 }
 

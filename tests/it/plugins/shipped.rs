@@ -86,6 +86,8 @@ fn request(approval_mode: ApprovalMode) -> SpawnRequest {
         approval_mode,
         label: Some("reviewer".into()),
         prompt: Some("-v --help".into()),
+        resume: None,
+        conversation: None,
     }
 }
 

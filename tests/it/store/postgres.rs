@@ -278,6 +278,7 @@ pub(super) async fn call_every_verb() -> Bench {
             cwd: "/".to_owned(),
             label: None,
             prompt: None,
+            again: None,
         },
         command_id: command,
         name: "ar-a".to_owned(),

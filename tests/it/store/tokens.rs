@@ -24,6 +24,7 @@ fn session(agent: &str) -> SessionStart {
             cwd: "/".to_owned(),
             label: None,
             prompt: None,
+            again: None,
         },
         command_id: CommandId::new(1),
         name: format!("ar-{agent}"),

@@ -58,6 +58,7 @@ async fn filled() -> Bench {
                 cwd: "/".to_owned(),
                 label: None,
                 prompt: Some("do".to_owned()),
+                again: None,
             },
             command_id: CommandId::new(number),
             name: format!("ar-{id}"),

@@ -18,6 +18,8 @@ wasmtime::component::bindgen!({
 
 pub(super) use exports::agent_relay::plugin::provider as provider_wit;
 
+use crate::plugins::runtime::bindings::types as types_wit;
+
 impl From<&SpawnRequest> for provider_wit::SpawnRequest {
     fn from(request: &SpawnRequest) -> Self {
         Self {
@@ -25,7 +27,14 @@ impl From<&SpawnRequest> for provider_wit::SpawnRequest {
             approval_mode: request.approval_mode.into(),
             label: request.label.clone(),
             prompt: request.prompt.clone(),
-            extensions: Vec::new(),
+            extensions: [("resume", &request.resume), ("conversation", &request.conversation)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+                .map(|(name, value)| types_wit::Extension {
+                    name: name.to_owned(),
+                    value: serde_json::Value::from(value.as_str()).to_string(),
+                })
+                .collect(),
         }
     }
 }
@@ -79,6 +88,7 @@ impl From<provider_wit::LaunchPlan> for Plan {
             files: plan.files.into_iter().map(Into::into).collect(),
             prompt: plan.prompt.into(),
             ready: Readiness { screen_texts: plan.ready.screen_texts, settle_ms: plan.ready.settle_ms },
+            resumed: plan.extensions.iter().any(|extension| extension.name == "resumed" && extension.value == "true"),
         }
     }
 }

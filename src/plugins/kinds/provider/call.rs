@@ -93,7 +93,7 @@ pub(crate) async fn stop(plugin: &Plugin, provider: &Provider, reason: StopReaso
     plugin.sandbox.call("stop", &Inquiry::of_nothing(), guest, check).await
 }
 
-fn accept_presentation(mut presentation: Presentation) -> Result<Presentation, String> {
+pub(super) fn accept_presentation(mut presentation: Presentation) -> Result<Presentation, String> {
     check_keys("presentation.keys-before", &presentation.keys_before)?;
     if presentation.text.len() > TEXT_BYTES_MAX {
         return Err(format!("presentation.text: {} bytes are more than {TEXT_BYTES_MAX}", presentation.text.len()));

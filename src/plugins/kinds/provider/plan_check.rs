@@ -83,7 +83,7 @@ pub(crate) struct Author<'a> {
 /// Checks a plan. The error says which field is not acceptable and why.
 pub(crate) fn check(plan: Plan, site: &LaunchSite, author: &Author<'_>) -> Result<CheckedPlan, String> {
     sizes(&plan)?;
-    program(&plan.program, author)?;
+    check_program(&plan.program, author.executables, author.grants)?;
     if plan.cwd != site.cwd {
         return Err(format!("cwd: {:?} is not the approved {:?}", plan.cwd, site.cwd));
     }
@@ -152,18 +152,18 @@ fn strings(plan: &Plan) -> Vec<(String, &str)> {
     strings
 }
 
-fn program(program: &str, author: &Author<'_>) -> Result<(), String> {
+/// Checks that a program is among those described and those granted.
+pub(super) fn check_program(program: &str, described: &[String], grants: &Grants) -> Result<(), String> {
     check_executable(program).map_err(|problem| format!("program: {program:?} {problem}"))?;
     // A bare name never stands for an absolute path: the plugin would choose which of all files
     // of that name is run, one it had written itself among them.
-    if !author.grants.executables.iter().any(|granted| granted == program) {
-        return Err(format!("program: {program:?} is not granted; granted are {:?}", author.grants.executables));
+    if !grants.executables.iter().any(|granted| granted == program) {
+        return Err(format!("program: {program:?} is not granted; granted are {:?}", grants.executables));
     }
-    let described = author
-        .executables
+    let is_described = described
         .iter()
         .any(|described| described == program || file_name_of_absolute(program) == Some(described.as_str()));
-    if described { Ok(()) } else { Err(format!("program: {program:?} is not among the executables described")) }
+    if is_described { Ok(()) } else { Err(format!("program: {program:?} is not among the executables described")) }
 }
 
 fn environment(plan: &Plan, site: &LaunchSite, grants: &Grants) -> Result<(), String> {

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::domain::control::courier::{Attempt, Notice};
+use crate::domain::control::observation::{Observation, RunningSession, ScreenView};
 use crate::domain::control::plan::{IncomingMessage, LaunchSite, Presentation, SpawnRequest, StopPlan, StopReason};
 use crate::domain::control::{Context, Control, Decision, Outcome};
 
 use super::super::super::kinds::policy;
 use super::super::super::kinds::provider::{self, CheckedPlan, PluginError, Provider};
 use super::super::super::kinds::{Plugin, Rejection, Stage};
-use super::super::super::package::{Origin, PluginKind};
+use super::super::super::package::{Grants, Origin, PluginKind};
 use super::super::super::runtime::CallError;
 use super::super::lifecycle::{PluginState, PluginStatus, Progress};
 use crate::domain::time::Timestamp;
@@ -216,6 +218,40 @@ impl PluginSet {
         let of = Arc::clone(&plugin);
         let stop = run(&plugin, async move { provider::stop(&of, &guest, reason).await });
         stop.await.map_err(|error| failed(provider, error))
+    }
+
+    /// What this provider sees in a session that its program runs in; nothing when it does not observe. A failure is
+    /// the provider's, and puts it back for nothing else.
+    pub async fn observe(
+        &self,
+        provider: &str,
+        session: &RunningSession,
+        screen: &ScreenView,
+    ) -> Result<Option<Observation>, PluginError> {
+        let (plugin, guest) = self.provider(provider, "observe")?;
+        let (of, session, screen) = (Arc::clone(&plugin), session.clone(), screen.clone());
+        let observe = run(&plugin, async move { provider::observe(&of, &guest, &session, &screen).await });
+        observe.await.map_err(|error| failed(provider, error))
+    }
+
+    /// The ways that this provider knows to show a notice in a session that its program runs in, best first, each
+    /// within what it was granted; nothing when it does not deliver.
+    pub async fn deliver(
+        &self,
+        provider: &str,
+        notice: &Notice,
+        session: &RunningSession,
+        seen: &Observation,
+    ) -> Result<Option<Vec<Attempt>>, PluginError> {
+        let (plugin, guest) = self.provider(provider, "deliver")?;
+        let (of, notice, session, seen) = (Arc::clone(&plugin), notice.clone(), session.clone(), seen.clone());
+        let deliver = run(&plugin, async move { provider::deliver(&of, &guest, &notice, &session, &seen).await });
+        deliver.await.map_err(|error| failed(provider, error))
+    }
+
+    /// What this provider may use, when it is loaded.
+    pub fn grants(&self, provider: &str) -> Option<&Grants> {
+        self.by_id.get(provider).map(|plugin| &plugin.terms.grants)
     }
 
     fn provider(&self, id: &str, func: &'static str) -> Result<(Arc<Plugin>, Arc<Provider>), PluginError> {

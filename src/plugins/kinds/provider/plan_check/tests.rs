@@ -10,6 +10,7 @@ fn grants() -> Grants {
         executables: vec!["claude".into(), "/opt/bin/claude".into(), "/opt/bin/other".into()],
         env: vec!["TERM".into(), "API_KEY".into()],
         files: vec!["mcp.json".into(), "prompt.txt".into()],
+        ..Grants::default()
     }
 }
 
@@ -42,6 +43,7 @@ fn good() -> Plan {
         ],
         prompt: PromptDelivery::InFile("prompt.txt".into()),
         ready: Readiness { screen_texts: vec!["ready".into()], settle_ms: SETTLE_MS_MAX },
+        resumed: false,
     }
 }
 
@@ -209,6 +211,7 @@ fn plans() -> impl Strategy<Value = Plan> {
             files,
             prompt,
             ready: Readiness { screen_texts: Vec::new(), settle_ms },
+            resumed: false,
         },
     )
 }
