@@ -41,6 +41,7 @@ use tokio::sync::Notify;
 
 use self::engine::{Connection, migrations};
 use self::fitness::{Opened, Scrubbing, Witness};
+use self::messages::deliveries::Waking;
 use self::messages::similar::SimilarCache;
 use self::readers::{Readers, Size};
 use self::tokens::TokenCache;
@@ -60,6 +61,7 @@ pub use self::engine::prepared_statements;
 pub use self::engine::{EngineError, Fault};
 pub use self::events::{EventPage, EventRange};
 pub use self::fitness::{Fitness, Loss, Scrubbed};
+pub use self::messages::deliveries::Wake;
 pub use self::messages::{Posted, Posting};
 pub use self::retention::Step;
 pub use self::stats::Stats;
@@ -96,6 +98,8 @@ pub struct Batch {
     pub(in crate::store) outgoing_changed: bool,
     /// The tokens that ended.
     pub(in crate::store) tokens_ended: Vec<TokenId>,
+    /// Agents for whose sessions there may be something to do.
+    pub(in crate::store) woken: Vec<AgentId>,
 }
 
 /// Called with each committed batch, on the thread that committed it: it must be quick and must not
@@ -233,6 +237,7 @@ struct Inner {
     tokens: Arc<TokenCache>,
     similar: Arc<SimilarCache>,
     outgoing_changed: Arc<Notify>,
+    waking: Arc<Waking>,
     /// Agents heard from since the last flush. A sign of life is worth no synced write of its own:
     /// the reaper writes them down together, and a crash forgets at most one interval.
     /// When that was is kept as [`Clock::elapsed_ms`] has it, so that it stays right when the wall clock is set.
@@ -314,9 +319,10 @@ impl Store {
         let tokens = Arc::new(TokenCache::default());
         let similar = Arc::new(SimilarCache::default());
         let outgoing_changed = Arc::new(Notify::new());
-        let of_commit = (tokens.clone(), similar.clone(), outgoing_changed.clone());
+        let waking = Arc::new(Waking::default());
+        let of_commit = (tokens.clone(), similar.clone(), outgoing_changed.clone(), waking.clone());
         let on_commit: OnCommit = Box::new(move |batch| {
-            let (tokens, similar, outgoing_changed) = &of_commit;
+            let (tokens, similar, outgoing_changed, waking) = &of_commit;
             if batch.tokens_changed {
                 tokens.forget();
             }
@@ -327,6 +333,7 @@ impl Store {
             if batch.outgoing_changed {
                 outgoing_changed.notify_one();
             }
+            waking.wake(&batch.woken);
             on_commit(batch);
         });
         #[cfg(debug_assertions)]
@@ -352,6 +359,7 @@ impl Store {
                 tokens,
                 similar,
                 outgoing_changed,
+                waking,
                 signs_of_life,
                 clock,
                 epoch,

@@ -41,6 +41,32 @@ words! {
     }
 }
 
+words! {
+    /// What an agent lets be shown to its session by itself.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum AttentionMode {
+        /// Everything that reaches it.
+        #[default]
+        Open = "open",
+        /// What is sent to it alone, and what may interrupt.
+        Focus = "focus",
+        /// What may interrupt, and nothing else.
+        Dnd = "dnd",
+    }
+}
+
+impl AttentionMode {
+    /// Whether a message is let through: one that is sent to the agent alone, or that may interrupt it.
+    pub fn admits(self, is_direct: bool, interrupts: bool) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Focus => is_direct || interrupts,
+            Self::Dnd => interrupts,
+        }
+    }
+}
+
 /// An agent as clients see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -70,6 +96,9 @@ pub struct Agent {
     /// What keeps it from working, if anything does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
+    /// What it lets be shown to its session by itself.
+    #[serde(default)]
+    pub attention: AttentionMode,
     /// The session that speaks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
@@ -107,6 +136,7 @@ impl Agent {
             status: AgentStatus::Online,
             ready: false,
             condition: None,
+            attention: AttentionMode::Open,
             instance_id: None,
             epoch: 0,
             meta: json::Object::default(),
@@ -152,6 +182,15 @@ impl Agent {
     }
 }
 
+/// Who decides about an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The agent itself.
+    Own,
+    /// Somebody else.
+    Others,
+}
+
 /// A change to one agent.
 #[derive(Clone, Debug)]
 pub enum AgentPatch {
@@ -165,6 +204,8 @@ pub enum AgentPatch {
     Tags(Vec<String>),
     /// What keeps it from working, or that nothing does.
     Condition(Option<NewCondition>),
+    /// What it lets be shown; by somebody else, unless it says so itself.
+    Attention(AttentionMode, Whose),
     /// A sign of life; with a status, that one.
     Heartbeat(Option<AgentStatus>),
 }
@@ -182,6 +223,7 @@ impl AgentPatch {
             Self::Condition(condition) => {
                 condition.as_ref().is_some_and(|condition| condition.source == ConditionSource::Agent)
             }
+            Self::Attention(_, whose) => *whose == Whose::Own,
             _ => true,
         }
     }
@@ -197,6 +239,7 @@ impl AgentPatch {
             Self::Heartbeat(None) => {}
             Self::Ready(ready) => agent.set_ready(ready),
             Self::Condition(condition) => agent.set_condition(condition, now),
+            Self::Attention(mode, _) => agent.attention = mode,
             Self::Label(label) => agent.label = label,
             Self::Tags(tags) => agent.tags = tags,
         }

@@ -15,7 +15,7 @@ use super::text;
 use super::text::word::words;
 use super::time::Timestamp;
 
-pub use sources::{LOST, PluginTrouble, of_callback, of_command, of_condition, of_loop, of_plugin, of_task};
+pub use sources::{LOST, PluginTrouble, of_callback, of_command, of_condition, of_loop, of_parked, of_plugin, of_task};
 
 /// The longest title, in characters.
 pub const TITLE_MAX: usize = 200;
@@ -123,6 +123,8 @@ pub enum Cause {
     Plugin(String),
     /// A thread.
     Thread(MessageId),
+    /// What could not be brought into the session of this agent.
+    Delivery(AgentId),
 }
 
 impl Cause {
@@ -136,6 +138,7 @@ impl Cause {
             Self::Callback(id) => format!("callback {id}"),
             Self::Plugin(id) => format!("plugin {id}"),
             Self::Thread(id) => format!("thread {id}"),
+            Self::Delivery(agent) => format!("delivery {agent}"),
         }
     }
 
@@ -271,6 +274,7 @@ mod tests {
             (Cause::Control(ControlKind::Shutdown, "a".into()), false),
             (Cause::Callback(CallbackId::new(1)), false),
             (Cause::Thread(MessageId::new(1)), false),
+            (Cause::Delivery("a".into()), false),
         ];
         let mut keys: Vec<_> = causes.iter().map(|(cause, _)| cause.key()).collect();
         keys.sort();

@@ -27,6 +27,8 @@ words! {
         MessageRead = "message.read",
         /// A message was deleted.
         MessageDeleted = "message.deleted",
+        /// A message came further into a session, or not at all.
+        MessageDelivery = "message.delivery",
         /// An agent's card changed.
         AgentStatus = "agent.status",
         /// An agent is gone.
@@ -85,7 +87,7 @@ impl EventTypes {
 }
 
 /// Whom an event concerns: at most two targets, because no event has more than an addressee and
-/// somebody it is about.
+/// somebody it is about; and whoever runs the session in which it comes about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audience {
     /// A message target: an agent id or a group.
@@ -94,6 +96,8 @@ pub struct Audience {
     pub also: Option<Arc<str>>,
     /// Who caused it; a group event does not come back to its sender.
     pub from: Option<Arc<str>>,
+    /// The orchestrator's agent that runs the session concerned.
+    pub host: Option<Arc<str>>,
 }
 
 impl Audience {
@@ -109,7 +113,9 @@ impl Audience {
 
     /// Whether an agent with these routes is concerned by the event with this number.
     pub fn concerns(&self, routes: &Routes, seq: EventSeq) -> bool {
-        self.also.as_deref() == Some(routes.agent.as_str())
+        let is_named = |agent: &Option<Arc<str>>| agent.as_deref() == Some(routes.agent.as_str());
+        is_named(&self.also)
+            || is_named(&self.host)
             || self.to.as_deref().is_some_and(|to| routes.reach(to, self.from.as_deref().unwrap_or(""), seq))
     }
 

@@ -3,7 +3,9 @@
 mod bounce;
 mod channel;
 mod claim;
+pub mod delivery;
 mod draft;
+pub mod notice;
 mod sender;
 mod sent;
 
@@ -22,7 +24,7 @@ use super::time::Timestamp;
 pub use bounce::{Bounce, BounceReason};
 pub use channel::{Channel, ChannelDeclaration, ChannelFilter, Direction};
 pub use claim::{Claim, ClaimChange, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, lease_ms};
-pub use draft::{Draft, NewMessage};
+pub use draft::{Draft, NewMessage, Urgency};
 pub use sender::{Sender, SenderKind};
 pub use sent::{Outcome, Reached, Receipt, Sent};
 

@@ -10,6 +10,7 @@ mod callbacks;
 mod channels;
 mod commands;
 mod control;
+mod deliveries;
 pub(super) mod events;
 mod integrations;
 pub(super) mod messages;
@@ -39,7 +40,10 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::CHANGE_AGENT, routes!(agents::set_agent_label))
         .add(scopes::CHANGE_AGENT, routes!(agents::set_agent_tags))
         .add(scopes::SET_CONDITION, routes!(agents::set_agent_condition))
+        .add(scopes::SET_ATTENTION, routes!(agents::set_agent_attention))
         .add(scopes::CHANGE_AGENT, routes!(agents::heartbeat_agent))
+        .add(scopes::SHOW_NOTICES, routes!(deliveries::get_notice))
+        .add(scopes::SHOW_NOTICES, routes!(deliveries::report_notice))
         // Messages
         .add(scopes::SEND_MESSAGE, routes!(messages::create_message))
         .add(scopes::READ_MESSAGES, routes!(messages::list_messages))
@@ -47,6 +51,7 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::READ_MESSAGES, routes!(messages::get_message))
         .add(scopes::DELETE_MESSAGE, routes!(messages::delete_message))
         .add(scopes::READ_MESSAGES, routes!(messages::get_thread))
+        .add(scopes::READ_DELIVERIES, routes!(deliveries::list_message_deliveries))
         .add(scopes::MARK_READ, routes!(messages::read_message))
         .add(scopes::CLAIM, routes!(messages::claim_message))
         .add(scopes::CLAIM, routes!(messages::renew_claim))

@@ -2,8 +2,8 @@
 
 use super::{Error, Relay, scopes};
 use crate::domain::agent::{
-    Agent, AgentFilter, AgentPatch, AgentPlace, ConditionKind, ConditionSource, NewCondition, Registration,
-    SessionGuard, refuse_reserved,
+    Agent, AgentFilter, AgentPatch, AgentPlace, AttentionMode, ConditionKind, ConditionSource, NewCondition,
+    Registration, SessionGuard, Whose, refuse_reserved,
 };
 use crate::domain::caller::{Caller, Scope};
 use crate::domain::id::AgentId;
@@ -86,6 +86,25 @@ impl Relay {
             self.store.touch(&id);
         }
         Ok(self.store.patch_agent(id, guard, AgentPatch::Condition(condition)).await?)
+    }
+
+    /// Sets what an agent lets be shown to its session: the agent itself, or whoever may control it.
+    pub async fn set_attention(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        guard: SessionGuard,
+        mode: AttentionMode,
+    ) -> Result<Agent, Error> {
+        caller.require(scopes::SET_ATTENTION)?;
+        let controls = caller.is_administrator() || caller.scopes.contains(&Scope::Control);
+        if !controls {
+            caller.require_identity(&id)?;
+        }
+        // Whoever is bound to another agent speaks for that one, whatever it may do besides.
+        let is_own = !caller.is_administrator() && caller.agent_id.as_ref().is_none_or(|bound| *bound == id);
+        let whose = if is_own && caller.scopes.contains(&Scope::Agent) { Whose::Own } else { Whose::Others };
+        Ok(self.store.patch_agent(id, guard, AgentPatch::Attention(mode, whose)).await?)
     }
 
     /// Removes an agent; its messages stay. A session of this host that runs for it is ended: nobody could find it

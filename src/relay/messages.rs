@@ -1,5 +1,6 @@
 //! Messages: sending, finding, reading, claiming.
 
+pub mod deliveries;
 mod receipts;
 pub(in crate::relay) mod senders;
 
@@ -15,7 +16,7 @@ use crate::domain::agent::{SYSTEM, SessionGuard};
 use crate::domain::caller::Caller;
 use crate::domain::event::{EventName, EventTypes};
 use crate::domain::id::{AgentId, MessageId};
-use crate::domain::message::{Draft, Message, MessageFilter, MessageType, NewMessage, Outcome, Sender, Sent};
+use crate::domain::message::{Draft, Message, MessageFilter, MessageType, NewMessage, Outcome, Sender, Sent, Urgency};
 use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::domain::text::json;
@@ -301,6 +302,10 @@ pub(super) fn required(generation: Option<i64>) -> Result<i64, Refusal> {
 
 fn check_sender(caller: &Caller, message: &NewMessage) -> Result<(), Refusal> {
     require_name(caller, &message.from)?;
+    if Urgency::is_interrupting(&message.meta) && !caller.is_administrator() {
+        let rule = "delivery \"interrupt\" needs a credential with scope admin, since no policy allows it to others";
+        return Err(Refusal::NotAllowed(rule.to_owned()));
+    }
     if message.kind == MessageType::System && !caller.is_administrator() {
         return Err(Refusal::NotAllowed("messages of type system need a credential with scope admin".to_owned()));
     }

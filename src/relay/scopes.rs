@@ -15,6 +15,8 @@ const ADMIN: Scopes = Scopes::AnyOf(&[]);
 // Agents
 pub(crate) const REGISTER_AGENT: Scopes = Scopes::AnyOf(&[Agent]);
 pub(crate) const CHANGE_AGENT: Scopes = Scopes::AnyOf(&[Agent]);
+/// As the agent itself, or for it.
+pub(crate) const SET_ATTENTION: Scopes = Scopes::AnyOf(&[Agent, Control]);
 pub(crate) const SET_CONDITION: Scopes = Scopes::AnyOf(&[Agent, Orchestrator]);
 pub(crate) const REMOVE_AGENT: Scopes = Scopes::AnyOf(&[Agent]);
 pub(crate) const READ_AGENTS: Scopes = Scopes::AnyOf(&[Read, Agent, Control]);
@@ -24,6 +26,9 @@ pub(crate) const SEND_MESSAGE: Scopes = Scopes::AnyOf(&[Send, Agent]);
 pub(crate) const READ_MESSAGES: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);
 pub(crate) const MARK_READ: Scopes = Scopes::AnyOf(&[Agent, Orchestrator]);
 pub(crate) const CLAIM: Scopes = Scopes::AnyOf(&[Agent]);
+pub(crate) const READ_DELIVERIES: Scopes = Scopes::AnyOf(&[Read, Agent, Orchestrator]);
+/// What whoever runs a session shows to it.
+pub(crate) const SHOW_NOTICES: Scopes = Scopes::AnyOf(&[Orchestrator]);
 pub(crate) const DELETE_MESSAGE: Scopes = ADMIN;
 pub(crate) const BROADCAST: Scopes = ADMIN;
 

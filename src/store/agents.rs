@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::control::fleet;
 use super::engine::{Conditions, Read, stored};
-use super::messages::{bounces, channels};
+use super::messages::{bounces, channels, deliveries};
 use super::tx::{Snapshot, Tx};
 use super::{Created, Idempotency, Json, Store, StoreError, activity, attention, pairs, tokens};
 use crate::domain::agent::{
@@ -22,7 +22,7 @@ stored! {
     stored Agent in agents {
         id, name, label, tags as json, capabilities as json, machine, rig, status, ready, instance_id, epoch,
         meta as json, last_seen, created_at, joined_after,
-        condition as json_or_null, ready_otherwise,
+        condition as json_or_null, ready_otherwise, attention,
     }
 }
 
@@ -248,6 +248,9 @@ pub(super) fn save(tx: &mut Tx<'_>, before: Option<&Agent>, agent: &Agent) -> Re
     }
     save_targets(tx, before, agent)?;
     save_condition(tx, before, agent)?;
+    if before.is_some_and(|before| before.attention != agent.attention) {
+        deliveries::mode_changed(tx, agent)?;
+    }
     tx.routes_changed(agent);
     tx.emit(EventName::AgentStatus, Audience::only(&agent.id), agent)
 }
@@ -323,6 +326,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, id: AgentId, reason: BounceReason) -> Resu
     }
     tx.names_changed();
     attention::end(tx, &Cause::Condition(id.clone()))?;
+    deliveries::agent_removed(tx, &id)?;
     tokens::end_session_of(tx, &id)?;
     tokens::end_managed_of(tx, &id, "its agent is gone")?;
     tx.emit(EventName::AgentRemoved, Audience::only(&id), &json!({"id": id}))?;

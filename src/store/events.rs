@@ -142,10 +142,11 @@ struct Kept {
     target: Option<Arc<str>>,
     also: Option<Arc<str>>,
     sender: Option<Arc<str>>,
+    host: Option<Arc<str>>,
     data: String,
 }
 
-stored! { read Kept in events { seq, at, target, also, sender, data } }
+stored! { read Kept in events { seq, at, target, also, sender, host, data } }
 
 fn load(snapshot: &Snapshot<'_>, epoch: &str, seq: EventSeq, name: EventName) -> Result<Event, StoreError> {
     if name == EventName::MessageNew {
@@ -155,8 +156,8 @@ fn load(snapshot: &Snapshot<'_>, epoch: &str, seq: EventSeq, name: EventName) ->
     }
     let kept: Option<Kept> = snapshot.row("WHERE seq = $1", &[&seq])?;
     let gone = || Fault { table: "events", column: "seq", row: seq.to_string(), problem: "it was there before".into() };
-    let Kept { seq, at, target, also, sender, data } = kept.ok_or_else(gone)?;
-    Ok(Event::new(epoch, seq, at, name, Audience { to: target, also, from: sender }, &data))
+    let Kept { seq, at, target, also, sender, host, data } = kept.ok_or_else(gone)?;
+    Ok(Event::new(epoch, seq, at, name, Audience { to: target, also, from: sender, host }, &data))
 }
 
 /// Looks at the first event beside messages that is not before this place.

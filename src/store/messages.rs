@@ -3,6 +3,7 @@
 pub(super) mod bounces;
 pub(super) mod channels;
 pub(super) mod claims;
+pub(super) mod deliveries;
 mod post;
 mod reads;
 pub(super) mod recipients;
@@ -24,6 +25,7 @@ use crate::domain::agent::{Routes, SessionGuard, USER};
 use crate::domain::attention::Cause;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, MessageId};
+use crate::domain::message::delivery::DropReason;
 use crate::domain::message::{Message, MessageFilter, NewMessage, READ_BY_MAX};
 use crate::domain::page::{Limit, Page};
 use crate::domain::refusal::Refusal;
@@ -115,6 +117,7 @@ impl Store {
             )?;
             if added > 0 {
                 reads::cover(tx, &agent, &message)?;
+                deliveries::read(tx, &message, &agent)?;
                 let audience = Audience { also: Some((&agent).into()), ..Audience::only(&message.from) };
                 tx.emit(EventName::MessageRead, audience, &json!({"id": id, "agentId": agent}))?;
             }
@@ -129,7 +132,10 @@ impl Store {
         self.write(move |tx| {
             let message = load_as_stored(tx, id)?;
             let is_told = id.get() > events::range(tx)?.floor.get();
+            deliveries::over(tx, id, DropReason::Deleted)?;
+            let follow = deliveries::forget(tx, id, id)?;
             tx.execute("DELETE FROM messages WHERE id = $1", &[&id])?;
+            follow(tx)?;
             attention::end(tx, &Cause::Thread(id))?;
             if let Some(channel) = &message.channel {
                 channels::count_deleted(tx, &BTreeMap::from([(channel.clone(), 1)]))?;
@@ -176,6 +182,7 @@ fn insert_into(
     }
     let json = Json::of(&message);
     tx.announce(&message, &json);
+    deliveries::begin_with(tx, &message)?;
     Ok((message, json))
 }
 

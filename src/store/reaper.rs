@@ -5,7 +5,7 @@
 
 use super::control::{commands, orchestrators};
 use super::engine::Connection;
-use super::messages::{bounces, claims};
+use super::messages::{bounces, claims, deliveries};
 use super::tx::{Snapshot, Tx, json};
 use super::{Store, StoreError, agents, pairs, tasks, tokens};
 use crate::domain::agent::Agent;
@@ -94,7 +94,8 @@ fn step(tx: &mut Tx<'_>, limits: Limits, clock: &Clock) -> Result<(Reaped, bool)
         expired_pair_ids: pairs::expire(tx, STEP_ROWS)?,
         pruned_agent_ids: prune_agents(tx, gone_since)?,
     };
-    let unread = bounces::tell_expired(tx, STEP_ROWS)? | bounces::tell_due(tx, STEP_ROWS)?;
+    let unread =
+        deliveries::park(tx, STEP_ROWS)? | bounces::tell_expired(tx, STEP_ROWS)? | bounces::tell_due(tx, STEP_ROWS)?;
     let more = unread || is_full(&reaped);
     Ok((reaped, more))
 }
@@ -167,6 +168,10 @@ pub(super) fn follow(connection: &Connection, from: Moment, to: Moment) -> Resul
             "UPDATE outbox SET next_at = next_at + CASE WHEN tries > 0 THEN $1 ELSE $2 END WHERE next_at IS NOT NULL",
             &[&shift, &step],
         )?;
+        let deliveries = "UPDATE deliveries SET next_at = next_at + CASE WHEN attempts > 0 THEN $1 ELSE $2 END
+                          WHERE next_at IS NOT NULL";
+        connection.execute(deliveries, &[&shift, &step])?;
+        connection.execute("UPDATE hosted SET greets_at = greets_at + $1 WHERE greets > 0", &[&step])?;
         connection.execute(
             "UPDATE outbox_receivers SET next_at = COALESCE((SELECT min(next_at) FROM outbox
                  WHERE outbox.receiver = outbox_receivers.receiver AND outbox.next_at IS NOT NULL), $1)",

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::engine::stored;
-use super::messages::channels;
+use super::messages::{channels, deliveries};
 use super::tx::Tx;
 use super::{Store, StoreError, attention, events, tasks};
 use crate::domain::id::{EventSeq, MessageId};
@@ -152,7 +152,9 @@ fn retain_messages(tx: &mut Tx<'_>, retention: Retention, limit: i64) -> Result<
     }
     let Some(last) = doomed.last() else { return Ok((0, false)) };
     events::raise_floor(tx, (*last).into())?;
+    let follow = deliveries::forget(tx, MessageId::default(), *last)?;
     let rows = tx.execute("DELETE FROM messages WHERE id <= $1", &[last])?;
+    follow(tx)?;
     attention::forget_threads(tx, *last)?;
     tx.execute("DELETE FROM read_ranges WHERE to_id <= $1", &[last])?;
     let mut deleted = BTreeMap::new();

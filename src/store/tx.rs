@@ -208,10 +208,18 @@ impl<'a> Tx<'a> {
     ) -> Result<(), StoreError> {
         let data = json(data);
         let seq = self.next_seq();
-        self.execute(
-            "INSERT INTO events (seq, at, name, target, also, sender, data) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            &[&seq, &self.now, &name, &audience.to, &audience.also, &audience.from, &data],
-        )?;
+        let Audience { to, also, from, host } = &audience;
+        match host {
+            None => self.execute(
+                "INSERT INTO events (seq, at, name, target, also, sender, data) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                &[&seq, &self.now, &name, to, also, from, &data],
+            )?,
+            Some(host) => self.execute(
+                "INSERT INTO events (seq, at, name, target, also, sender, host, data)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                &[&seq, &self.now, &name, to, also, from, host, &data],
+            )?,
+        };
         self.numbers.counts.events += 1;
         self.batch.events.push(Arc::new(Event::new(self.epoch, seq, self.now, name, audience, &data)));
         Ok(())
@@ -251,6 +259,11 @@ impl<'a> Tx<'a> {
     pub(super) fn token_ended(&mut self, id: TokenId) {
         self.batch.tokens_changed = true;
         self.batch.tokens_ended.push(id);
+    }
+
+    /// Has whoever sees to the session of this agent look again after the commit.
+    pub(super) fn wake(&mut self, agent: AgentId) {
+        self.batch.woken.push(agent);
     }
 
     /// Has whoever sends what is to be sent look again after the commit.

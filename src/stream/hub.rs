@@ -167,6 +167,9 @@ impl Index {
         if let Some(also) = also {
             reach(also);
         }
+        if let Some(host) = event.audience.host.as_deref().filter(|host| Some(*host) != to && Some(*host) != also) {
+            reach(host);
+        }
         let Some(to) = to else { return };
         if event.audience.is_group() {
             for agent in self.groups.get(to).into_iter().flatten().filter(|agent| Some(agent.as_str()) != also) {

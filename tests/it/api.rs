@@ -8,6 +8,7 @@ mod clock;
 mod connections;
 mod control;
 mod conventions;
+mod deliveries;
 mod events;
 mod messages;
 mod openapi;

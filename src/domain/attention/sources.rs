@@ -138,6 +138,34 @@ pub fn of_loop(thread: MessageId, from: &AgentId, replies: usize) -> NewAttentio
     }
 }
 
+/// Messages that could not be brought into the session of an agent: how many, the newest, and what was tried.
+/// `attach` is how one comes to the session.
+pub fn of_parked(agent: &AgentId, count: i64, newest: MessageId, reason: &str, attach: Option<&str>) -> NewAttention {
+    let what = match count {
+        0 | 1 => format!("message {newest}"),
+        _ => format!("{count} messages, the newest {newest},"),
+    };
+    let title = format!("{agent} cannot be told of {what}: {reason}");
+    let look = match attach {
+        Some(attach) => format!("look at its session: {attach}"),
+        None => "look at its session".to_owned(),
+    };
+    NewAttention {
+        // One more is news.
+        occasion: format!("message {newest}"),
+        agent_id: Some(agent.clone()),
+        message_id: Some(newest),
+        ..NewAttention::new(
+            Cause::Delivery(agent.clone()),
+            AttentionKind::Delivery,
+            &title,
+            &format!(
+                "{look}; it is told again when it starts anew, and GET /api/messages/{newest}/deliveries says more"
+            ),
+        )
+    }
+}
+
 /// What is wrong with a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginTrouble {

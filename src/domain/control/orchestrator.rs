@@ -89,6 +89,14 @@ impl ManagedAgent {
     }
 }
 
+impl ManagedAgent {
+    /// Whether it is the session that was told of before.
+    pub fn is_session_of(&self, before: &Self) -> bool {
+        // Its process may have become known meanwhile.
+        self.tmux_session == before.tmux_session && (before.pid.is_none() || self.pid == before.pid)
+    }
+}
+
 /// The approval mode of a request; `guarded` when it names none.
 pub fn parse_approval_mode(name: Option<String>) -> Result<ApprovalMode, Refusal> {
     match name {

@@ -19,6 +19,8 @@ words! {
         Pruned = "pruned",
         /// Its recipient was shut down.
         Shutdown = "shutdown",
+        /// It could not be brought to its recipient, however often that was tried.
+        Parked = "parked",
     }
 }
 
@@ -33,6 +35,7 @@ impl BounceReason {
                  what waits for it."
             }
             Self::Shutdown => "the agent was shut down. It gets what waits for it when it is started again.",
+            Self::Parked => "its session could not be shown it. It stays in the agent's inbox.",
         }
     }
 }
@@ -48,6 +51,8 @@ pub struct Bounce {
     pub reason: BounceReason,
     /// Which, oldest first; at least one.
     pub messages: Vec<MessageId>,
+    /// What was tried before that was clear.
+    pub tried: Option<String>,
 }
 
 impl Bounce {
@@ -67,9 +72,10 @@ impl Bounce {
     /// What happened, in a sentence or two.
     pub fn text(&self) -> String {
         let (to, newest, told) = (&self.to, self.newest(), self.reason.told());
+        let tried = self.tried.as_ref().map(|tried| format!(" {tried}.")).unwrap_or_default();
         match self.messages.len() {
-            0 | 1 => format!("Message {newest} to \"{to}\" was not read: {told}"),
-            count => format!("{count} messages to \"{to}\", the newest {newest}, were not read: {told}"),
+            0 | 1 => format!("Message {newest} to \"{to}\" was not read: {told}{tried}"),
+            count => format!("{count} messages to \"{to}\", the newest {newest}, were not read: {told}{tried}"),
         }
     }
 

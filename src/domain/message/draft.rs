@@ -11,6 +11,7 @@ use crate::domain::id::{AgentId, MessageId};
 use crate::domain::refusal::Refusal;
 use crate::domain::text;
 use crate::domain::text::json;
+use crate::domain::text::word::words;
 use crate::domain::time::Timestamp;
 
 /// A message as a client sends it.
@@ -48,6 +49,10 @@ pub struct Draft {
     pub meta: Option<json::Object>,
     /// After this it is no longer delivered; must lie in the future.
     pub expires_at: Option<i64>,
+    /// `interrupt`: it may break into what its recipient is doing. Kept as `delivery` in `meta`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Urgency>)]
+    pub delivery: Option<String>,
     /// Store nothing when it reaches nobody; false unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
@@ -86,6 +91,26 @@ pub struct NewMessage {
     pub expires_at: Option<Timestamp>,
 }
 
+words! {
+    /// How urgent a message is to be brought to its recipient.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Urgency {
+        /// It may break into a turn that runs.
+        Interrupt = "interrupt",
+    }
+}
+
+impl Urgency {
+    /// The key of `meta` that it is kept under. Other values there mean nothing to the relay.
+    pub const META: &str = "delivery";
+
+    /// Whether a message with this `meta` may interrupt.
+    pub fn is_interrupting(meta: &json::Object) -> bool {
+        meta.get(Self::META).is_some_and(|delivery| delivery == Self::Interrupt.as_str())
+    }
+}
+
 impl Draft {
     /// What its sender waits for. Refuses to wait for what cannot happen.
     pub fn receipt(&self) -> Result<Option<Receipt>, Refusal> {
@@ -111,7 +136,10 @@ impl Draft {
         let to = text::required("to", self.to, text::TARGET_MAX)?;
         let channel_of_target = check_target(&to)?;
         let channel = text::optional("channel", self.channel, CHANNEL_MAX)?;
-        let meta = self.meta.unwrap_or_default();
+        let mut meta = self.meta.unwrap_or_default();
+        if let Some(delivery) = text::optional("delivery", self.delivery, text::WORD_MAX)? {
+            meta.insert(Urgency::META, Urgency::named("delivery", &delivery)?.as_str());
+        }
         text::object("meta", &meta, text::META_BYTES_MAX)?;
         if let Some(key) = RESERVED_META.into_iter().find(|key| meta.contains(key)) {
             return Err(Refusal::ReservedMeta(key));

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Message;
+use super::delivery::DeliveryState;
 use crate::domain::event::EventName;
 use crate::domain::text::word::words;
 
@@ -55,6 +56,14 @@ words! {
     pub enum Reached {
         /// It is on disk, and nobody said anything yet.
         Stored = "stored",
+        /// It is held back from a session.
+        Waiting = "waiting",
+        /// It could not be brought into a session, and is not tried any more.
+        Parked = "parked",
+        /// It was handed over to a session, and nobody saw it taken.
+        Offered = "offered",
+        /// A session took it, and its agent said nothing yet.
+        Presented = "presented",
         /// An agent marked it read.
         Read = "read",
         /// An agent holds its claim.
@@ -75,6 +84,19 @@ impl Reached {
             Self::Read
         } else {
             Self::Stored
+        }
+    }
+}
+
+impl From<DeliveryState> for Reached {
+    fn from(state: DeliveryState) -> Self {
+        match state {
+            DeliveryState::Stored | DeliveryState::Dropped => Self::Stored,
+            DeliveryState::Waiting => Self::Waiting,
+            DeliveryState::Offered => Self::Offered,
+            DeliveryState::Presented => Self::Presented,
+            DeliveryState::Read => Self::Read,
+            DeliveryState::Parked => Self::Parked,
         }
     }
 }

@@ -145,6 +145,6 @@ impl Task {
         let mut concerned = self.target.as_deref().into_iter().chain(self.from.as_deref());
         let to = concerned.next().or(holder.map(AgentId::as_str));
         let also = concerned.next().or(holder.map(AgentId::as_str)).filter(|also| Some(*also) != to);
-        Audience { to: to.map(Into::into), also: also.map(Into::into), from: None }
+        Audience { to: to.map(Into::into), also: also.map(Into::into), ..Audience::nobody() }
     }
 }

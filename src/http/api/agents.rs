@@ -8,7 +8,8 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::agent::{
-    ANY, Agent, AgentFilter, AgentPatch, AgentStatus, ConditionFilter, ConditionKind, Registration, SessionGuard,
+    ANY, Agent, AgentFilter, AgentPatch, AgentStatus, AttentionMode, ConditionFilter, ConditionKind, Registration,
+    SessionGuard,
 };
 use crate::domain::id::AgentId;
 use crate::domain::page::Limit;
@@ -146,6 +147,7 @@ pub(super) struct AgentChange {
     #[serde(default, deserialize_with = "text::present")]
     label: Option<Option<String>>,
     tags: Option<Vec<String>>,
+    attention: Option<String>,
     instance_id: Option<String>,
     epoch: Option<i64>,
 }
@@ -184,6 +186,11 @@ changes! {
         /// Its label; null clears it.
         #[schema(required = true, max_length = 120)]
         label: Option<String>
+    }
+    /// What an agent lets be shown to its session by itself.
+    AttentionChange {
+        /// `open`: everything; `focus`: what is sent to it alone and what may interrupt; `dnd`: what may interrupt.
+        attention: AttentionMode
     }
     /// The groups of an agent.
     TagsChange {
@@ -266,6 +273,21 @@ pub(super) async fn set_agent_tags(
     let tags = change.tags.clone().ok_or_else(|| ApiError::invalid("tags required"))?;
     let tags = text::words("tags", tags)?;
     Ok(answer::json(StatusCode::OK, &patch(&relay, &caller, id, &change, AgentPatch::Tags(tags)).await?))
+}
+
+/// Set what is shown to an agent's session by itself: as the agent, or for it.
+#[utoipa::path(patch, path = "/api/agents/{id}/attention", tag = "agents", params(("id" = String, Path)),
+    request_body = AttentionChange, responses((status = 200, description = "Its card", body = Agent)))]
+pub(super) async fn set_agent_attention(
+    State(relay): State<Relay>,
+    caller: Authenticated,
+    Path(id): Path<AgentId>,
+    Json(change): Json<AgentChange>,
+) -> Result<Response, ApiError> {
+    let mode = text::required("attention", change.attention.clone(), text::WORD_MAX)?;
+    let mode = AttentionMode::named("attention", &mode)?;
+    let guard = SessionGuard::parse(change.instance_id, change.epoch)?;
+    Ok(answer::json(StatusCode::OK, &relay.set_attention(&caller, id, guard, mode).await?))
 }
 
 /// What keeps an agent from working, with the session guard.

@@ -62,7 +62,10 @@ impl Relay {
         }
         match self.store.message(id).await {
             Ok(message) if receipt.has_happened(&message) => Ok(receipt.into()),
-            Ok(message) => Ok(Reached::of(&message)),
+            Ok(message) => match Reached::of(&message) {
+                Reached::Stored => Ok(self.store.reached_sessions(id).await?.map_or(Reached::Stored, Reached::from)),
+                reached => Ok(reached),
+            },
             Err(StoreError::Refused(Refusal::NotFound(_))) => Ok(Reached::Stored),
             Err(error) => Err(error.into()),
         }

@@ -1,6 +1,6 @@
 //! Orchestrators: registering, hearing from them, what they run.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
@@ -13,6 +13,7 @@ use crate::domain::page::{Filling, Limit, Page};
 use crate::domain::refusal::Refusal;
 use crate::store::control::commands;
 use crate::store::engine::stored;
+use crate::store::messages::deliveries;
 use crate::store::tx::{Snapshot, Tx};
 use crate::store::{Created, Idempotency, Json, Store, StoreError, activity, agents, tokens};
 
@@ -121,6 +122,13 @@ impl Store {
             let kept: HashSet<_> = orchestrator.managed_agents.iter().map(|agent| &agent.agent_id).collect();
             for gone in before.iter().filter(|agent| !kept.contains(&agent.agent_id)) {
                 tokens::end_managed_by(tx, &orchestrator.agent_id, &gone.agent_id)?;
+                deliveries::end(tx, &gone.agent_id, &orchestrator.agent_id)?;
+            }
+            let known: HashMap<_, _> = before.iter().map(|agent| (&agent.agent_id, agent)).collect();
+            for agent in &orchestrator.managed_agents {
+                if known.get(&agent.agent_id).is_none_or(|before| !agent.is_session_of(before)) {
+                    deliveries::begin(tx, &agent.agent_id, &orchestrator.agent_id)?;
+                }
             }
             Ok(orchestrator)
         })
@@ -135,6 +143,7 @@ impl Store {
             tx.execute("DELETE FROM orchestrators WHERE id = $1", &[&id])?;
             for agent in managed_agents {
                 tokens::end_managed_by(tx, &agent_id, &agent.agent_id)?;
+                deliveries::end(tx, &agent.agent_id, &agent_id)?;
             }
             if let Some(before) = agents::load(tx, &agent_id)? {
                 let mut agent = before.clone();

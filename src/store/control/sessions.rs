@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::agent::{Agent, AgentPatch, ConditionKind, NewCondition};
+use crate::domain::agent::{Agent, AgentPatch, ConditionKind, ConditionSource, NewCondition};
 use crate::domain::audit;
 use crate::domain::caller::token::Token;
 use crate::domain::control::command::{Command, CommandStatus};
@@ -17,6 +17,7 @@ use crate::domain::text::json::Exact;
 use crate::domain::time::Timestamp;
 use crate::store::control::commands;
 use crate::store::engine::{AsJson, stored};
+use crate::store::messages::deliveries;
 use crate::store::tx::Tx;
 use crate::store::{Store, StoreError, activity, agents, tokens};
 
@@ -44,6 +45,7 @@ impl Store {
     pub async fn begin_session(&self, start: SessionStart, token: Token) -> Result<(), StoreError> {
         self.write(move |tx| {
             tokens::replace(tx, token)?;
+            deliveries::begin(tx, &start.spec.agent_id, &AgentId::from(deliveries::OWN))?;
             tx.upsert(&SessionRecord { start, pid: None, started_at: tx.now, ended_at: None, ending: None })
         })
         .await
@@ -130,6 +132,21 @@ impl Store {
         .await
     }
 
+    /// Notes what is seen to keep the agent of a session from working, or that nothing is. What a person said of it
+    /// stays, and so does what is not for the relay to take back.
+    pub async fn session_seen(&self, agent: AgentId, condition: Option<NewCondition>) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            change_card(tx, &agent, |card, now| {
+                let by = card.condition.as_ref().map(|condition| condition.source);
+                let is_ours = by.is_none_or(|by| by == ConditionSource::Relay);
+                if is_ours || condition.is_some() && by != Some(ConditionSource::User) {
+                    card.set_condition(condition, now);
+                }
+            })
+        })
+        .await
+    }
+
     /// Notes that a session ended: its agent is offline and its token worthless, and it has crashed unless somebody
     /// asked for its end. Doing it again changes nothing.
     pub async fn end_session(&self, name: String, agent: AgentId, ending: String) -> Result<(), StoreError> {
@@ -142,6 +159,7 @@ impl Store {
                 return Ok(());
             }
             tokens::end_session_of(tx, &agent)?;
+            deliveries::end(tx, &agent, &AgentId::from(deliveries::OWN))?;
             let crash = (!is_being_ended(tx, &agent)?).then(|| NewCondition::seen(ConditionKind::Crashed, &ending));
             change_card(tx, &agent, |card, now| card.end_session(crash, now))?;
             activity::insert(tx, audit::session_ended(&name, &agent, &ending))?;

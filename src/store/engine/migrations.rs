@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// Every migration, in order. A released file is never changed; a later one adds.
-const MIGRATIONS: [&str; 19] = [
+const MIGRATIONS: [&str; 20] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_messages_are_events.sql"),
     include_str!("migrations/0003_questions.sql"),
@@ -29,6 +29,7 @@ const MIGRATIONS: [&str; 19] = [
     include_str!("migrations/0017_outbox.sql"),
     include_str!("migrations/0018_descents.sql"),
     include_str!("migrations/0019_orchestrator_sessions.sql"),
+    include_str!("migrations/0020_deliveries.sql"),
 ];
 
 /// With more bytes than this, whoever starts the relay is told what it is doing.

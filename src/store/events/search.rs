@@ -3,7 +3,7 @@
 
 use crate::domain::agent::Routes;
 use crate::domain::event::{EventName, EventTypes};
-use crate::domain::id::EventSeq;
+use crate::domain::id::{EventSeq, OrchestratorId};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::engine::{Conditions, stored};
@@ -24,6 +24,7 @@ enum List<'r> {
     All,
     Named(EventName),
     Also(&'r str),
+    Host(&'r str),
     To(&'r str),
 }
 
@@ -50,7 +51,9 @@ pub(super) fn find(
         (Some(names), _) if names.is_empty() => Vec::new(),
         (_, Some(routes)) => {
             let targets = targets(routes).map(List::To);
-            std::iter::once(List::Also(routes.agent.as_str())).chain(targets).collect()
+            // Nobody else runs sessions.
+            let host = OrchestratorId::of_agent(&routes.agent).map(|_| List::Host(routes.agent.as_str()));
+            std::iter::once(List::Also(routes.agent.as_str())).chain(host).chain(targets).collect()
         }
         (Some(names), None) => names.iter().copied().map(List::Named).collect(),
         (None, None) => vec![List::All],
@@ -121,6 +124,9 @@ fn walk_events(
         }
         (List::Also(agent), _) => {
             snapshot.rows("WHERE also = $1 AND seq > $2 ORDER BY seq LIMIT $3", &[&agent, &after, &count])?
+        }
+        (List::Host(agent), _) => {
+            snapshot.rows("WHERE host = $1 AND seq > $2 ORDER BY seq LIMIT $3", &[&agent, &after, &count])?
         }
         (List::To(target), None) => {
             snapshot.rows("WHERE target = $1 AND seq > $2 ORDER BY seq LIMIT $3", &[&target, &after, &count])?

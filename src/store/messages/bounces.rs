@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{insert, search};
+use super::{deliveries, insert, search};
 use crate::domain::audit;
 use crate::domain::id::{AgentId, MessageId};
+use crate::domain::message::delivery::DropReason;
 use crate::domain::message::{Bounce, BounceReason, MessageFilter, is_group};
 use crate::domain::page::Limit;
 use crate::domain::text::json;
@@ -67,7 +68,10 @@ pub(in crate::store) fn tell_expired(tx: &mut Tx<'_>, limit: i64) -> Result<bool
         &[&tx.now, &limit],
     )?;
     let is_full = expired.len() as i64 >= limit;
-    settle(tx, expired, BounceReason::Expired)?;
+    for message in &expired {
+        deliveries::over(tx, message.id, DropReason::Expired)?;
+    }
+    settle(tx, expired, BounceReason::Expired, None)?;
     Ok(is_full)
 }
 
@@ -115,7 +119,7 @@ fn step(tx: &mut Tx<'_>, due: &Due, limit: i64) -> Result<i64, StoreError> {
     for id in ids {
         unread.extend(tx.row::<Unread>("WHERE id = $1", &[&id])?.filter(|message| !message.is_settled));
     }
-    settle(tx, unread, due.reason)?;
+    settle(tx, unread, due.reason, None)?;
     if is_over {
         tx.execute("DELETE FROM bounces_due WHERE id = $1", &[&due.id])?;
     } else {
@@ -124,8 +128,19 @@ fn step(tx: &mut Tx<'_>, due: &Due, limit: i64) -> Result<i64, StoreError> {
     Ok(found as i64)
 }
 
+/// Settles messages that could not be brought into a session after all of this was tried. What is for a group others
+/// may have.
+pub(super) fn tell_parked(tx: &mut Tx<'_>, messages: &[MessageId], tried: &str) -> Result<(), StoreError> {
+    let mut unread = Vec::with_capacity(messages.len());
+    for id in messages {
+        let message: Option<Unread> = tx.row("WHERE id = $1", &[id])?;
+        unread.extend(message.filter(|message| !is_group(&message.to) && !message.is_settled));
+    }
+    settle(tx, unread, BounceReason::Parked, Some(tried))
+}
+
 /// Settles messages, and tells those who sent what nobody read: each sender once for each recipient.
-fn settle(tx: &mut Tx<'_>, messages: Vec<Unread>, reason: BounceReason) -> Result<(), StoreError> {
+fn settle(tx: &mut Tx<'_>, messages: Vec<Unread>, reason: BounceReason, tried: Option<&str>) -> Result<(), StoreError> {
     let mut bounces: BTreeMap<(AgentId, AgentId), Vec<MessageId>> = BTreeMap::new();
     for message in messages {
         tx.execute("UPDATE messages SET settled = 1 WHERE id = $1", &[&message.id])?;
@@ -135,7 +150,7 @@ fn settle(tx: &mut Tx<'_>, messages: Vec<Unread>, reason: BounceReason) -> Resul
     }
     for ((from, to), mut messages) in bounces {
         messages.sort_unstable();
-        let bounce = Bounce { from, to, reason, messages };
+        let bounce = Bounce { from, to, reason, messages, tried: tried.map(str::to_owned) };
         if bounce.reaches_sender() {
             insert(tx, bounce.message())?;
         } else {

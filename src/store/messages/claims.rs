@@ -7,7 +7,7 @@ use crate::domain::event::EventName;
 use crate::domain::id::{AgentId, MessageId};
 use crate::domain::message::{Claim, ClaimChange, LEASE_MS_DEFAULT, Message, lease_ms};
 use crate::domain::refusal::Refusal;
-use crate::store::messages::{Whole, load_whole, read_by, require_reach};
+use crate::store::messages::{Whole, deliveries, load_whole, read_by, require_reach};
 use crate::store::tx::Tx;
 use crate::store::{Store, StoreError, agents, tasks};
 
@@ -113,7 +113,12 @@ fn tell(
     generation: i64,
 ) -> Result<(), StoreError> {
     let data = json!({"id": message.id, "agentId": agent, "claimGeneration": generation});
-    tx.emit(event, message.audience_with_sender(), &data)
+    tx.emit(event, message.audience_with_sender(), &data)?;
+    match event {
+        EventName::MessageClaimed => deliveries::claimed(tx, message.id, agent),
+        EventName::MessageClaimReleased => deliveries::freed(tx, message.id),
+        _ => Ok(()),
+    }
 }
 
 /// Writes the claim of a message down. Answers whether the message is there: 1, or 0.

@@ -6,8 +6,10 @@ use crate::domain::attention::{Cause, of_task};
 use crate::domain::audit;
 use crate::domain::event::{Audience, EventName};
 use crate::domain::id::{AgentId, TaskEventId};
+use crate::domain::message::delivery::DropReason;
 use crate::domain::task::{Change, EVENTS_KEPT, Task, TaskEvent, TaskEventKind, TaskKind, TaskStatus};
 use crate::store::engine::{AsJson, ToSql, stored};
+use crate::store::messages::deliveries;
 use crate::store::tx::Tx;
 use crate::store::{StoreError, activity, attention};
 
@@ -131,11 +133,24 @@ fn follow_with_message(tx: &mut Tx<'_>, task: &Task, change: &Change) -> Result<
         let is_there: Option<i64> = tx.value("SELECT 1 FROM messages WHERE id = $1", &[&message])?;
         (is_there.is_some(), change.agent.as_ref().or(task.claimed_by.as_ref()))
     };
-    let (Some(agent), true) = (agent, is_there) else { return Ok(()) };
+    let (Some(agent), true) = (agent, is_there) else {
+        return if is_there && task.status.is_final() {
+            deliveries::over(tx, message, DropReason::Answered)
+        } else {
+            Ok(())
+        };
+    };
     let sender = task.from.clone().unwrap_or_else(AgentId::system);
-    let audience = Audience { to: task.target.as_deref().map(Into::into), also: Some((&sender).into()), from: None };
+    let audience =
+        Audience { to: task.target.as_deref().map(Into::into), also: Some((&sender).into()), ..Audience::nobody() };
     let data = json!({"id": message, "agentId": agent, "claimGeneration": task.claim_generation});
-    tx.emit(event, audience, &data)
+    tx.emit(event, audience, &data)?;
+    match event {
+        _ if task.status.is_final() => deliveries::over(tx, message, DropReason::Answered),
+        EventName::MessageClaimed => deliveries::claimed(tx, message, agent),
+        EventName::MessageClaimReleased => deliveries::freed(tx, message),
+        _ => Ok(()),
+    }
 }
 
 /// Tells those whom a task concerns how it is.

@@ -1,6 +1,7 @@
 //! What only the writer remembers of rows that are there: each is right as of its transaction, and forgotten with
 //! a transaction that is undone.
 
+use crate::store::messages::deliveries::Hosted;
 use crate::store::messages::recipients::Members;
 use crate::store::messages::threads::Threads;
 
@@ -9,6 +10,7 @@ use crate::store::messages::threads::Threads;
 pub(in crate::store) struct Remembered {
     members: Members,
     threads: Threads,
+    hosted: Hosted,
     /// Whether every task that waited for one which has ended knows. Until somebody looked, nobody knows.
     all_have_heard: bool,
     /// Whether something of the present job is among it.
@@ -37,6 +39,17 @@ impl Remembered {
     pub(in crate::store) fn threads_mut(&mut self) -> &mut Threads {
         self.is_touched = true;
         &mut self.threads
+    }
+
+    /// Whose sessions run, once somebody looked.
+    pub(in crate::store) fn hosted(&self) -> &Hosted {
+        &self.hosted
+    }
+
+    /// The same, for what the present job changes or read.
+    pub(in crate::store) fn hosted_mut(&mut self) -> &mut Hosted {
+        self.is_touched = true;
+        &mut self.hosted
     }
 
     /// Whether it is known that no task waits to hear that another has ended.

@@ -5,11 +5,13 @@ use std::process::{Command, Stdio};
 
 use agent_relay::domain::activity::{ActivityFilter, ActivityKind, Entry};
 use agent_relay::domain::agent::{
-    AgentFilter, AgentPatch, AgentStatus, ConditionFilter, ConditionKind, ConditionSource, NewCondition, SessionGuard,
+    AgentFilter, AgentPatch, AgentStatus, AttentionMode, ConditionFilter, ConditionKind, ConditionSource, NewCondition,
+    SessionGuard, Whose,
 };
 use agent_relay::domain::attention::{AttentionFilter, PluginTrouble, of_plugin};
 use agent_relay::domain::caller::token::{Token, TokenKind};
 use agent_relay::domain::control::command::{CommandFilter, CommandStatus};
+use agent_relay::domain::control::courier::Carrier;
 use agent_relay::domain::control::orchestrator::NewOrchestrator;
 use agent_relay::domain::control::order::ControlOrder;
 use agent_relay::domain::control::session::SessionStart;
@@ -17,7 +19,11 @@ use agent_relay::domain::control::spawn::SpawnSpec;
 use agent_relay::domain::control::{ApprovalMode, ControlKind};
 use agent_relay::domain::event::EventTypes;
 use agent_relay::domain::id::{ActivityId, CommandId, EventSeq, MessageId, PairId, TaskId, TokenId};
-use agent_relay::domain::integration::{Delivery, DeliveryFilter, IntegrationName, Integrations, Meaning, SEEN_MAX};
+use agent_relay::domain::integration::{
+    Delivery, DeliveryFilter as KeptFilter, IntegrationName, Integrations, Meaning, SEEN_MAX,
+};
+use agent_relay::domain::message::delivery::{DeliveryFilter, DeliveryState, Step};
+use agent_relay::domain::message::notice::NoticeOutcome;
 use agent_relay::domain::message::{ChannelFilter, Direction, Message, MessageFilter, MessageType, NewMessage, Sender};
 use agent_relay::domain::page::Limit;
 use agent_relay::domain::pair::{NewPair, PairFilter, PairStatus, PairStep};
@@ -26,7 +32,7 @@ use agent_relay::domain::task::callback::{Attempt, CallbackFilter, CallbackStatu
 use agent_relay::domain::task::{NewTask, Report, Severity, Task, TaskFilter, TaskStatus};
 use agent_relay::domain::time::Timestamp;
 use agent_relay::store::{
-    Idempotency, NewCommand, PluginsAttention, Posting, Recorded, TokenMaker, prepared_statements,
+    Idempotency, NewCommand, PluginsAttention, Posting, Recorded, Store, TokenMaker, prepared_statements,
 };
 use serde_json::json;
 
@@ -288,6 +294,7 @@ pub(super) async fn call_every_verb() -> Bench {
         expires_at: None,
     };
     store.begin_session(session, token).await.expect("begun");
+    bring_to(store, "a").await;
     store.token_holder([1; 32], true).await.expect("a holder");
     store.token_holder_named("a".to_owned(), true).await.expect("a holder");
     let named = |byte: u8, kind| Token {
@@ -387,7 +394,7 @@ pub(super) async fn call_every_verb() -> Bench {
     for _ in 0..2 {
         store.take_event(delivery(), unreadable(), none()).await.expect("kept");
     }
-    let kept = store.kept_deliveries(DeliveryFilter { integration: name.clone(), before: None, limit: Limit::MAX });
+    let kept = store.kept_deliveries(KeptFilter { integration: name.clone(), before: None, limit: Limit::MAX });
     let kept = kept.await.expect("deliveries").entries[0].id;
     store.kept_delivery(kept, name.clone()).await.expect("a delivery");
     store.retry_delivery(kept, name.clone(), unreadable(), none()).await.expect("kept");
@@ -437,4 +444,39 @@ pub(super) async fn call_every_verb() -> Bench {
     store.delete_message(last.id).await.expect("deleted");
     bench.store.close().await;
     bench
+}
+
+/// Brings messages into the session of an agent, in every way that they take.
+async fn bring_to(store: &Store, agent: &str) {
+    let send = async |to: &str, claimable| {
+        let message = NewMessage { claimable, ..NewMessage::plain("x".into(), to, "b") };
+        let sent = store.send(message, None).await.expect("sent");
+        sent.json.value().expect("a message").id
+    };
+    let outcome = |ids: Vec<MessageId>, step| NoticeOutcome { message_ids: ids, step, start: true };
+    let report = async |ids: Vec<MessageId>, step| {
+        store.report_notice(agent.into(), None, outcome(ids, step)).await.expect("reported")
+    };
+    report(Vec::new(), Step::Fail("no".to_owned())).await;
+    let sent = [send(agent, false).await, send("tag:u", false).await, send("broadcast", false).await];
+    let due = store.due_notice(agent.into(), None, false).await.expect("what is due").notice.expect("a notice");
+    assert!(due.start && due.message_ids.ends_with(&sent), "{due:?}");
+    report(due.message_ids.clone(), Step::Try(due.text)).await;
+    for _ in 0..4 {
+        report(due.message_ids.clone(), Step::Offer(Carrier::Typed)).await;
+    }
+    store.deliveries(sent[0], DeliveryFilter::default()).await.expect("deliveries");
+    let own = DeliveryFilter { agent: Some(agent.into()), ..DeliveryFilter::default() };
+    assert_eq!(store.deliveries(sent[0], own).await.expect("its own").entries.len(), 1);
+    assert_eq!(store.reached_sessions(sent[0]).await.expect("a state"), Some(DeliveryState::Offered));
+    let patch = |mode| AgentPatch::Attention(mode, Whose::Own);
+    for mode in [AttentionMode::Dnd, AttentionMode::Open] {
+        store.patch_agent(agent.into(), SessionGuard::default(), patch(mode)).await.expect("a card");
+    }
+    let work = send("tag:u", true).await;
+    store.claim(work, agent.into(), SessionGuard::default(), None).await.expect("claimed");
+    store.release_claim(work, agent.into(), SessionGuard::default(), 1).await.expect("released");
+    store.mark_read(sent[0], agent.into(), SessionGuard::default()).await.expect("read");
+    store.session_seen(agent.into(), Some(NewCondition::seen(ConditionKind::Dialog, "?"))).await.expect("seen");
+    store.session_seen(agent.into(), None).await.expect("seen");
 }

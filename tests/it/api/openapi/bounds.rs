@@ -36,6 +36,8 @@ fn valid(operation: &str) -> Value {
         "create_spawn" | "create_orchestrator_spawn" => json!({"provider": "claude"}),
         "create_agent_action" => json!({"action": "restart"}),
         "create_orchestrator_action" => json!({"action": "restart", "all": true}),
+        "set_agent_attention" => json!({"attention": "focus"}),
+        "report_notice" => json!({"messageIds": [1], "state": "failed", "reason": "r"}),
         "report_command" => json!({"status": "running"}),
         "allow_plugin" => json!({"digest": "d"}),
         "evaluate_control" => json!({"kind": "restart", "target": "a"}),
@@ -173,6 +175,8 @@ fn is_of_more_than_form(operation: &str, member: &str, value: &Value) -> bool {
         ("create_task" | "create_event", "callbackUrl") => value.is_string(),
         // Work is claimed, and nothing else.
         ("create_message", "receipt") => value == "claimed" || value == "completed",
+        // Each state of a notice is said with something else, and a moment has words of its own.
+        ("report_notice", "state") => value.is_string(),
         // A word of a state that is not one of a report.
         ("report_command", "status") => value.is_string(),
         _ => false,
