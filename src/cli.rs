@@ -116,9 +116,3 @@ fn print(text: &str) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}

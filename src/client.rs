@@ -32,6 +32,8 @@ use reqwest::header::HeaderValue;
 use reqwest::redirect;
 use serde::Deserialize;
 
+use crate::domain::text::causes;
+
 pub use answer::{Answer, Page, Pages};
 pub use error::{Error, Problem};
 pub use request::{Incoming, Request};
@@ -136,7 +138,7 @@ impl Client {
             .pool_idle_timeout(IDLE_MAX)
             .user_agent(options.user_agent)
             .build()
-            .map_err(|error| Error::Unsendable(error::chain(&error)))?;
+            .map_err(|error| Error::Unsendable(causes(&error)))?;
         Ok(Self { http, address: address.into(), credential: options.credential, timeout: options.timeout })
     }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use agent_relay::client::{Answer, COMMAND_LINE, Client, Credential, Error, Options, Pages, Request};
 use agent_relay::config::{ConfigError, Environment, Secret, base_url};
+use agent_relay::domain::text::causes;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
-use super::{Failure, chain};
+use super::Failure;
 
 /// Which relay is asked.
 #[derive(Debug, clap::Args)]
@@ -107,7 +108,7 @@ impl From<Error> for Failure {
                 }
                 super::plugin::in_commands(&format!("the relay at {address} answered {problem}"))
             }
-            error => chain(&error),
+            error => causes(&error),
         })
     }
 }

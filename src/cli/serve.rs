@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agent_relay::config::{Config, Environment, Flags};
+use agent_relay::domain::text::causes;
 use agent_relay::telemetry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
@@ -12,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::data_dir::DataDir;
-use super::{Failure, chain, print};
+use super::{Failure, print};
 
 /// Run the relay.
 ///
@@ -119,7 +120,7 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
             tracing::warn!("{problem}");
         }
     };
-    agent_relay::serve(config, listener, shutdown, ready).await.map_err(|error| Failure::Other(chain(&error)))
+    agent_relay::serve(config, listener, shutdown, ready).await.map_err(|error| Failure::Other(causes(&error)))
 }
 
 /// As [`TcpListener::bind`], with room for everybody who reconnects at once after a restart: whoever finds none waits a
