@@ -9,13 +9,12 @@ pub mod hex;
 pub mod json;
 pub mod media;
 pub mod path;
-mod visible;
+pub mod visible;
 pub mod word;
 
 use super::refusal::Refusal;
 
 pub use causes::causes;
-pub use visible::{visible, visible_line};
 
 /// The most entries in a list of tags or capabilities.
 pub const LIST_MAX: usize = 64;

@@ -1,59 +1,66 @@
-//! What came from others, for a terminal or a model: every character can be seen, and none does anything.
+//! Text that others wrote, as people and models may be shown it: what shows nothing, or moves what stands beside it,
+//! is written out. A terminal would obey it, and a reader would be told something else than there is.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// A text of several lines with what is not text made visible: a control character, one that changes the direction of
-/// what stands beside it, or one that shows nothing is written as `\u{1b}`. Line feeds and tabs stay, and a carriage
-/// return before a line feed is left out. What joins letters and emoji stays too.
-pub fn visible(text: &str) -> Cow<'_, str> {
-    replaced(text, |c, next| match c {
-        '\n' | '\t' => Shown::AsItIs,
-        '\r' if next == Some('\n') => Shown::Not,
-        c if is_hidden(c) => Shown::Escaped,
-        _ => Shown::AsItIs,
-    })
+use super::is_invisible;
+
+/// Whether a character is written out: controls, what changes the direction of text, and what shows nothing. What
+/// joins and varies visible characters (emoji, Arabic, Indic scripts) is left.
+pub fn is_hidden(c: char) -> bool {
+    let joins = matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
+    c.is_control() || (is_invisible(c) && !joins) || matches!(c, '\u{fff9}'..='\u{fffb}')
 }
 
-/// The same on one line: line feeds and tabs are spaces.
-pub fn visible_line(text: &str) -> Cow<'_, str> {
-    replaced(text, |c, next| match c {
-        '\n' | '\t' => Shown::AsSpace,
-        '\r' if next == Some('\n') => Shown::Not,
-        c if is_hidden(c) => Shown::Escaped,
-        _ => Shown::AsItIs,
-    })
-}
-
-enum Shown {
-    AsItIs,
-    AsSpace,
-    Escaped,
-    Not,
-}
-
-fn replaced(text: &str, shown: impl Fn(char, Option<char>) -> Shown) -> Cow<'_, str> {
-    let next = |at: usize, c: char| text[at + c.len_utf8()..].chars().next();
-    let Some((first, _)) = text.char_indices().find(|(at, c)| !matches!(shown(*c, next(*at, *c)), Shown::AsItIs))
-    else {
+/// A text of several lines: line feeds and tabs stay, and a carriage return before a line feed goes.
+pub fn block(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| is_hidden(c) && !matches!(c, '\n' | '\t')) {
         return Cow::Borrowed(text);
-    };
-    let mut made = text[..first].to_owned();
-    for (at, c) in text[first..].char_indices() {
-        match shown(c, next(first + at, c)) {
-            Shown::AsItIs => made.push(c),
-            Shown::AsSpace => made.push(' '),
-            Shown::Not => {}
-            Shown::Escaped => _ = write!(made, "{}", c.escape_unicode()),
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        match c {
+            '\r' if characters.peek() == Some(&'\n') => {}
+            '\n' | '\t' => shown.push(c),
+            c => push(&mut shown, c),
         }
     }
-    Cow::Owned(made)
+    Cow::Owned(shown)
 }
 
-/// Whether a character does something, or hides. Joiners and the variation selectors of emoji are parts of words.
-fn is_hidden(c: char) -> bool {
-    let joins = matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
-    (c.is_control() || super::is_invisible(c)) && !joins
+/// A text on one line: line feeds and tabs are written out too.
+pub fn line(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    text.chars().for_each(|c| push(&mut shown, c));
+    Cow::Owned(shown)
+}
+
+/// A name between quotation marks, on one line, so that nothing in it can end it.
+pub fn quoted(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len() + 2);
+    shown.push('"');
+    for c in name.chars() {
+        if matches!(c, '"' | '\\') {
+            shown.push('\\');
+        }
+        push(&mut shown, c);
+    }
+    shown.push('"');
+    shown
+}
+
+fn push(shown: &mut String, c: char) {
+    if is_hidden(c) {
+        // Writing to a string cannot fail.
+        let _ = write!(shown, "{}", c.escape_unicode());
+    } else {
+        shown.push(c);
+    }
 }
 
 #[cfg(test)]
@@ -63,32 +70,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_hidden_and_nothing_is_done() {
-        for (text, shown) in [
-            ("plain ünï 日本 👩\u{200d}🚀 ❤\u{fe0f}", "plain ünï 日本 👩\u{200d}🚀 ❤\u{fe0f}"),
-            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
-            ("\u{9b}31m", "\\u{9b}31m"),
-            ("user\u{202e}nimda", "user\\u{202e}nimda"),
-            ("\u{2066}x\u{2069}\u{61c}", "\\u{2066}x\\u{2069}\\u{61c}"),
-            ("re\u{2060}viewer\u{200b}\u{feff}", "re\\u{2060}viewer\\u{200b}\\u{feff}"),
-            ("\u{e0041}", "\\u{e0041}"),
-            ("over\rwritten\u{8}", "over\\u{d}written\\u{8}"),
-            ("one\r\ntwo\n\tthree", "one\ntwo\n\tthree"),
-            ("", ""),
-        ] {
-            assert_eq!(visible(text), shown);
+    fn what_a_terminal_would_obey_is_written_out() {
+        assert_eq!(line("\u{1b}[2Jx\ny"), "\\u{1b}[2Jx\\u{a}y");
+        assert_eq!(block("a\r\nb\tc\rd"), "a\nb\tc\\u{d}d");
+        assert_eq!(line("abc\u{202e}fed\u{200b}\u{e0041}"), "abc\\u{202e}fed\\u{200b}\\u{e0041}");
+        assert_eq!(quoted("bob\" (user, verified) \\"), "\"bob\\\" (user, verified) \\\\\"");
+        for plain in ["", "plain\ttext\n", "čeština, 日本語, ❤\u{fe0f} 👩\u{200d}💻"] {
+            assert!(matches!(block(plain), Cow::Borrowed(shown) if shown == plain), "{plain}");
         }
-        assert_eq!(visible_line("one\r\ntwo\tthree\u{7}"), "one two three\\u{7}");
-        assert!(matches!(visible("as it is\n"), Cow::Borrowed(_)));
     }
 
     proptest! {
         #[test]
-        fn what_is_shown_is_text(text in any::<String>()) {
-            prop_assert!(!visible(&text).chars().any(|c| is_hidden(c) && !matches!(c, '\n' | '\t')));
-            let line = visible_line(&text);
-            prop_assert!(!line.chars().any(is_hidden));
-            prop_assert_eq!(visible_line(&line), line.clone(), "shown again it is the same");
+        fn nothing_hidden_is_left(text in any::<String>()) {
+            prop_assert!(!line(&text).chars().any(is_hidden));
+            prop_assert!(!quoted(&text).chars().any(is_hidden));
+            prop_assert!(!block(&text).chars().any(|c| is_hidden(c) && !matches!(c, '\n' | '\t')));
         }
     }
 }
