@@ -57,7 +57,8 @@ enum Command {
     Restart(control::Act),
     /// End an agent, and wait until it has ended.
     Shutdown(control::Act),
-    Command(control::CommandArgs),
+    #[command(name = "command")]
+    Decision(control::CommandArgs),
     Orchestrators(control::Orchestrators),
     Tasks(tasks::Tasks),
     Attention(overview::attention::AttentionArgs),
@@ -142,7 +143,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Spawn(args) => return control::spawn(args, &env),
         Command::Restart(args) => return control::act(&args, Action::Restart, &env),
         Command::Shutdown(args) => return control::act(&args, Action::Shutdown, &env),
-        Command::Command(args) => control::show_command(&args, &env)?,
+        Command::Decision(args) => control::show_command(&args, &env)?,
         Command::Orchestrators(args) => control::list(&args, &env)?,
         Command::Tasks(args) => tasks::run(args, &env)?,
         Command::Attention(args) => return overview::attention::run(args, &env),

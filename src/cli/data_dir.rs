@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 const RUNNING: &str = "running.json";
 /// The most of it that is read.
 const RUNNING_BYTES_MAX: u64 = 64 * 1024;
-/// A command that asks whether a relay runs holds the lock for a moment.
-const ASKED_FOR: Duration = Duration::from_millis(100);
 
 /// A data directory that this process alone serves, until it is dropped.
 #[derive(Debug)]
@@ -21,6 +19,8 @@ pub(super) struct DataDir {
     path: PathBuf,
     /// The kernel gives the lock up when this is closed, by whatever end the process comes to.
     _lock: File,
+    /// What was announced, locked as well.
+    announced: OnceLock<File>,
 }
 
 /// What a relay says in its data directory while it runs. Nothing of it is secret.
@@ -37,13 +37,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// The relay that serves this data directory now, whose lock nobody else can hold.
+    /// The relay that serves this data directory now: it holds the lock of what it announced.
     pub(super) fn of(data_dir: &Path) -> Option<Self> {
         let mut text = String::new();
-        File::open(data_dir.join(RUNNING)).ok()?.take(RUNNING_BYTES_MAX).read_to_string(&mut text).ok()?;
-        let running: Self = serde_json::from_str(&text).ok()?;
-        let lock = File::open(data_dir.join("lock")).ok()?;
-        matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)).then_some(running)
+        let mut file = File::open(data_dir.join(RUNNING)).ok()?;
+        (&mut file).take(RUNNING_BYTES_MAX).read_to_string(&mut text).ok()?;
+        let running = serde_json::from_str(&text).ok()?;
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then_some(running)
     }
 }
 
@@ -72,12 +72,7 @@ impl DataDir {
             .mode(0o600)
             .open(&file)
             .map_err(|error| format!("failed to open {}: {error}", file.display()))?;
-        let mut locked = lock.try_lock();
-        if matches!(locked, Err(TryLockError::WouldBlock)) {
-            std::thread::sleep(ASKED_FOR);
-            locked = lock.try_lock();
-        }
-        match locked {
+        match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(format!(
@@ -93,7 +88,7 @@ impl DataDir {
         let _ = lock.set_permissions(Permissions::from_mode(0o600));
         // Only for people who look: the lock counts, not the number.
         let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: lock, announced: OnceLock::new() })
     }
 
     /// Says where the relay of this directory listens, for commands of the same user.
@@ -101,17 +96,23 @@ impl DataDir {
         let text = serde_json::to_string(running).unwrap_or_default();
         let new = self.path.join(format!("{RUNNING}.new"));
         let _ = std::fs::remove_file(&new);
-        let file = File::options().create_new(true).write(true).mode(0o600).open(&new);
-        let written = file.and_then(|mut file| writeln!(file, "{text}"));
-        if let Err(error) = written.and_then(|()| std::fs::rename(&new, self.path.join(RUNNING))) {
-            tracing::warn!(%error, "commands on this host have to be told where this relay listens");
+        let announced = File::options().create_new(true).write(true).mode(0o600).open(&new).and_then(|mut file| {
+            file.lock()?;
+            writeln!(file, "{text}")?;
+            std::fs::rename(&new, self.path.join(RUNNING))?;
+            Ok(file)
+        });
+        match announced {
+            // Held to the end: whoever reads it sees by that that it is true.
+            Ok(file) => drop(self.announced.set(file)),
+            Err(error) => tracing::warn!(%error, "commands on this host have to be told where this relay listens"),
         }
     }
 }
 
 impl Drop for DataDir {
     fn drop(&mut self) {
-        // One that was not removed says nothing: nobody holds the lock.
+        // One that was not removed says nothing: nobody holds its lock.
         let _ = std::fs::remove_file(self.path.join(RUNNING));
     }
 }

@@ -82,9 +82,11 @@ pub(super) fn list(args: List, env: &Environment) -> Result<(), Failure> {
 }
 
 fn what(task: &Task) -> String {
-    let severity = (task.severity != Severity::Info).then(|| format!("{} ", task.severity)).unwrap_or_default();
-    let kind = (task.kind != TaskKind::Work || severity.is_empty()).then(|| task.kind.to_string());
-    format!("{severity}{}", kind.unwrap_or_default()).trim_end().to_owned()
+    match (task.severity, task.kind) {
+        (Severity::Info, kind) => kind.to_string(),
+        (severity, TaskKind::Work) => severity.to_string(),
+        (severity, kind) => format!("{severity} {kind}"),
+    }
 }
 
 fn severity(task: &Task) -> anstyle::Style {

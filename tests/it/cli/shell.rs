@@ -163,7 +163,7 @@ fn steady_line(line: &str) -> String {
     }
     let mut from = 0;
     while let Some(at) = line[from..].find("Z").map(|at| at + from) {
-        let is_time = at >= 19 && line.is_char_boundary(at - 19) && line[at - 19..at].as_bytes()[10] == b'T';
+        let is_time = at >= 19 && line.as_bytes()[at - 9] == b'T' && line.is_char_boundary(at - 19);
         if is_time {
             line.replace_range(at - 19..=at, "TIME");
             from = at - 15;
