@@ -13,6 +13,7 @@
 pub mod activity;
 pub mod agents;
 mod answer;
+pub mod attention;
 pub mod control;
 mod error;
 pub mod events;
@@ -22,6 +23,7 @@ pub mod plugins;
 mod request;
 pub mod stream;
 pub mod system;
+pub mod tasks;
 pub mod tokens;
 
 use std::fmt;
@@ -31,6 +33,8 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use reqwest::redirect;
 use serde::Deserialize;
+
+use crate::domain::text::causes;
 
 pub use answer::{Answer, Page, Pages};
 pub use error::{Error, Problem};
@@ -136,7 +140,7 @@ impl Client {
             .pool_idle_timeout(IDLE_MAX)
             .user_agent(options.user_agent)
             .build()
-            .map_err(|error| Error::Unsendable(error::chain(&error)))?;
+            .map_err(|error| Error::Unsendable(causes(&error)))?;
         Ok(Self { http, address: address.into(), credential: options.credential, timeout: options.timeout })
     }
 
@@ -164,6 +168,36 @@ impl Client {
     /// Messages.
     pub fn messages(&self) -> messages::Messages<'_> {
         messages::Messages(self)
+    }
+
+    /// Pairs.
+    pub fn pairs(&self) -> messages::pairs::Pairs<'_> {
+        messages::pairs::Pairs(self)
+    }
+
+    /// Channels.
+    pub fn channels(&self) -> messages::channels::Channels<'_> {
+        messages::channels::Channels(self)
+    }
+
+    /// Tasks.
+    pub fn tasks(&self) -> tasks::Tasks<'_> {
+        tasks::Tasks(self)
+    }
+
+    /// Events from outside, and how those who send them are doing.
+    pub fn integrations(&self) -> tasks::integrations::Integrations<'_> {
+        tasks::integrations::Integrations(self)
+    }
+
+    /// What is told to others about tasks.
+    pub fn callbacks(&self) -> tasks::callbacks::Callbacks<'_> {
+        tasks::callbacks::Callbacks(self)
+    }
+
+    /// What waits for a person.
+    pub fn attention(&self) -> attention::AttentionList<'_> {
+        attention::AttentionList(self)
     }
 
     /// What happens, live and page by page.

@@ -5,6 +5,7 @@
 //! bound is checked there. Only the command line and `lib.rs` read a [`Config`]: a module that
 //! has settings declares its own options, which are filled from here.
 
+mod beside;
 mod file;
 mod integrations;
 mod resolve;
@@ -18,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use beside::Beside;
 use file::File;
 pub(crate) use resolve::{
     BUFFERS_MB, CONNECTIONS, CONNECTIONS_PER_ADDRESS, HEAD_SECONDS, INTEGRATIONS_PER_MINUTE, REQUEST_SECONDS,
@@ -47,6 +49,8 @@ pub struct Config {
     pub roots: Vec<PathBuf>,
     /// The administrator's credential. Always present when `listen` is not a loopback address.
     pub token: Option<Secret>,
+    /// The file that the credential was read from, where it was. Absolute.
+    pub token_file: Option<PathBuf>,
     /// When silent agents count as gone.
     pub agents: Agents,
     /// How much of the event stream can be replayed.
@@ -139,6 +143,7 @@ impl Config {
             listen,
             base_dir: resolve::base_dir(flags, env, &file)?,
             roots: resolve::roots(&file)?,
+            token_file: resolve::token_file(env, &file)?,
             token,
             agents: resolve::agents(&file)?,
             events: resolve::retention(&file, "events", &file.settings.events, 1_000_000, 7)?,

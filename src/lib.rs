@@ -240,7 +240,7 @@ fn host(config: &Config, address: SocketAddr) -> Host {
 
 /// An address under which processes of this host reach a listener: one that listens everywhere is
 /// reached over loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
     }

@@ -12,7 +12,6 @@ mod list;
 mod new;
 mod operate;
 mod replay;
-mod routes;
 mod run;
 mod test;
 
@@ -20,12 +19,12 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::cli::show::visible_line;
 use agent_relay::config::Environment;
 use agent_relay::plugins::workbench::{Called, Difference, Loaded, Project, Workbench, next_step};
 use agent_relay::telemetry;
 use serde_json::{Map, Value};
 
-pub(super) use self::list::table;
 use super::connection::ClientArgs;
 use super::{Failure, print};
 
@@ -205,13 +204,8 @@ fn code(right: bool) -> ExitCode {
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A text of the relay with commands for the routes it names.
-pub(super) fn in_commands(text: &str) -> String {
-    routes::told(text)
-}
-
-/// Without control characters: a plugin writes its own version and errors, and must not write to
+/// On one line, with what is not text made visible: a plugin writes its own version and errors, and must not write to
 /// the operator's terminal.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    visible_line(text).into_owned()
 }

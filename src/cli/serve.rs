@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agent_relay::config::{Config, Environment, Flags};
+use agent_relay::domain::text::causes;
 use agent_relay::telemetry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::data_dir::DataDir;
-use super::{Failure, chain, print};
+use super::data_dir::{DataDir, Running};
+use super::{Failure, print};
 
 /// Run the relay.
 ///
@@ -89,7 +90,7 @@ pub(super) fn run(args: Serve, env: &Environment) -> Result<(), Failure> {
         ),
     }
     // Held to the end: it keeps a second relay away from the same database.
-    let _data_dir = DataDir::claim(&config.data_dir).map_err(Failure::Other)?;
+    let data_dir = DataDir::claim(&config.data_dir).map_err(Failure::Other)?;
     raise_open_files(&mut config.limits.http.connections);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -97,12 +98,12 @@ pub(super) fn run(args: Serve, env: &Environment) -> Result<(), Failure> {
         .thread_name("relay")
         .build()
         .map_err(|error| Failure::Other(format!("failed to start threads: {error}")))?;
-    let outcome = runtime.block_on(listen_and_serve(config));
+    let outcome = runtime.block_on(listen_and_serve(config, &data_dir));
     runtime.shutdown_timeout(LEFTOVERS);
     outcome
 }
 
-async fn listen_and_serve(config: Config) -> Result<(), Failure> {
+async fn listen_and_serve(config: Config, data_dir: &DataDir) -> Result<(), Failure> {
     let address = config.listen;
     let bound = bind(address).and_then(|listener| {
         let local = listener.local_addr()?;
@@ -113,13 +114,19 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
     })?;
     let shutdown = CancellationToken::new();
     end_on_signals(shutdown.clone()).map_err(|error| Failure::Other(format!("failed to await signals: {error}")))?;
+    let running = Running {
+        url: format!("http://{}", agent_relay::reachable(local)),
+        token_file: config.token_file.clone(),
+        pid: std::process::id(),
+    };
     // Scripts and tests wait for this line, and for nothing else on standard output.
-    let ready = move || {
+    let ready = || {
+        data_dir.announce(&running);
         if let Err(Failure::Other(problem)) = print(&format!("listening on http://{local}")) {
             tracing::warn!("{problem}");
         }
     };
-    agent_relay::serve(config, listener, shutdown, ready).await.map_err(|error| Failure::Other(chain(&error)))
+    agent_relay::serve(config, listener, shutdown, ready).await.map_err(|error| Failure::Other(causes(&error)))
 }
 
 /// As [`TcpListener::bind`], with room for everybody who reconnects at once after a restart: whoever finds none waits a

@@ -9,7 +9,8 @@ use agent_relay::domain::caller::token::{TokenCard, TokenDraft};
 use agent_relay::domain::id::TokenId;
 
 use super::connection::{ClientArgs, Connection};
-use super::plugin::{plain, table};
+use super::plugin::plain;
+use super::show::{show, table};
 use super::{Failure, print};
 
 /// Tokens that are listed: more than anybody reads.
@@ -104,7 +105,7 @@ fn list(args: &ClientArgs, env: &Environment) -> Result<(), Failure> {
         ];
         (cells, None)
     });
-    print(&table(["ID", "NAME", "SCOPES", "AGENT", "KIND", "EXPIRES", "MADE"], rows))
+    show(&table(["ID", "NAME", "SCOPES", "AGENT", "KIND", "EXPIRES", "MADE"], rows))
 }
 
 fn revoke(args: &Revoke, env: &Environment) -> Result<(), Failure> {

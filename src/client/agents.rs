@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::request::escaped;
 use super::{Client, Done, Pages, Request};
-use crate::domain::agent::{Agent, AgentStatus, ConditionKind, Registration, SessionGuard};
+use crate::domain::agent::{Agent, AgentStatus, ConditionFilter, ConditionKind, Registration, SessionGuard};
 
 /// Requests about agents. See [`Client::agents`].
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub struct AgentQuery {
     pub machine: Option<String>,
     /// Only those that take work, or that do not.
     pub ready: Option<bool>,
+    /// Only those in a condition: `any`, or one of the kinds.
+    pub condition: Option<ConditionFilter>,
     /// The size of a page: 100 unless given, at most 1000.
     pub limit: Option<u32>,
 }
@@ -43,6 +45,7 @@ impl AgentQuery {
                 .query("label", self.label.as_ref())
                 .query("machine", self.machine.as_ref())
                 .query("ready", self.ready)
+                .query("condition", self.condition)
                 .query("limit", self.limit),
         )
     }

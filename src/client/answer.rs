@@ -7,6 +7,7 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::{Client, Error, Problem, Request};
 
@@ -118,6 +119,14 @@ pub struct Pages<T> {
     target: Option<String>,
     timeout: Duration,
     entries: PhantomData<fn() -> T>,
+}
+
+impl<T> Pages<T> {
+    /// The same list with its entries as they came, members included that are not known here.
+    pub fn untyped(self) -> Pages<Box<RawValue>> {
+        let Self { client, target, timeout, entries: _ } = self;
+        Pages { client, target, timeout, entries: PhantomData }
+    }
 }
 
 impl<T: DeserializeOwned> Pages<T> {

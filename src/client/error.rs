@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Map, Value};
 
 use super::Answer;
+use crate::domain::text::causes;
 
 /// A request that was not answered as hoped.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +96,7 @@ impl Error {
         } else if cause.is_timeout() {
             Self::Timeout { address, after: timeout }
         } else if cause.is_builder() {
-            Self::Unsendable(chain(&cause))
+            Self::Unsendable(causes(&cause))
         } else {
             Self::Interrupted { address, cause }
         }
@@ -162,10 +163,4 @@ impl fmt::Display for Problem {
         }
         Ok(())
     }
-}
-
-/// An error with its causes, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,5 +1,8 @@
 //! Messages: sending, finding, reading, claiming.
 
+pub mod channels;
+pub mod pairs;
+
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -57,15 +60,16 @@ impl Claimant {
     }
 }
 
+/// What claims and whatever follows one are asked with, of messages and of tasks.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ClaimRequest<'a> {
+pub(super) struct ClaimRequest<'a> {
     #[serde(flatten)]
-    claimant: &'a Claimant,
+    pub(super) claimant: &'a Claimant,
     #[serde(skip_serializing_if = "Option::is_none")]
-    claim_generation: Option<i64>,
+    pub(super) claim_generation: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lease_ms: Option<i64>,
+    pub(super) lease_ms: Option<i64>,
 }
 
 /// The newest message.

@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::backoff::Backoff;
 use self::sse::{Frame, Parser, Part};
-use super::error::chain;
 use super::events::{Event, EventFilter};
 use super::{Client, Error, Incoming, Request};
+use crate::domain::text::causes;
 
 /// The relay sends something at least every 15 s. After three times that long without a byte the
 /// connection is dead, whatever the system thinks of it.
@@ -239,7 +239,7 @@ impl EventStream {
     fn failed(&mut self, error: Error) -> Result<(), Error> {
         let asked_for = error.problem().and_then(|problem| problem.retry_after);
         if self.was_ready && error.is_transient() {
-            self.disconnected(chain(&error), asked_for);
+            self.disconnected(causes(&error), asked_for);
             return Ok(());
         }
         self.state = State::Waiting(Instant::now() + self.backoff.next(asked_for));

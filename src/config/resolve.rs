@@ -139,6 +139,14 @@ pub(super) fn token(env: &Environment, file: &File) -> Result<Option<Secret>, Co
     }
 }
 
+/// The file that [`token`] comes from, where it does.
+pub(super) fn token_file(env: &Environment, file: &File) -> Result<Option<PathBuf>, ConfigError> {
+    if env.text("AGENT_RELAY_TOKEN")?.is_some() {
+        return Ok(None);
+    }
+    Ok(file.path("token_file", &file.settings.token_file)?.map(|(_, path)| path))
+}
+
 pub(super) fn data_dir(flags: &Flags, env: &Environment, file: &File) -> Result<PathBuf, ConfigError> {
     let given = path_setting(
         ("--data-dir", &flags.data_dir),

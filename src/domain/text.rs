@@ -4,13 +4,17 @@
 //! as absent; bodies and prompts are kept as they are, because leading spaces and last newlines of
 //! code and patches matter.
 
+mod causes;
 pub mod hex;
 pub mod json;
 pub mod media;
 pub mod path;
+pub mod visible;
 pub mod word;
 
 use super::refusal::Refusal;
+
+pub use causes::causes;
 
 /// The most entries in a list of tags or capabilities.
 pub const LIST_MAX: usize = 64;

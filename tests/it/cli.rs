@@ -1,5 +1,9 @@
 //! The built program: what it prints, which exit code it ends with, and how signals end it.
 
+mod messages;
+mod shell;
+mod tasks;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;

@@ -11,8 +11,8 @@ use agent_relay::domain::control::{PolicyMode, VerdictKind};
 use serde_json::{Map, Value, json};
 
 use super::super::connection::{ClientArgs, Connection};
+use super::super::hints::in_commands as told;
 use super::super::{Failure, print};
-use super::routes::told;
 use super::{CASE_BYTES_MAX, code};
 
 /// Ask the policies of a running relay about a control. Nothing is done; 1 if it would be refused.

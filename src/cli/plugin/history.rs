@@ -7,11 +7,11 @@ use agent_relay::client::plugins::Step;
 use agent_relay::config::Environment;
 
 use super::super::connection::Connection;
+use super::super::hints::in_commands as told;
+use super::super::show::{show, table};
 use super::super::{Failure, print};
-use super::list::table;
 use super::operate::{Named, checked};
 use super::plain;
-use super::routes::told;
 
 const HEADINGS: [&str; 5] = ["TIME", "STATE", "LOAD", "DIGEST", "BY"];
 /// Digits of a digest that tell one from another at a glance.
@@ -26,7 +26,7 @@ pub(super) fn run(args: &Named, env: &Environment) -> Result<ExitCode, Failure> 
         print(told.text()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    print(&table(HEADINGS, told.value()?.history.iter().map(|step| (cells(step), remark(step)))))?;
+    show(&table(HEADINGS, told.value()?.history.iter().map(|step| (cells(step), remark(step)))))?;
     Ok(ExitCode::SUCCESS)
 }
 

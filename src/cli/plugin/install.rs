@@ -12,9 +12,9 @@ use agent_relay::config::{Config, Environment, Flags};
 use agent_relay::plugins::workbench::{Project, SourceWatch};
 
 use super::super::connection::{ClientArgs, Connection};
+use super::super::hints::in_commands as told;
 use super::super::{Failure, print};
 use super::history::clock;
-use super::routes::told;
 use super::{build, plain};
 
 /// Put a plugin into the plugins directory of a running relay and say what the relay makes of it; 1 if it is rejected.
@@ -32,9 +32,6 @@ pub(in crate::cli) struct Install {
     /// The relay's directory of plugins [default: as `serve` finds it]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
-    /// The relay's data directory, which holds the plugins unless something else says where they are
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
     /// The relay's configuration, which may say where the plugins are
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -132,7 +129,7 @@ fn verdict(plugins: &[Plugin], project: &Project, id: &str) -> Result<(), Option
 fn directory(args: &Install, env: &Environment) -> Result<PathBuf, Failure> {
     let flags = Flags {
         plugins: args.plugins.clone(),
-        data_dir: args.data_dir.clone(),
+        data_dir: args.client.data_dir.clone(),
         config: args.config.clone(),
         ..Flags::default()
     };

@@ -4,9 +4,10 @@ use agent_relay::client::plugins::Plugin;
 use agent_relay::config::Environment;
 
 use super::super::connection::{ClientArgs, Connection};
+use super::super::hints::in_commands as told;
+use super::super::show::{show as show_text, table};
 use super::super::{Failure, print};
 use super::plain;
-use super::routes::told;
 
 const HEADINGS: [&str; 11] =
     ["ID", "KIND", "MODE", "VERSION", "ORIGIN", "STATE", "LOADS", "CALLS", "TRAPS", "P50", "P99"];
@@ -24,31 +25,7 @@ pub(super) fn show(plugins: &[Plugin]) -> Result<(), Failure> {
         let error = plugin.error.as_ref()?;
         Some(format!("{}: {}", plain(&error.stage), told(&error.reason)))
     };
-    print(&table(HEADINGS, plugins.iter().map(|plugin| (cells(plugin), remark(plugin)))))
-}
-
-/// A table with aligned columns, and a remark below a row that has one.
-pub(in crate::cli) fn table<const N: usize>(
-    headings: [&str; N],
-    rows: impl Iterator<Item = ([String; N], Option<String>)>,
-) -> String {
-    let lines: Vec<_> = std::iter::once((headings.map(str::to_owned), None)).chain(rows).collect();
-    let mut widths = [0; N];
-    for (line, _) in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for (line, remark) in &lines {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-        if let Some(remark) = remark {
-            text.push_str(&format!("    {remark}\n"));
-        }
-    }
-    text
+    show_text(&table(HEADINGS, plugins.iter().map(|plugin| (cells(plugin), remark(plugin)))))
 }
 
 fn cells(plugin: &Plugin) -> [String; HEADINGS.len()] {

@@ -6,8 +6,8 @@ use agent_relay::client::plugins::Plugin;
 use agent_relay::config::Environment;
 
 use super::super::connection::{ClientArgs, Connection, Told};
+use super::super::hints::in_commands as told;
 use super::super::{Failure, print};
-use super::routes::told;
 
 /// One plugin of a running relay.
 #[derive(Debug, clap::Args)]

@@ -261,7 +261,7 @@ impl Task {
 }
 
 /// An answer as a client gives it.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DraftAnswer {
     /// One of the options, where the question has some; otherwise any text of at most 16 KiB.

@@ -1,6 +1,7 @@
 //! What happened to a task, step by step.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Task;
@@ -86,7 +87,7 @@ pub struct TaskEvent {
     pub created_at: Timestamp,
 }
 
-/// A task with what happened to it, in one object: whoever reads it reads a [`Task`] of it, and the `events`.
+/// A task with what happened to it, in one object.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskHistory {
@@ -95,6 +96,20 @@ pub struct TaskHistory {
     pub task: Task,
     /// The newest of its events, oldest first.
     pub events: Vec<TaskEvent>,
+}
+
+impl<'de> Deserialize<'de> for TaskHistory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Events {
+            events: Vec<TaskEvent>,
+        }
+        // Twice from the text: `metadata` is kept to the letter, which serde cannot do for a flattened part.
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let task = serde_json::from_str(text.get()).map_err(de::Error::custom)?;
+        let Events { events } = serde_json::from_str(text.get()).map_err(de::Error::custom)?;
+        Ok(Self { task, events })
+    }
 }
 
 /// A step to be recorded.

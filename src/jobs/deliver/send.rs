@@ -14,6 +14,7 @@ use super::resolve::Checked;
 use super::sign::signatures;
 use crate::domain::task::callback::address::Forbidden;
 use crate::domain::task::callback::{ANSWER_BYTES_KEPT, Attempt, Outgoing, retry_after};
+use crate::domain::text::causes;
 use crate::domain::time::Timestamp;
 
 /// How long one attempt may take in all, unless a test says otherwise.
@@ -67,7 +68,7 @@ impl Sender {
             Ok(Ok(())) => {}
             Ok(Err(cause)) => {
                 is_forbidden = forbidden(cause.as_ref()).is_some();
-                error = Some(forbidden(cause.as_ref()).map_or_else(|| chain(cause.as_ref()), ToString::to_string));
+                error = Some(forbidden(cause.as_ref()).map_or_else(|| causes(cause.as_ref()), ToString::to_string));
             }
             Err(_) => {
                 let limit = self.options.timeout;
@@ -163,19 +164,4 @@ fn forbidden<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Forbidden> {
         cause = error.source();
     }
     None
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }
