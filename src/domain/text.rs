@@ -8,6 +8,7 @@ pub mod hex;
 pub mod json;
 pub mod media;
 pub mod path;
+pub mod visible;
 pub mod word;
 
 use super::refusal::Refusal;
