@@ -9,6 +9,7 @@ mod connections;
 mod control;
 mod conventions;
 mod events;
+mod mcp;
 mod messages;
 mod openapi;
 mod pairs;

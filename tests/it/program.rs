@@ -34,7 +34,12 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts it on a free port and waits for its announcement.
     pub(crate) fn start(command: &mut Command) -> Self {
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        Self::start_at(command, "127.0.0.1:0")
+    }
+
+    /// The same at this address.
+    pub(crate) fn start_at(command: &mut Command, address: &str) -> Self {
+        command.args(["serve", "--listen", address]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
         let stdout = lines(child.stdout.take().expect("piped"));
         let stderr = lines(child.stderr.take().expect("piped"));
