@@ -4,6 +4,7 @@ mod connection;
 mod control;
 mod data_dir;
 mod hints;
+mod mcp;
 mod messages;
 mod orchestrator;
 mod overview;
@@ -76,6 +77,7 @@ enum Command {
     /// Make, list and revoke the tokens of a running relay.
     #[command(subcommand, arg_required_else_help = true, disable_help_subcommand = true)]
     Token(token::Token),
+    Mcp(mcp::Mcp),
     /// Print the OpenAPI 3.1 document of the HTTP interface, without a running relay.
     Openapi,
     /// Hold one agent's process. The relay starts this by itself; nobody types it.
@@ -153,6 +155,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Activity(args) => overview::activity::run(args, &env)?,
         Command::Plugin(command) => return plugin::run(command, &env),
         Command::Token(command) => return token::run(command, &env),
+        Command::Mcp(args) => return mcp::run(&args, &env),
         Command::Openapi => print(agent_relay::http::document_text())?,
         Command::SessionHost { dir } => return Ok(agent_relay::sessions::host_main(&dir)),
     }

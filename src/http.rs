@@ -5,6 +5,7 @@ mod api;
 mod edge;
 mod error;
 mod extract;
+mod mcp;
 mod rate;
 mod routes;
 mod serve;

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! clients --HTTP/SSE--> http -> relay -> store (SQLite)          storage, and events in commit order
+//! models  --MCP-------> http -> mcp ->|                          the same operations, as tools
 //!                                 |        +--> stream           every commit's events, to whom they concern
 //!                                 +--> launcher                  plan, check, start, watch, deliver, stop
 //!                                 |        +--> plugins          may this happen? what exactly would be run?
@@ -30,6 +31,8 @@
 //!   decides and records.
 //! - [`jobs`]: what time does, what a crash left, telling about plugins, and [`jobs::deliver`]: what is to be sent to
 //!   others.
+//! - [`mcp`]: the same operations as tools for models, answered with texts. The protocol and the tools; carried by
+//!   [`http`], and by the command line for one session.
 //! - [`http`]: every route with the scopes that open it, the edge in front of them, and the connections. Parses,
 //!   calls one operation, answers. The one module that knows status codes.
 //! - [`client`]: how others ask a relay: typed requests, and a stream of events that goes on where it was. The
@@ -41,7 +44,7 @@
 //! - The `agent-relay` program (`src/main.rs`, `src/cli`) turns arguments into a [`config::Config`] and calls
 //!   [`serve`].
 //!
-//! Who may import whom: `main -> cli -> {lib, client} -> {http, jobs} -> relay -> {stream -> store, launcher ->
+//! Who may import whom: `main -> cli -> {lib, client} -> {http -> mcp, jobs} -> relay -> {stream -> store, launcher ->
 //! {plugins, sessions}} -> domain`, and `cli -> orchestrator -> {client, launcher}`; anyone may use the constants of
 //! `telemetry`. A test reads the sources and holds this.
 //!
@@ -76,6 +79,7 @@ pub mod domain;
 pub mod http;
 pub mod jobs;
 pub mod launcher;
+pub mod mcp;
 pub mod orchestrator;
 pub mod plugins;
 pub mod relay;

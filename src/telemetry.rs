@@ -153,6 +153,8 @@ pub mod metric {
 
     /// Time from a request's head to its answer's head: `method`, `route`, `status`.
     pub const HTTP_SECONDS: &str = "agent_relay_http_request_seconds";
+    /// Time of a call of a tool, from its arguments to its text: `tool`, `outcome`.
+    pub const TOOL_SECONDS: &str = "agent_relay_mcp_tool_seconds";
     /// Open connections, without event streams.
     pub const CONNECTIONS: &str = "agent_relay_connections";
     /// Connections that had to go for others: `limit`, the setting that was reached.
@@ -201,8 +203,9 @@ pub mod metric {
     pub const PLUGIN_RELOADS: &str = "agent_relay_plugin_reloads_total";
 
     /// Each histogram with its help, its labels and its buckets.
-    pub(super) const HISTOGRAMS: [(&str, &str, &[&str], &[f64]); 6] = [
+    pub(super) const HISTOGRAMS: [(&str, &str, &[&str], &[f64]); 7] = [
         (HTTP_SECONDS, "time to a request's answer", &["method", "route", "status"], &SECONDS_BUCKETS),
+        (TOOL_SECONDS, "time of a call of a tool", &["tool", "outcome"], &SECONDS_BUCKETS),
         (COMMIT_SECONDS, "time of one commit", &[], &SECONDS_BUCKETS),
         (COMMIT_WRITES, "writes in one commit", &[], &COUNT_BUCKETS),
         (PLUGIN_SECONDS, "time of a plugin call", &["plugin", "func"], &SECONDS_BUCKETS),

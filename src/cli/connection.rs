@@ -92,6 +92,11 @@ impl Connection {
         Ok(Self { client: Client::new(options)?, runtime, origin, tried })
     }
 
+    /// The client, and where it runs, for what goes on.
+    pub(super) fn into_parts(self) -> (Client, Runtime) {
+        (self.client, self.runtime)
+    }
+
     /// What the relay answers, if it does not refuse.
     pub(super) fn ask<T>(&self, request: Request<T>) -> Result<Told<T>, Failure> {
         self.try_ask(request).map_err(|error| self.failure(error))

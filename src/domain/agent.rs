@@ -4,6 +4,7 @@ mod condition;
 pub(in crate::domain) mod imitation;
 mod registration;
 mod routes;
+mod standing;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -19,6 +20,7 @@ use super::time::Timestamp;
 pub use condition::{ANY, Condition, ConditionFilter, ConditionKind, ConditionSource, DETAIL_MAX, NewCondition};
 pub use registration::{NewRegistration, Registered, Registration};
 pub use routes::Routes;
+pub use standing::{HELD_MAX, Standing, Unread};
 
 /// The human at the dashboard.
 pub const USER: &str = "user";

@@ -24,6 +24,7 @@ mod tokens;
 use utoipa_axum::routes;
 
 use super::routes::{Assembled, Routes, openapi};
+use crate::mcp;
 use crate::relay::scopes;
 
 /// Every route, with the scopes that open it.
@@ -135,5 +136,7 @@ pub(super) fn routes() -> Assembled {
         .add(scopes::READ_METRICS, routes!(system::get_metrics))
         .add(scopes::REAP, routes!(system::reap))
         .add(scopes::PUBLIC, routes!(system::get_spec))
+        // Tools for models, by a protocol of their own
+        .add_beside(scopes::USE_TOOLS, mcp::PATH, super::mcp::route())
         .assemble()
 }

@@ -24,6 +24,7 @@ use super::rate::{Rates, Standing, network_of};
 use super::serve::{Peer, Seat};
 use super::signed::Unproven;
 use crate::domain::caller::Caller;
+use crate::mcp;
 use crate::relay::Relay;
 use crate::telemetry::metric;
 
@@ -112,7 +113,8 @@ async fn answer(edge: &Edge, request: Request, next: Next, id: &str, started: In
 fn render(mut response: Response, id: &str, method: &str, path: &str) -> Response {
     if let Some(Unrendered(error)) = response.extensions_mut().remove::<Unrendered>() {
         let error = error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        return error.map_or(response, |error| error.render(id));
+        let is_rpc = path == mcp::PATH;
+        return error.map_or(response, |error| if is_rpc { error.render_for_tools(id) } else { error.render(id) });
     }
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         let allow = response.headers().get(header::ALLOW).cloned();
@@ -140,6 +142,10 @@ enum Admitted {
 
 /// Who is calling.
 async fn admit(edge: &Edge, request: &Parts) -> Result<Admitted, ApiError> {
+    if request.uri.path() == mcp::PATH && request.method != Method::POST {
+        // Before anything else: whoever is told another reason asks again and again.
+        return Err(ApiError::takes_only_post(&request.method));
+    }
     let is_public = edge.public.contains(request.uri.path());
     if request.extensions.get::<Arc<Seat>>().is_some_and(|seat| seat.is_reserve) && !is_public {
         return Err(ApiError::too_many_connections());

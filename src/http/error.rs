@@ -4,7 +4,7 @@
 //! A handler fails with an [`ApiError`]; the edge adds the request id, writes the body and logs it,
 //! so that each error is logged exactly once and names its request.
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
@@ -207,6 +207,12 @@ impl ApiError {
         error
     }
 
+    /// For whoever opens, resumes or ends a stream of a protocol that has none here.
+    pub(super) fn takes_only_post(method: &Method) -> Self {
+        Self::new(&METHOD_NOT_ALLOWED, format!("tools are called by POST alone, not by {method}"))
+            .with_header(header::ALLOW, "POST")
+    }
+
     /// For whoever comes when every connection is in use.
     pub(super) fn too_many_connections() -> Self {
         Self::retry_later(&TOO_MANY_CONNECTIONS, "every connection that the relay may have is in use")
@@ -231,6 +237,17 @@ impl ApiError {
     pub(super) fn render(self, request_id: &str) -> Response {
         let (status, headers, body) = self.parts(request_id);
         (status, headers, body).into_response()
+    }
+
+    /// The same as an error of JSON-RPC, with the problem as its data: for whoever calls tools, whose request may not
+    /// even have been read.
+    pub(super) fn render_for_tools(self, request_id: &str) -> Response {
+        let (status, mut headers, problem) = self.parts(request_id);
+        let problem: Value = serde_json::from_str(&problem).unwrap_or_default();
+        let code = if status.is_server_error() { -32_603 } else { -32_600 };
+        let body = json!({"jsonrpc": "2.0", "error": {"code": code, "message": problem["detail"], "data": problem}});
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        (status, headers, body.to_string()).into_response()
     }
 
     /// The same in parts, for where there is no request to answer.

@@ -145,7 +145,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(text::optional("Idempotency-Key", Some(bare.to_owned()), text::KEY_MAX)?)
 }
 
-async fn read_body(request: Request) -> Result<Bytes, ApiError> {
+/// A body that is JSON, or empty.
+pub(super) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     let (parts, body) = request.into_parts();
     let bytes = raw_body(&parts, body).await?;
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{OpenApi, SecurityRequirement};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -68,6 +69,13 @@ impl Routes {
     pub(super) fn add_signed(mut self, scopes: Scopes, route: UtoipaMethodRouter<Relay>) -> Self {
         self.signed.extend(route.1.paths.keys().cloned());
         self.add(scopes, route)
+    }
+
+    /// The same for what speaks another protocol and is not in the document.
+    pub(super) fn add_beside(mut self, scopes: Scopes, path: &str, methods: MethodRouter<Relay>) -> Self {
+        let methods = methods.route_layer(from_fn(move |request, next| admit(scopes, request, next)));
+        self.router = self.router.route(path, methods);
+        self
     }
 
     pub(super) fn assemble(self) -> Assembled {

@@ -3,11 +3,12 @@
 use super::{Error, Relay, scopes};
 use crate::domain::agent::{
     Agent, AgentFilter, AgentPatch, AgentPlace, AttentionMode, ConditionKind, ConditionSource, NewCondition,
-    Registration, SessionGuard, Whose, refuse_reserved,
+    Registration, SessionGuard, Standing, Whose, refuse_reserved,
 };
 use crate::domain::caller::{Caller, Scope};
 use crate::domain::id::AgentId;
 use crate::domain::page::Page;
+use crate::domain::refusal::Refusal;
 use crate::store::{Created, Idempotency};
 
 /// What somebody says keeps an agent from working.
@@ -45,6 +46,13 @@ impl Relay {
     pub async fn get_agent(&self, caller: &Caller, id: AgentId) -> Result<Agent, Error> {
         caller.require(scopes::READ_AGENTS)?;
         Ok(self.store.agent(id).await?)
+    }
+
+    /// Where the agent that this credential is bound to is with its work, and a sign of life of it.
+    pub async fn own_standing(&self, caller: &Caller) -> Result<Standing, Error> {
+        caller.require(scopes::READ_MESSAGES)?;
+        let agent = caller.agent_id.clone().ok_or_else(|| Refusal::invalid("the credential is bound to no agent"))?;
+        Ok(self.store.standing(agent).await?)
     }
 
     /// Changes one agent; the session that speaks for it must be the current one where `guard` names one.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::senders::require_name;
 use super::{Error, Relay, scopes};
-use crate::domain::agent::{SYSTEM, SessionGuard};
+use crate::domain::agent::{SYSTEM, SessionGuard, Unread};
 use crate::domain::caller::Caller;
 use crate::domain::event::{EventName, EventTypes};
 use crate::domain::id::{AgentId, MessageId};
@@ -133,6 +133,15 @@ impl Relay {
         let admission = self.admission(caller).await?;
         let wait = admission.expires_in.map_or(wait, |left| left.min(wait));
         self.poll_messages(filter, wait, &admission.until).await
+    }
+
+    /// How many unread messages wait for the agent that this credential is bound to, after this one.
+    pub async fn count_unread(&self, caller: &Caller, since: MessageId) -> Result<Unread, Error> {
+        caller.require(scopes::READ_MESSAGES)?;
+        let agent = caller.agent_id.clone().ok_or_else(|| Refusal::invalid("the credential is bound to no agent"))?;
+        let filter =
+            MessageFilter { reaching: Some(agent), unread: true, since, limit: Limit::MAX, ..MessageFilter::default() };
+        Ok(self.store.count_messages(filter).await?)
     }
 
     /// Reads, and while there is nothing waits for a message that may match and reads on.

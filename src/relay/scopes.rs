@@ -88,6 +88,10 @@ pub(crate) const DISMISS_ATTENTION: Scopes = Scopes::AnyOf(&[Control]);
 pub(crate) const CREATE_TOKEN: Scopes = Scopes::AnyOf(&[Orchestrator]);
 pub(crate) const SEE_TO_TOKENS: Scopes = ADMIN;
 
+// Tools
+/// Each tool needs the scopes of the operation behind it as well.
+pub(crate) const USE_TOOLS: Scopes = Scopes::AnyOf(&[Read, Send, Agent, Control, Orchestrator]);
+
 // The relay itself
 pub(crate) const READ_STATS: Scopes = Scopes::AnyOf(&[Read]);
 pub(crate) const READ_METRICS: Scopes = Scopes::AnyOf(&[Metrics]);

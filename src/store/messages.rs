@@ -9,6 +9,7 @@ mod reads;
 pub(super) mod recipients;
 mod search;
 pub(super) mod similar;
+mod standing;
 pub(super) mod threads;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@ mod control;
 mod conventions;
 mod deliveries;
 mod events;
+mod mcp;
 mod messages;
 mod openapi;
 mod pairs;

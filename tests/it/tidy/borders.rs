@@ -7,7 +7,7 @@ use super::{none, sources};
 
 /// Who may name whom, beside itself: the arrows of the design, followed to their ends. `lib` is
 /// `src/lib.rs`, which everything below the command line is assembled in.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 17] = [
     // A table of what stands elsewhere, which nobody in the house reads.
     ("bounds", &["config", "http", "jobs", "plugins", "sessions", "stream", "domain"]),
     ("domain", &[]),
@@ -23,7 +23,9 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("orchestrator", &["client", "launcher", "plugins", "sessions", "domain", "telemetry"]),
     // The jobs and the front doors call operations. What an operation answers with may be a stream's or a plugin's.
     ("jobs", &["relay", "domain", "telemetry"]),
-    ("http", &["relay", "stream", "plugins", "domain", "telemetry"]),
+    ("mcp", &["relay", "domain", "telemetry"]),
+    // It carries the protocol of the tools as well.
+    ("http", &["mcp", "relay", "stream", "plugins", "domain", "telemetry"]),
     // It fills each module's options, so it sees those, and nobody below `lib` sees it.
     ("config", &["http", "jobs", "relay", "stream", "store", "launcher", "plugins", "sessions", "domain", "telemetry"]),
     (
@@ -33,6 +35,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
             "http",
             "jobs",
             "launcher",
+            "mcp",
             "orchestrator",
             "relay",
             "stream",
@@ -45,7 +48,19 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ),
     (
         "cli",
-        &["lib", "client", "config", "http", "launcher", "orchestrator", "plugins", "sessions", "domain", "telemetry"],
+        &[
+            "lib",
+            "client",
+            "config",
+            "http",
+            "launcher",
+            "mcp",
+            "orchestrator",
+            "plugins",
+            "sessions",
+            "domain",
+            "telemetry",
+        ],
     ),
 ];
 
@@ -57,6 +72,7 @@ const WAITING: &[&str] = &[
     "jobs",
     "launcher",
     "lib",
+    "mcp",
     "orchestrator",
     "plugins",
     "relay",
@@ -66,7 +82,7 @@ const WAITING: &[&str] = &[
 ];
 
 /// The modules that may name a dependency. What is not listed may be named anywhere.
-const ENGINES: [(&str, &[&str]); 16] = [
+const ENGINES: [(&str, &[&str]); 17] = [
     ("axum", &["http", "lib"]),
     ("clap", &["cli"]),
     ("hyper", &["http", "lib"]),
@@ -74,6 +90,7 @@ const ENGINES: [(&str, &[&str]); 16] = [
     ("metrics_prometheus", &["telemetry"]),
     ("notify", &["plugins"]),
     ("reqwest", &["client", "config", "jobs", "orchestrator"]),
+    ("rmcp", &["mcp"]),
     ("rusqlite", &["store"]),
     ("rustls", &["client", "jobs"]),
     ("tokio", WAITING),
