@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use agent_relay::client::{Client, Error, Method, Request};
 use agent_relay::config::Environment;
+use agent_relay::domain::text::causes;
 use agent_relay::mcp::{CALL_VERSION, PATH, Post, answer_for, overload, refusal};
 use rustix::process::{PidfdFlags, getppid, pidfd_open};
 use serde_json::Value;
@@ -23,8 +24,8 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
+use super::Failure;
 use super::connection::{ClientArgs, Connection};
-use super::{Failure, chain};
 
 /// The relay's tools for one session, by the Model Context Protocol on standard input and output. An agent's program
 /// starts this; nobody types it.
@@ -176,7 +177,7 @@ impl Post for Relay {
         loop {
             let request: Request<Value> = self.0.request(Method::POST, PATH);
             match request.header("mcp-protocol-version", CALL_VERSION).json(&message).answer().await {
-                Ok(answer) => return answer.json().map_err(|error| format!("{}. Tell your user.", chain(&error))),
+                Ok(answer) => return answer.json().map_err(|error| format!("{}. Tell your user.", causes(&error))),
                 // Nothing was done, so it may be tried again.
                 Err(Error::Unreachable { .. }) if Instant::now() < until => sleep(TRY_AGAIN).await,
                 Err(Error::Unreachable { address, .. }) => {
@@ -188,7 +189,7 @@ impl Post for Relay {
                 Err(error) => {
                     return Err(format!(
                         "{}. It may have done what you asked: look with whoami and inbox before you ask again.",
-                        chain(&error)
+                        causes(&error)
                     ));
                 }
             }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use agent_relay::client::{Client, Credential, Options};
 use agent_relay::config::{Config, Environment, Flags, Secret, base_url};
 use agent_relay::domain::id::OrchestratorId;
+use agent_relay::domain::text::causes;
 use agent_relay::launcher::{Host, Launcher};
 use agent_relay::orchestrator::{self, Limits};
 use agent_relay::plugins::{self, Plugins};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::data_dir::DataDir;
 use super::serve::{LEFTOVERS, end_on_signals, keep_from_others_of_this_user, share_arenas};
-use super::{Failure, chain, print};
+use super::{Failure, print};
 
 /// Start and stop agents on this host for a relay elsewhere.
 ///
@@ -132,7 +133,7 @@ async fn serve(options: orchestrator::Options, client: Client, host: Host, confi
     {
         tracing::warn!(%error, path = %directory.display(), "cannot make the plugin directory");
     }
-    let failed = |error: &dyn std::error::Error| Failure::Other(chain(error));
+    let failed = |error: &(dyn std::error::Error + 'static)| Failure::Other(causes(error));
     let embedded = plugins::Options { embedded: plugins::EMBEDDED.to_vec(), ..config.plugins };
     let plugins = Plugins::open(embedded).await.map_err(|error| failed(&error))?;
     let sessions = Sessions::open(config.sessions).await.map_err(|error| failed(&error))?;
