@@ -98,6 +98,12 @@ impl Launcher {
         off_the_reactor(move || launcher.sessions().find(&name)).await
     }
 
+    /// What the program's own conversation was last seen to be called in a session, ended ones included: what a restart
+    /// goes on with.
+    pub async fn conversation(&self, name: &SessionName) -> Option<String> {
+        self.0.sessions.conversation(name).await
+    }
+
     fn sessions(&self) -> &Sessions {
         &self.0.sessions
     }

@@ -12,6 +12,7 @@ use crate::domain::caller::Scope;
 use crate::domain::caller::token::{Token, TokenKind};
 use crate::domain::control::ControlKind;
 use crate::domain::control::command::{Command, CommandStatus};
+use crate::domain::control::observation::Doing;
 use crate::domain::control::order::ControlOrder;
 use crate::domain::control::plan::StopReason;
 use crate::domain::control::session::{SessionRecord, SessionStart};
@@ -19,6 +20,7 @@ use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::message::NewMessage;
 use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
 use crate::launcher::{LaunchError, Launched, NewSession, Reports, Undelivered, Waiting};
 use crate::plugins::PluginSet;
 use crate::relay::access::fresh_secret;
@@ -122,21 +124,28 @@ impl Reports for StoreReports {
     }
 
     async fn waiting(&self, waiting: &Waiting) {
-        let Waiting { in_dialog, screen } = waiting;
-        let what = if *in_dialog { "a dialog waits on its screen" } else { "nothing on its screen says that it is up" };
+        let Waiting { in_dialog: _, doing, screen } = waiting;
+        let (what, seen, condition) = match doing {
+            Doing::Dialog(text) => ("a dialog waits on its screen", "dialog", (ConditionKind::Dialog, text.as_str())),
+            Doing::Approval(text) => ("it asks for a permission", "approval", (ConditionKind::Approval, text.as_str())),
+            Doing::Limit { text, .. } => ("it is at a usage limit", "limit", (ConditionKind::Limit, text.as_str())),
+            _ => {
+                let what = "nothing on its screen says that it is up";
+                (what, "unknown", (ConditionKind::Starting, what))
+            }
+        };
         let attach = self.relay.launcher.find(&self.name).await.and_then(|session| session.attach_command);
         let next = match attach {
             Some(attach) => format!("{what}; look at it, and answer what it asks: {attach}"),
             None => format!("{what}; it has no terminal, and its output is in its log"),
         };
-        let seen = if *in_dialog { "dialog" } else { "unknown" };
         let told = json!({"seen": seen, "screen": screen, "next": next});
         let told = told.as_object().cloned().unwrap_or_default();
-        let condition = if *in_dialog {
-            NewCondition::seen(ConditionKind::Dialog, screen)
-        } else {
-            NewCondition::seen(ConditionKind::Starting, what)
+        let until = match doing {
+            Doing::Limit { until_ms, .. } => until_ms.and_then(|ms| i64::try_from(ms).ok()).map(Timestamp::from_ms),
+            _ => None,
         };
+        let condition = NewCondition { until, ..NewCondition::seen(condition.0, condition.1) };
         let waits = self.relay.store.session_waits(self.command, told, self.spec.agent_id.clone(), condition);
         if let Err(error) = waits.await {
             tracing::warn!(%error, "cannot write down what a session waits for");
@@ -205,7 +214,9 @@ impl Relay {
             }
             Launched::Running { follow, .. } => {
                 let relay = self.clone();
-                let following = async move { follow.run(&reports, relay.alive_every(), &relay.draining).await };
+                let following = async move {
+                    follow.run(|| relay.plugins.current(), &reports, relay.alive_every(), &relay.draining).await
+                };
                 self.tasks.spawn_on(following.instrument(span), &self.runtime);
                 Ok(())
             }
@@ -225,7 +236,8 @@ impl Relay {
     pub(in crate::relay) async fn follow(&self, reports: StoreReports) {
         let follow = self.launcher.follow(&reports.name, reports.spec.prompt.clone()).await;
         let (relay, span) = (self.clone(), session_span(&reports));
-        let following = async move { follow.run(&reports, relay.alive_every(), &relay.draining).await };
+        let following =
+            async move { follow.run(|| relay.plugins.current(), &reports, relay.alive_every(), &relay.draining).await };
         self.tasks.spawn_on(following.instrument(span), &self.runtime);
     }
 
@@ -318,7 +330,7 @@ impl Relay {
             }
             return;
         };
-        if let Err(error) = self.start_again(&command, &spec, place, plugins).await {
+        if let Err(error) = self.start_again(&command, &spec, &name, place, plugins).await {
             self.fail(command.id, &error.to_string()).await;
         }
     }
@@ -341,9 +353,11 @@ impl Relay {
         &self,
         command: &Command,
         spec: &SpawnSpec,
+        before: &SessionName,
         place: Place,
         plugins: &PluginSet,
     ) -> Result<(), LaunchError> {
+        let spec = &spec.again(self.launcher.conversation(before).await);
         let reservation = self.launcher.reserve(&spec.provider, spec.label.as_deref()).await?;
         let reports = StoreReports::new(self, command.id, spec, reservation.name());
         self.launch(plugins, &command.requested_by, spec, place, reservation, reports).await
