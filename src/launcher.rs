@@ -120,6 +120,12 @@ impl Launcher {
         self.sessions().withdraw(name).await
     }
 
+    /// What the program's own conversation was last seen to be called in a session, ended ones included: what a restart
+    /// goes on with.
+    pub async fn conversation(&self, name: &SessionName) -> Option<String> {
+        self.0.sessions.conversation(name).await
+    }
+
     fn sessions(&self) -> &Sessions {
         &self.0.sessions
     }

@@ -139,3 +139,6 @@ impl Before {
 fn times_in(bytes: &[u8], text: &str) -> usize {
     String::from_utf8_lossy(bytes).matches(text).count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,27 +1,32 @@
 //! One session from the process that runs to its end: whether it is up, its prompt, its signs of life.
 //!
-//! A program is up when that is seen: by a text its provider names, by an input on a screen that stands still, or
-//! because its agent says so. Living on is no sign of it. One that waits in a dialog, or of which nobody can know,
-//! stays as it is and is told with its screen, until it gets there or ends.
+//! A program is up when that is seen: its provider observes it at its input or at work, or, where the provider does not
+//! observe, a text that it names is on the screen, or an input on a screen that stands still; or because its agent says
+//! so. Living on is no sign of it. One that waits in a dialog, for a permission or at a limit, or of which nobody can
+//! know, stays as it is and is told with its screen, until it gets there or ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::look::Look;
 use super::{Launcher, Reports};
+use crate::domain::control::observation::Doing;
 use crate::domain::control::plan::{Presentation, PromptDelivery, SETTLE_MS_MAX};
-use crate::sessions::{Died, Evidence, Opening, Screen, Seen, SessionName};
+use crate::plugins::PluginSet;
+use crate::sessions::{Died, Opening, Seen, SessionName};
 
-/// How often a screen is looked at before a program is told not to be up, and after: tmux tells nobody what appears
-/// on one, and after that somebody has to come.
-const LOOK_INTERVAL: Duration = Duration::from_millis(150);
+/// How often a screen is looked at before a program is told not to be up, the longer it takes the less often, and after:
+/// tmux tells nobody what appears on one, and after that somebody has to come.
+const LOOK_INTERVALS: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(500));
 const WAITING_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a screen stands still before what looks like an input is one: programs that start show many things for
-/// a moment.
-const STILL: Duration = Duration::from_secs(3);
-/// The most of a screen that is told, in bytes.
-const SCREEN_BYTES_MAX: usize = 8 * 1024;
+/// A screen on which nothing was written is looked at again after this all the same: what else is seen of a session may
+/// have changed.
+const LOOK_ANYHOW: Duration = Duration::from_secs(10);
+/// How long a dialog that a provider has read stands before it is told.
+const DIALOG_STANDS: Duration = Duration::from_secs(1);
 
 /// The rest of a session's life: waits until its program is up, delivers the prompt, and watches it to its
 /// end. Runs in a task of its own, since sessions outlive requests.
@@ -35,8 +40,10 @@ pub struct Follow {
 /// A program that is not seen to be up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Whether a dialog waits; otherwise nobody knows.
+    /// Whether something waits for a person: a dialog, a permission; otherwise nobody knows, or it is a limit.
     pub in_dialog: bool,
+    /// What it is doing, as far as that is seen.
+    pub doing: Doing,
     /// The end of what its screen shows, at most 8 KiB.
     pub screen: String,
 }
@@ -57,13 +64,19 @@ impl Follow {
     }
 
     /// Sees to the session until it ends or `until` is cancelled; then the next start finds it and goes on. Its agent
-    /// shows a sign of life every `alive_every`.
-    pub async fn run(self, reports: &impl Reports, alive_every: Duration, until: &CancellationToken) {
+    /// shows a sign of life every `alive_every`. `plugins` are those of the moment in which it is looked at.
+    pub async fn run(
+        self,
+        plugins: impl Fn() -> Arc<PluginSet> + Send + Sync,
+        reports: &impl Reports,
+        alive_every: Duration,
+        until: &CancellationToken,
+    ) {
         let exit = tokio::select! {
             // A program that has ended is not up, whatever is on its screen.
             biased;
             exit = self.launcher.sessions().exited(&self.name) => exit,
-            () = self.come_up(reports) => return self.launcher.watch(&self.name, reports, alive_every, until).await,
+            () = self.come_up(&plugins, reports) => return self.launcher.watch(&self.name, reports, alive_every, until).await,
             () = show_signs_of_life(reports, alive_every) => return,
             () = until.cancelled() => return,
         };
@@ -73,49 +86,72 @@ impl Follow {
     }
 
     /// Waits until the program is up and has its prompt, and reports it.
-    async fn come_up(&self, reports: &impl Reports) {
+    async fn come_up(&self, plugins: &(impl Fn() -> Arc<PluginSet> + Sync), reports: &impl Reports) {
         loop {
-            self.wait_until_up(reports).await;
+            self.wait_until_up(plugins, reports).await;
             match self.deliver(reports).await {
                 // What was seen a moment ago is not there any more.
-                Err(None) => sleep(LOOK_INTERVAL).await,
+                Err(None) => sleep(LOOK_INTERVALS.1).await,
                 Err(Some(undelivered)) => return reports.up(Err(undelivered)).await,
                 Ok(()) => return reports.up(Ok(())).await,
             }
         }
     }
 
-    async fn wait_until_up(&self, reports: &impl Reports) {
-        let settled = Instant::now() + Duration::from_millis(self.opening.ready.settle_ms.min(SETTLE_MS_MAX).into());
+    async fn wait_until_up(&self, plugins: &(impl Fn() -> Arc<PluginSet> + Sync), reports: &impl Reports) {
+        let begun = Instant::now();
+        let settled = begun + Duration::from_millis(self.opening.ready.settle_ms.min(SETTLE_MS_MAX).into());
         // What an agent says of itself is no input for a prompt that has to be typed.
         let takes_its_word = self.prompt.is_none() || self.opening.prompt != PromptDelivery::Typed;
-        let (mut last, mut since, mut told) = (Screen::default(), Instant::now(), None);
+        let (mut last, mut told) = (String::new(), None);
         loop {
-            let screen = self.launcher.sessions().look(&self.name).await;
-            let stood = screen == last;
-            if !stood {
-                (last, since) = (screen, Instant::now());
-            }
-            let seen = last.read(&self.opening.ready.screen_texts);
-            let is_up = match seen {
-                Seen::Input(Evidence::Known) => true,
-                Seen::Input(Evidence::Looks) => since.elapsed() >= STILL,
-                Seen::Dialog | Seen::Unknown => false,
-            };
-            if is_up || takes_its_word && reports.says_ready().await {
-                return;
-            }
-            let is_late = Instant::now() >= settled;
-            let may_come_up = matches!(seen, Seen::Input(_));
-            // At first as it is, later what stands still: a clock on a screen is no news.
-            if is_late && !may_come_up && told.as_ref().is_none_or(|told| stood && *told != last) {
-                if told.is_none() {
-                    tracing::warn!(session.name = %self.name, ?seen, "a program is not seen to be up");
+            let looked_at = Instant::now();
+            // Before it is looked at: what is written meanwhile is news.
+            let mark = if looked_at >= settled { self.launcher.mark(&self.name).await } else { None };
+            // One that has ended is not looked at: its end is heard elsewhere.
+            if let Some(look) = self.launcher.look(&plugins(), &self.name).await {
+                let up = self.judge(&look);
+                if up == Up::Yes || takes_its_word && reports.says_ready().await {
+                    return;
                 }
-                reports.waiting(&waiting(seen, &last)).await;
-                told = Some(last.clone());
+                let stood = look.screen == last;
+                let stands = Duration::from_millis(look.still_ms) >= DIALOG_STANDS;
+                let is_late = looked_at >= settled || up == Up::Waits && look.is_observed && stands;
+                // At first as it is, later what stands still: a clock on a screen is no news.
+                if is_late && up != Up::Perhaps && told.as_ref().is_none_or(|told| stood && *told != look.screen) {
+                    if told.is_none() {
+                        let doing = &look.observation.doing;
+                        tracing::warn!(session.name = %self.name, ?doing, "a program is not seen to be up");
+                    }
+                    reports.waiting(&waiting(&look)).await;
+                    told = Some(look.screen.clone());
+                }
+                last = look.screen;
             }
-            sleep(if is_late { WAITING_INTERVAL } else { LOOK_INTERVAL }).await;
+            if looked_at < settled {
+                sleep((begun.elapsed() / 8).clamp(LOOK_INTERVALS.0, LOOK_INTERVALS.1)).await;
+                continue;
+            }
+            sleep(WAITING_INTERVAL).await;
+            while looked_at.elapsed() < LOOK_ANYHOW && self.launcher.mark(&self.name).await == mark {
+                if takes_its_word && reports.says_ready().await {
+                    return;
+                }
+                sleep(WAITING_INTERVAL).await;
+            }
+        }
+    }
+
+    fn judge(&self, look: &Look) -> Up {
+        match look.observation.doing {
+            Doing::Idle | Doing::Busy | Doing::Input(_) => Up::Yes,
+            Doing::Dialog(_) | Doing::Approval(_) | Doing::Limit { .. } => Up::Waits,
+            Doing::Starting | Doing::Unknown if look.is_observed => Up::No,
+            // What looks like an input, and has to stand still to be one.
+            Doing::Starting | Doing::Unknown => match look.shown.read(&self.opening.ready.screen_texts) {
+                Seen::Input(_) => Up::Perhaps,
+                Seen::Dialog | Seen::Unknown => Up::No,
+            },
         }
     }
 
@@ -179,8 +215,19 @@ async fn show_signs_of_life(reports: &impl Reports, every: Duration) {
     }
 }
 
-fn waiting(seen: Seen, screen: &Screen) -> Waiting {
-    let text = screen.text();
-    let start = text.ceil_char_boundary(text.len().saturating_sub(SCREEN_BYTES_MAX));
-    Waiting { in_dialog: seen == Seen::Dialog, screen: text[start..].to_owned() }
+/// Whether a program is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Up {
+    Yes,
+    /// It comes up by itself, as it looks.
+    Perhaps,
+    /// It waits for a person, or for a limit to end.
+    Waits,
+    No,
+}
+
+fn waiting(look: &Look) -> Waiting {
+    let doing = look.observation.doing.clone();
+    let in_dialog = matches!(doing, Doing::Dialog(_) | Doing::Approval(_));
+    Waiting { in_dialog, doing, screen: look.screen.clone() }
 }

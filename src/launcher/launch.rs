@@ -150,6 +150,9 @@ impl Launcher {
         let plan = self.plan(plugins, caller, spec, &reservation).await?;
         let name = reservation.name().clone();
         let mut result = json!({"plan": record(&plan), "agentId": spec.agent_id, "session": name.as_str()});
+        if spec.again.is_some() {
+            result["resumed"] = Value::from(plan.plan().resumed);
+        }
         if self.host().dry_run {
             result["dryRun"] = Value::from(true);
             result["planned"] = json!(plan.plan());

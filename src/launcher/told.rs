@@ -4,33 +4,53 @@ use serde_json::{Map, Value, json};
 
 use super::{Host, Waiting};
 use crate::domain::agent::ConditionKind;
+use crate::domain::control::observation::Doing;
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::text::json::Object;
+use crate::domain::time::Timestamp;
 
 /// What a command's result says while its program is not up, and not any more when it is.
 pub const WAITING_MEMBERS: [&str; 3] = ["seen", "screen", "next"];
 
 impl Waiting {
-    /// What is seen, in words.
-    fn what(&self) -> &'static str {
-        if self.in_dialog { "a dialog waits on its screen" } else { "nothing on its screen says that it is up" }
+    /// What is seen, in a word for programs and in words for people.
+    fn what(&self) -> (&'static str, &'static str) {
+        match self.doing {
+            Doing::Dialog(_) => ("dialog", "a dialog waits on its screen"),
+            Doing::Approval(_) => ("approval", "it asks for a permission"),
+            Doing::Input(_) => ("input", "it asks its user something"),
+            Doing::Limit { .. } => ("limit", "it is at a usage limit"),
+            Doing::Starting | Doing::Idle | Doing::Busy | Doing::Unknown => {
+                ("unknown", "nothing on its screen says that it is up")
+            }
+        }
     }
 
     /// The members of the command's result. `attach` is what a person types to look at it.
     pub fn members(&self, attach: Option<&str>) -> Map<String, Value> {
-        let what = self.what();
+        let (seen, what) = self.what();
         let next = match attach {
             Some(attach) => format!("{what}; look at it, and answer what it asks: {attach}"),
             None => format!("{what}; it has no terminal, and its output is in its log"),
         };
-        let seen = if self.in_dialog { "dialog" } else { "unknown" };
         let members = json!({"seen": seen, "screen": self.screen, "next": next});
         members.as_object().cloned().unwrap_or_default()
     }
 
-    /// The condition that its agent is in meanwhile, with the detail.
-    pub fn condition(&self) -> (ConditionKind, &str) {
-        if self.in_dialog { (ConditionKind::Dialog, &self.screen) } else { (ConditionKind::Starting, self.what()) }
+    /// The condition that its agent is in meanwhile, with the detail, and until when where that is known.
+    pub fn condition(&self) -> (ConditionKind, &str, Option<Timestamp>) {
+        match &self.doing {
+            Doing::Dialog(text) => (ConditionKind::Dialog, text, None),
+            Doing::Approval(text) => (ConditionKind::Approval, text, None),
+            Doing::Input(text) => (ConditionKind::Input, text, None),
+            Doing::Limit { text, until_ms } => {
+                let until = until_ms.and_then(|ms| i64::try_from(ms).ok()).map(Timestamp::from_ms);
+                (ConditionKind::Limit, text, until)
+            }
+            Doing::Starting | Doing::Idle | Doing::Busy | Doing::Unknown => {
+                (ConditionKind::Starting, self.what().1, None)
+            }
+        }
     }
 }
 

@@ -6,9 +6,11 @@ mod relay;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agent_relay::domain::control::observation::Doing;
 use agent_relay::domain::control::plan::{PromptDelivery, Readiness};
 use agent_relay::launcher::{Host, Launcher, NewSession, Reports, Undelivered, Waiting};
 use agent_relay::sessions::{Died, Launch, Place, SessionName, Started, TmuxChoice};
@@ -150,7 +152,7 @@ impl Site {
         let follow = self.launcher.follow(&self.name, prompt.map(str::to_owned)).await;
         let kept = self.kept.clone();
         tokio::spawn(async move {
-            follow.run(kept.as_ref(), Duration::from_secs(1), &CancellationToken::new()).await;
+            follow.run(Arc::default, kept.as_ref(), Duration::from_secs(1), &CancellationToken::new()).await;
         });
     }
 
@@ -330,7 +332,7 @@ async fn what_nobody_can_know_is_not_up_until_it_shows_or_its_agent_says_so() {
         return;
     }
     let site = Site::start(json!({"blank": true, "footer": "no text that is known"}), None).await;
-    assert_eq!(site.waiting(false).await.0, Waiting { in_dialog: false, screen: String::new() });
+    assert_eq!(site.waiting(false).await.0, Waiting { in_dialog: false, doing: Doing::Unknown, screen: String::new() });
     fs::write(site.folder.join("go"), "").expect("a sign");
     assert_eq!(site.outcome().await.0, Told::Up(Ok(())));
 

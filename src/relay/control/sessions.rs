@@ -122,8 +122,8 @@ impl Reports for StoreReports {
     async fn waiting(&self, waiting: &Waiting) {
         let attach = self.relay.launcher.find(&self.name).await.and_then(|session| session.attach_command);
         let told = waiting.members(attach.as_deref());
-        let (kind, detail) = waiting.condition();
-        let condition = NewCondition::seen(kind, detail);
+        let (kind, detail, until) = waiting.condition();
+        let condition = NewCondition { until, ..NewCondition::seen(kind, detail) };
         let waits = self.relay.store.session_waits(self.command, told, self.spec.agent_id.clone(), condition);
         if let Err(error) = waits.await {
             tracing::warn!(%error, "cannot write down what a session waits for");
@@ -192,7 +192,9 @@ impl Relay {
             }
             Launched::Running { follow, .. } => {
                 let relay = self.clone();
-                let following = async move { follow.run(&reports, relay.alive_every(), &relay.draining).await };
+                let following = async move {
+                    follow.run(|| relay.plugins.current(), &reports, relay.alive_every(), &relay.draining).await
+                };
                 self.tasks.spawn_on(following.instrument(span), &self.runtime);
                 Ok(())
             }
@@ -212,7 +214,8 @@ impl Relay {
     pub(in crate::relay) async fn follow(&self, reports: StoreReports) {
         let follow = self.launcher.follow(&reports.name, reports.spec.prompt.clone()).await;
         let (relay, span) = (self.clone(), session_span(&reports));
-        let following = async move { follow.run(&reports, relay.alive_every(), &relay.draining).await };
+        let following =
+            async move { follow.run(|| relay.plugins.current(), &reports, relay.alive_every(), &relay.draining).await };
         self.tasks.spawn_on(following.instrument(span), &self.runtime);
     }
 
@@ -305,7 +308,7 @@ impl Relay {
             }
             return;
         };
-        if let Err(error) = self.start_again(&command, &spec, prepared, plugins).await {
+        if let Err(error) = self.start_again(&command, &spec, &name, prepared, plugins).await {
             self.fail(command.id, &error.to_string()).await;
         }
     }
@@ -328,9 +331,11 @@ impl Relay {
         &self,
         command: &Command,
         spec: &SpawnSpec,
+        before: &SessionName,
         prepared: Prepared,
         plugins: &PluginSet,
     ) -> Result<(), LaunchError> {
+        let spec = &spec.again(self.launcher.conversation(before).await);
         let Prepared { place, reservation } = prepared;
         let reports = StoreReports::new(self, command.id, spec, reservation.name());
         self.launch(plugins, &command.requested_by, spec, place, reservation, reports).await

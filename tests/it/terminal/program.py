@@ -9,6 +9,7 @@ What it does stands in rules.json where it works; what it received goes to recei
     stubborn  every Enter is
     plain     it does not ask to be told what is pasted
     blank     it shows nothing until there is a file `go`
+    turn      seconds of work after each Enter, which its screen shows; what is read then is lost
     footer    the line below its input
 """
 
@@ -24,7 +25,7 @@ with open("rules.json") as file:
     RULES = json.load(file)
 received = open("received.jsonl", "a", buffering=1)
 dialog = RULES.get("dialog", [])
-said, text, pasting = [], "", False
+said, text, pasting, works_until = [], "", False, 0.0
 
 
 def note(**what):
@@ -33,6 +34,8 @@ def note(**what):
 
 def draw():
     lines = list(said)
+    if time.monotonic() < works_until:
+        lines.append("* working (esc to interrupt)")
     if RULES.get("blank") and not os.path.exists("go"):
         lines = []
     elif dialog:
@@ -47,7 +50,7 @@ def draw():
 
 def take(data):
     """Handles the beginning of what was read, and answers the rest."""
-    global dialog, text, pasting
+    global dialog, text, pasting, works_until
     if dialog:
         note(dialog=data[:1].hex())
         dialog = []
@@ -62,6 +65,7 @@ def take(data):
         note(submit=text)
         said.append("you said " + text)
         text = ""
+        works_until = time.monotonic() + RULES.get("turn", 0)
     elif data[:1] == b"\x15" and not pasting:
         text = text[: text.rfind("\n") + 1] if not text.endswith("\n") else text[:-1]
         note(left=text)
@@ -84,10 +88,16 @@ while True:
         data = os.read(0, 65536)
         if not data:
             sys.exit()
+        if time.monotonic() < works_until:
+            note(lost=len(data))
+            continue
         alone = len(data) == 1
         while data:
             data = take(data)
         draw()
     elif RULES.get("blank") and os.path.exists("go"):
         RULES["blank"] = False
+        draw()
+    elif works_until and time.monotonic() >= works_until:
+        works_until = 0.0
         draw()

@@ -1,4 +1,4 @@
-//! Provider `mislook`: runs a stand-in for an agent's program, reads its screen and its log, and names the ways into it
+//! Provider `mislook`: runs a stand-in for an agent's program, reads its screen and its files, and names the ways into it
 //! that its settings list. A first row of the screen or a notice that begins with `!` asks for something worse.
 
 use agent_relay_plugin::provider::{
@@ -24,6 +24,8 @@ struct Settings {
     observe: Option<String>,
     /// The rungs of the ladder.
     ladder: Option<Vec<String>>,
+    /// The program of its queue.
+    queue: Option<String>,
     /// How long evidence is waited for.
     confirm_ms: Option<u32>,
 }
@@ -86,7 +88,7 @@ impl Observer for Mislook {
         let wish = settings.observe.as_deref().or(asked).unwrap_or_default();
         harm(wish);
         let mut seen = Observation::of(state(session, screen));
-        seen.has_draft = screen.cursor.is_some_and(|cursor| cursor.column > 0);
+        seen.has_draft = screen.rows.iter().any(|row| row.starts_with("> ") && row.len() > 2);
         let conversation = session.file("/conversation").map(|file| file.contents.trim().to_owned());
         seen.conversation = conversation.filter(|conversation| !conversation.is_empty());
         match wish {
@@ -111,30 +113,19 @@ fn state(session: &RunningSession, screen: &Screen) -> Seen {
     if has("> 1. ") {
         return Seen::Dialog(screen.rows.iter().find(|row| !row.trim().is_empty()).cloned().unwrap_or_default());
     }
-    let turn_ms = session.file("/fake.json").map_or(0, |file| 1_000 * number_after(&file.contents, "\"turn\":"));
-    let works = session.file("/fake.log").is_some_and(|log| {
-        let last = log.contents.lines().rev().find(|line| !line.contains("\"bytes\"") && !line.contains("\"lost\""));
-        last.is_some_and(|line| line.contains("\"submit\"")) && session.now_ms < log.modified_ms + turn_ms
-    });
     match () {
-        () if works => Seen::Busy,
+        () if has("* working") => Seen::Busy,
         () if has("(shift+tab to cycle)") => Seen::Idle,
         () if session.pids.is_empty() => Seen::Starting,
         () => Seen::Unknown,
     }
 }
 
-fn number_after(text: &str, key: &str) -> u64 {
-    let rest = text.split_once(key).map_or("", |(_, rest)| rest.trim_start());
-    let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
-    rest[..digits].parse().unwrap_or(0)
-}
-
 impl Courier for Mislook {
     fn deliver(settings: &Settings, notice: &Notice, session: &RunningSession, _: &Observation) -> Vec<Attempt> {
         let asked = notice.text.strip_prefix('!').map(|wish| vec![wish.to_owned()]);
         let ladder = asked.or_else(|| settings.ladder.clone()).unwrap_or_else(|| vec!["typed".to_owned()]);
-        let mut rungs: Vec<Attempt> = ladder.iter().flat_map(|wish| rung(wish, notice, session)).collect();
+        let mut rungs: Vec<Attempt> = ladder.iter().flat_map(|wish| rung(settings, wish, notice, session)).collect();
         for rung in &mut rungs {
             rung.confirm_ms = settings.confirm_ms.unwrap_or(rung.confirm_ms);
         }
@@ -142,7 +133,7 @@ impl Courier for Mislook {
     }
 }
 
-fn rung(wish: &str, notice: &Notice, session: &RunningSession) -> Vec<Attempt> {
+fn rung(settings: &Settings, wish: &str, notice: &Notice, session: &RunningSession) -> Vec<Attempt> {
     harm(wish);
     let file = |path: &str, text: &str| {
         vec![Sign::File(FileText { path: format!("{}/{path}", session.cwd), text: text.to_owned() })]
@@ -160,14 +151,14 @@ fn rung(wish: &str, notice: &Notice, session: &RunningSession) -> Vec<Attempt> {
     };
     let text = notice.text.clone();
     let typing = Typing { keys_before: Vec::new(), text: text.clone(), submit: true };
-    let typed = Attempt::typed(typing, file("fake.log", "\"submit\""));
+    let typed = Attempt::typed(typing, file("received.jsonl", "\"submit\""));
     let socket = |path: String| {
         let way = Way::Socket(SocketLines { path, lines: vec![notice.attempt_id.clone(), text.clone()] });
         let (rung, carrier, evidence) = ("inbox".to_owned(), Carrier::Hook, file("inbox", &notice.attempt_id));
         Attempt { rung, carrier, way, evidence, confirm_ms: 5_000 }
     };
     vec![match wish {
-        "queue" => run("queue"),
+        "queue" => run(settings.queue.as_deref().unwrap_or("queue")),
         "turn" => Attempt { evidence: vec![Sign::Turn], ..typed },
         "shown" => Attempt { evidence: vec![Sign::Screen(text)], ..typed },
         "inbox" => socket(format!("{}/inbox.sock", session.cwd)),
