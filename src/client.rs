@@ -18,6 +18,7 @@ pub mod control;
 mod error;
 pub mod events;
 pub mod messages;
+pub mod notices;
 pub mod orchestrators;
 pub mod plugins;
 mod request;
@@ -198,6 +199,11 @@ impl Client {
     /// What waits for a person.
     pub fn attention(&self) -> attention::AttentionList<'_> {
         attention::AttentionList(self)
+    }
+
+    /// What whoever runs sessions shows to them, and how far messages have come.
+    pub fn notices(&self) -> notices::Notices<'_> {
+        notices::Notices(self)
     }
 
     /// What happens, live and page by page.

@@ -10,6 +10,7 @@
 //!
 //! File calls are made on threads that may wait, never on those that answer requests.
 
+mod attend;
 mod directories;
 mod evidence;
 mod follow;
@@ -18,6 +19,7 @@ mod launch;
 mod look;
 mod offer;
 mod prepare;
+mod pulse;
 mod site;
 mod socket;
 mod told;
@@ -28,9 +30,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::look::Watch;
+use self::pulse::Pulse;
 use self::turns::Turns;
 use crate::sessions::{Exit, SessionInfo, SessionName, SessionState, Sessions};
 
+pub use attend::Notices;
 pub use directories::{ENTRIES_MAX, Listing};
 pub use evidence::Pending;
 pub use follow::{Follow, Undelivered, Waiting};
@@ -72,6 +76,7 @@ struct Parts {
     sessions: Sessions,
     turns: Turns,
     watch: Watch,
+    pulse: Pulse,
 }
 
 impl Launcher {
@@ -79,7 +84,14 @@ impl Launcher {
     /// must not wait.
     pub fn new(host: Host, sessions: Sessions) -> Self {
         let has_base = host.roots[0].is_dir();
-        Self(Arc::new(Parts { host, has_base, sessions, turns: Turns::default(), watch: Watch::default() }))
+        Self(Arc::new(Parts {
+            host,
+            has_base,
+            sessions,
+            turns: Turns::default(),
+            watch: Watch::default(),
+            pulse: Pulse::default(),
+        }))
     }
 
     /// The host it starts agents on.

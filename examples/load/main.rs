@@ -27,7 +27,7 @@
 //!   (`LMOVE`, `LREM`).
 //!
 //! How each figure is measured stands in the first comment of its file: `post`, `fanout`, `targeted`,
-//! `claim`, `callbacks`, `signed`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also
+//! `claim`, `callbacks`, `signed`, `notice`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also
 //! checked: a message that
 //! a stream gets twice, late, or not at all, a claim that two workers hold, or an answer with another
 //! status than expected ends the program with exit code 1, and no figure is shown.
@@ -41,6 +41,7 @@ mod decide;
 mod fanout;
 mod hostile;
 mod http;
+mod notice;
 mod post;
 mod redis;
 mod reload;
@@ -139,6 +140,8 @@ enum Command {
     Claim,
     /// Send signed events, each of which becomes a task, beside messages
     Signed,
+    /// Send messages to an agent whose session is idle, until they are on its screen. Needs tmux and python3
+    Notice,
     /// Start the server, and let it be idle
     Start,
     /// Ask what the policies would say of a control request
@@ -166,13 +169,14 @@ enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Post,
         Self::Callbacks,
         Self::Fanout { streams: 5_000 },
         Self::Claim,
         Self::Signed,
         Self::Targeted { streams: 5_000 },
+        Self::Notice,
         Self::Start,
         Self::Decide,
         Self::Reload { replacements: 300 },
@@ -186,6 +190,7 @@ impl Command {
             Self::Targeted { .. } => "targeted",
             Self::Claim => "claim",
             Self::Signed => "signed",
+            Self::Notice => "notice",
             Self::Start => "start",
             Self::Decide => "decide",
             Self::Reload { .. } => "reload",
@@ -227,6 +232,7 @@ fn run(command: Command, options: &Options) -> Outcome<Report> {
                 Command::Targeted { streams } => targeted::measure(&load, streams, &mut report)?,
                 Command::Claim => claim::measure(&load, &mut report)?,
                 Command::Signed => signed::measure(&load, &mut report)?,
+                Command::Notice => notice::measure(&load, &mut report)?,
                 Command::Start => start::measure(&load, &mut report)?,
                 Command::Decide => decide::measure(&load, &mut report)?,
                 Command::Reload { replacements } => reload::measure(&load, replacements, &mut report)?,

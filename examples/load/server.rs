@@ -58,6 +58,16 @@ impl Server {
 
     /// Starts one on what an earlier one left in its data directory, with the settings in `relay.toml` if it is there.
     pub(crate) fn start_in(program: &Path, dir: TempDir) -> Outcome<Self> {
+        // Control requests are measured up to the plan, not the programs that they would start.
+        Self::start_with(program, dir, "1")
+    }
+
+    /// The same, and it starts the programs that it is asked for.
+    pub(crate) fn start_spawning(program: &Path, dir: TempDir) -> Outcome<Self> {
+        Self::start_with(program, dir, "0")
+    }
+
+    fn start_with(program: &Path, dir: TempDir, dry_run: &str) -> Outcome<Self> {
         let log = dir.path().join("stderr");
         fs::create_dir_all(dir.path().join("plugins"))?;
         let config = dir.path().join("relay.toml");
@@ -73,8 +83,7 @@ impl Server {
             .args(config.iter().flatten())
             .env_remove("AGENT_RELAY_TOKEN")
             .env_remove("AGENT_RELAY_CONFIG")
-            // Control requests are measured up to the plan, not the programs that they would start.
-            .env("AGENT_RELAY_SPAWN_DRY_RUN", "1")
+            .env("AGENT_RELAY_SPAWN_DRY_RUN", dry_run)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&log)?)

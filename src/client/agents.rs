@@ -130,6 +130,6 @@ impl Agents<'_> {
     }
 }
 
-fn path(id: &str, what: &str) -> String {
+pub(super) fn path(id: &str, what: &str) -> String {
     format!("/api/agents/{}{what}", escaped(id))
 }

@@ -13,14 +13,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use self::vigil::Vigil;
+use super::Launcher;
 use super::evidence::Pending;
+use super::launch::fresh_conversation;
 use super::look::Look;
 use super::offer::Offered;
 use super::pulse::Marks;
-use super::{Launcher, attempt_id};
 use crate::domain::agent::NewCondition;
 use crate::domain::control::courier::Notice;
 use crate::domain::control::observation::Doing;
+use crate::domain::control::plan::Presentation;
 use crate::domain::id::MessageId;
 use crate::domain::message::delivery::{HoldReason, Step};
 use crate::domain::message::notice::{Due, DueNotice, NoticeOutcome};
@@ -31,6 +33,11 @@ use crate::sessions::{Mark, SessionName};
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
 /// How often it is looked whether a notice was taken after all.
 const EVIDENCE_EVERY: Duration = Duration::from_secs(2);
+/// For so long after something was written to a screen it is looked at as often, though nothing is written any more: what
+/// stands still tells more than what moves.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+/// The least between two notices. What a program does with the first may not be seen at once.
+const BETWEEN: Duration = Duration::from_secs(1);
 /// How long is waited after something went wrong that is nobody's fault here: a relay that does not answer.
 const RETRY: Duration = Duration::from_secs(2);
 /// A screen on which nothing moves is looked at again so often: a limit ends, files change.
@@ -66,6 +73,7 @@ impl Launcher {
             look: None,
             looked_at: None,
             mark: None,
+            moved_at: None,
             must_ask: true,
             ask_at: None,
             waits: false,
@@ -93,8 +101,9 @@ struct Attending<'a, N> {
     vigil: Vigil,
     look: Option<Look>,
     looked_at: Option<Instant>,
-    /// What the pulse said of the session when it was looked at last.
+    /// What the pulse said of the session when it was looked at last, and when that was something new.
     mark: Option<Mark>,
+    moved_at: Option<Instant>,
     /// Whether something may be due that was not.
     must_ask: bool,
     /// When to ask what is due, and whether anything waits.
@@ -105,6 +114,16 @@ struct Attending<'a, N> {
     /// What was handed over and not seen to be taken.
     outstanding: Option<Outstanding>,
     told: Told,
+}
+
+/// What a screen says about lines that were tried before.
+enum Recognised {
+    /// None of them is on it.
+    Nothing,
+    /// One was shown.
+    Shown,
+    /// One stood in the input, and was submitted.
+    Typed,
 }
 
 struct Outstanding {
@@ -137,9 +156,11 @@ impl<N: Notices> Attending<'_, N> {
 
     /// When to look again without being told.
     fn next_turn(&self, marks: &Marks) -> Option<Instant> {
-        let looked_at = self.looked_at?;
+        let Some(looked_at) = self.looked_at else { return Some(Instant::now()) };
         let evidence = self.outstanding.as_ref().map(|_| looked_at + EVIDENCE_EVERY);
-        let dirty = (self.mark != marks.get(self.name).copied()).then(|| looked_at + self.pace());
+        let settles = self.moved_at.is_some_and(|at| looked_at < at + SETTLES_WITHIN);
+        let dirty = settles || self.mark != marks.get(self.name).copied();
+        let dirty = dirty.then(|| looked_at + self.pace());
         let times = [evidence, dirty, self.ask_at, Some(looked_at + LOOK_ANYWAY)];
         times.into_iter().flatten().min()
     }
@@ -155,20 +176,19 @@ impl<N: Notices> Attending<'_, N> {
         let mark = marks.get(self.name).copied();
         let is_stale = self.looked_at.is_none_or(|at| {
             let age = now.duration_since(at);
-            mark != self.mark && age >= self.pace()
+            let settles = self.moved_at.is_some_and(|moved| at < moved + SETTLES_WITHIN);
+            (settles || mark != self.mark) && age >= self.pace()
                 || self.outstanding.is_some() && age >= EVIDENCE_EVERY
                 || age >= LOOK_ANYWAY
         });
-        if is_stale || self.must_ask && mark != self.mark || self.look.is_none() {
+        if is_stale || is_time || self.must_ask && mark != self.mark || self.look.is_none() {
             self.look_at_it(mark).await;
         }
         let Some(look) = self.look.clone() else { return };
         if up {
             self.tell_condition(&look).await;
         }
-        if self.outstanding.is_some() && !self.see_taken().await {
-            // One at a time: until its next try is due, nothing else is shown.
-        }
+        self.see_taken().await;
         if !self.must_ask && self.held.is_none() {
             return;
         }
@@ -186,6 +206,9 @@ impl<N: Notices> Attending<'_, N> {
         let changed = mark != self.mark;
         self.look = self.launcher.look(&self.notices.plugins(), self.name).await;
         (self.looked_at, self.mark) = (Some(Instant::now()), mark);
+        if changed {
+            self.moved_at = self.looked_at;
+        }
         if let Some(look) = &self.look {
             self.vigil.saw(look, changed, Instant::now());
         }
@@ -202,19 +225,17 @@ impl<N: Notices> Attending<'_, N> {
         }
     }
 
-    /// Whether what was handed over was taken after all. Then the next may follow.
-    async fn see_taken(&mut self) -> bool {
-        let Some(outstanding) = &self.outstanding else { return false };
+    /// Looks whether what was handed over was taken after all. Then the next may follow.
+    async fn see_taken(&mut self) {
+        let Some(outstanding) = &self.outstanding else { return };
         let pending = outstanding.pending.clone();
-        let Some(evidence) = self.launcher.evidence(&self.notices.plugins(), &pending).await else { return false };
+        let Some(evidence) = self.launcher.evidence(&self.notices.plugins(), &pending).await else { return };
         let messages = outstanding.messages.clone();
         let evidence = format!("{}: {evidence}", pending.rung);
         let outcome = NoticeOutcome::new(messages, Step::Present(Some(pending.carrier), evidence));
-        if self.notices.report(outcome).await.is_err() {
-            return false;
+        if self.notices.report(outcome).await.is_ok() {
+            (self.outstanding, self.must_ask) = (None, true);
         }
-        (self.outstanding, self.must_ask) = (None, true);
-        true
     }
 
     /// Shows what is due, or says what it waits for.
@@ -223,8 +244,13 @@ impl<N: Notices> Attending<'_, N> {
             self.must_ask = false;
             let hold = hold(look, up);
             let mut due = self.notices.due(false).await?;
-            if self.recognise(look, &due).await? {
-                continue;
+            match self.recognise(look, &due, up).await? {
+                Recognised::Nothing => {}
+                Recognised::Shown => continue,
+                Recognised::Typed => {
+                    (self.ask_at, self.looked_at) = (Some(Instant::now() + BETWEEN), None);
+                    return Ok(());
+                }
             }
             if hold == Some(HoldReason::Busy)
                 && !look.observation.has_draft
@@ -235,6 +261,7 @@ impl<N: Notices> Attending<'_, N> {
                     self.show(look, notice).await?;
                     // What may not interrupt still waits.
                     due = self.notices.due(false).await?;
+                    due.retry_in_ms.get_or_insert(1_000);
                 }
             }
             self.ask_at = due.retry_in_ms.map(|ms| Instant::now() + Duration::from_millis(ms.max(0).unsigned_abs()));
@@ -249,27 +276,32 @@ impl<N: Notices> Attending<'_, N> {
             }
             self.held = None;
             self.show(look, notice).await?;
-            // What the session does now is not what was seen before.
-            self.must_ask = true;
-            self.ask_at = Some(Instant::now());
-            self.looked_at = self.looked_at.map(|at| at - LOOK_ANYWAY);
+            // What the session does then is not what was seen before.
+            (self.ask_at, self.looked_at) = (Some(Instant::now() + BETWEEN), None);
             return Ok(());
         }
     }
 
     /// Sees whether a line that was tried before, by whomever, was shown: then it is not shown again.
-    async fn recognise(&mut self, look: &Look, due: &Due) -> Result<bool, String> {
-        if look.observation.has_draft || self.outstanding.is_some() {
-            return Ok(false);
+    async fn recognise(&mut self, look: &Look, due: &Due, up: bool) -> Result<Recognised, String> {
+        if self.outstanding.is_some() || !up {
+            return Ok(Recognised::Nothing);
         }
-        for tried in &due.tried {
-            if look.shown.count_of(&tried.text) > 0 {
+        for tried in due.tried.iter().filter(|tried| look.shown.count_of(&tried.text) > 0) {
+            if !look.observation.has_draft {
                 let step = Step::Present(None, "it is on the screen".to_owned());
                 self.notices.report(NoticeOutcome::new(tried.message_ids.clone(), step)).await?;
-                return Ok(true);
+                return Ok(Recognised::Shown);
+            }
+            if look.observation.doing == Doing::Idle && look.shown.has_at_cursor(&tried.text) {
+                // It was typed, and whoever did that had no time to submit it: nobody else's text is there.
+                let enter = Presentation { keys_before: Vec::new(), text: String::new(), submit: true };
+                let pressed = self.launcher.sessions().type_within(self.name, &enter, RETRY).await;
+                pressed.map_err(|error| error.to_string())?;
+                return Ok(Recognised::Typed);
             }
         }
-        Ok(false)
+        Ok(Recognised::Nothing)
     }
 
     /// Says what a notice waits for, of those messages for which that is news.
@@ -292,7 +324,7 @@ impl<N: Notices> Attending<'_, N> {
         let live = self.notices.report(outcome(Step::Try(text.clone()))).await?;
         if live.len() < message_ids.len() {
             // Something is over since it was asked: what is shown has to be true now.
-            self.notices.report(outcome(Step::Hold(HoldReason::Busy))).await?;
+            self.notices.report(outcome(Step::Undo)).await?;
             return Ok(());
         }
         let plugins = self.notices.plugins();
@@ -300,7 +332,7 @@ impl<N: Notices> Attending<'_, N> {
             id: u64::try_from(id.get()).unwrap_or_default(),
             text,
             interrupt,
-            attempt_id: attempt_id().map_err(|error| error.to_string())?,
+            attempt_id: fresh_conversation().ok_or("no randomness for an attempt")?,
         };
         // The way that was not seen to be taken comes last.
         let before = self.outstanding.take().map(|outstanding| outstanding.pending.rung);
@@ -310,7 +342,9 @@ impl<N: Notices> Attending<'_, N> {
         }
         let step = match offered {
             Offered::No { reason } => Step::Fail(reason),
-            Offered::NotNow { doing, has_draft } => Step::Hold(reason_of(&doing, has_draft).unwrap_or(HoldReason::Busy)),
+            Offered::NotNow { doing, has_draft } => {
+                Step::Hold(reason_of(&doing, has_draft).unwrap_or(HoldReason::Busy))
+            }
             Offered::HandedOver { rung, carrier, evidence: Some(evidence), .. } => {
                 Step::Present(Some(carrier), format!("{rung}: {evidence}"))
             }

@@ -222,7 +222,7 @@ pub fn ended(exit: &Exit) -> (CommandStatus, Value, Option<String>) {
 }
 
 /// A fresh UUID; none when the system has no randomness, and no program needs one.
-fn fresh_conversation() -> Option<String> {
+pub(super) fn fresh_conversation() -> Option<String> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).ok()?;
     bytes[6] = bytes[6] & 0x0f | 0x40;

@@ -21,6 +21,8 @@ use crate::sessions::{SessionName, TypeError};
 const LOOK_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// How long evidence of a typed notice is waited for where no courier says.
 const CONFIRM_MS: u32 = 10_000;
+/// How long a typed notice is waited for in the input: it is one line, and there are other ways or another time.
+const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 /// The name of the one rung there is without a courier.
 const TYPED: &str = "typed";
 /// Who shows a notice, for a provider that would show a message.
@@ -153,7 +155,7 @@ impl Launcher {
                 let writable = grants.map(|grants| grants.writable(&look.session)).unwrap_or_default();
                 super::socket::write(writable, path, lines).await
             }
-            Way::Type(presentation) => match self.sessions().type_text(name, presentation).await {
+            Way::Type(presentation) => match self.sessions().type_within(name, presentation, SHOWN_WITHIN).await {
                 Err(TypeError::Dialog | TypeError::Interrupted) => {
                     return Tried::NotNow(Doing::Dialog(look.screen.clone()));
                 }

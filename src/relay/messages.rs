@@ -1,6 +1,7 @@
 //! Messages: sending, finding, reading, claiming.
 
 pub mod deliveries;
+pub(in crate::relay) mod notices;
 mod receipts;
 pub(in crate::relay) mod senders;
 

@@ -63,7 +63,7 @@ pub enum TypeError {
     #[error("no input is seen on its screen")]
     NoInput,
     /// The input did not show the pasted text. Enter was not pressed.
-    #[error("its input did not show the text within {} s, so Enter was not pressed; {left}", SHOWN_DEADLINE.as_secs())]
+    #[error("its input did not show the text in time, so Enter was not pressed; {left}")]
     NotShown {
         /// What became of the text.
         left: Left,
@@ -123,6 +123,16 @@ impl Sessions {
     /// could press keys of its own, are left out, and it becomes one line for a program that does not ask to be told what is pasted.
     /// Texts typed at the same time follow each other whole.
     pub async fn type_text(&self, name: &SessionName, presentation: &Presentation) -> Result<(), TypeError> {
+        self.type_within(name, presentation, SHOWN_DEADLINE).await
+    }
+
+    /// The same for a text that its input shows within this time or that is done without.
+    pub async fn type_within(
+        &self,
+        name: &SessionName,
+        presentation: &Presentation,
+        shown: Duration,
+    ) -> Result<(), TypeError> {
         let Presentation { keys_before, text, submit } = presentation;
         if text.len() > TEXT_BYTES_MAX {
             return Err(TypeError::TooLong { bytes: text.len() });
@@ -148,7 +158,7 @@ impl Sessions {
         }
         if !text.is_empty() {
             tmux.paste(&pane, name.as_str(), &text).await?;
-            terminal.wait_until_shown(&text, &before).await?;
+            terminal.wait_until_shown(&text, &before, shown).await?;
         }
         if *submit { terminal.submit(&text, &before).await } else { Ok(()) }
     }
@@ -206,10 +216,9 @@ impl Terminal<'_> {
     }
 
     /// Waits until the input shows a text that was just pasted.
-    async fn wait_until_shown(&self, text: &str, before: &Screen) -> Result<(), TypeError> {
+    async fn wait_until_shown(&self, text: &str, before: &Screen, time: Duration) -> Result<(), TypeError> {
         let is_shown = |screen: &Screen| screen.has_at_cursor(text) && screen.at_cursor() != before.at_cursor();
-        let (last, is_there) =
-            self.look_until(SHOWN_DEADLINE, |screen| self.asks(screen, text) || is_shown(screen)).await?;
+        let (last, is_there) = self.look_until(time, |screen| self.asks(screen, text) || is_shown(screen)).await?;
         if self.asks(&last, text) {
             return Err(TypeError::Interrupted);
         }

@@ -4,6 +4,7 @@ mod api;
 mod cli;
 mod client;
 mod crash;
+mod deliveries;
 mod orchestrator;
 mod plugins;
 mod program;

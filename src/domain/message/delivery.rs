@@ -125,6 +125,8 @@ pub enum Step {
     Hold(HoldReason),
     /// This line is about to be shown.
     Try(String),
+    /// It was not, after all, and nothing was done.
+    Undo,
     /// It was handed over.
     Offer(Carrier),
     /// It was taken, as is seen by this.
@@ -190,8 +192,9 @@ impl Delivery {
             }
             // It may still turn out to have been taken.
             Step::Hold(_) if self.state == Offered && self.is_open() => next.undo_try(now),
+            Step::Undo if self.is_trying && self.is_open() => next.undo_try(now),
             // What came to an end while a try was under way that did nothing, came to an end.
-            Step::Hold(_) | Step::Fail(_) if held && self.is_trying && !self.is_open() => {
+            Step::Hold(_) | Step::Fail(_) | Step::Undo if held && self.is_trying && !self.is_open() => {
                 (next.state, next.is_trying, next.tried) = (Dropped, false, None);
             }
             Step::Try(line) if (held || self.state == Offered) && self.is_open() => {
@@ -220,7 +223,7 @@ impl Delivery {
                 next.count_try();
                 next.reason = Some(text::clipped(&reason, SAID_MAX));
                 if held {
-                    (next.state, next.tried) = (Waiting, None);
+                    next.state = Waiting;
                 }
                 next.wait(next.attempts, now);
             }
@@ -293,14 +296,11 @@ impl Delivery {
         !self.is_open() && self.reason.as_deref() == Some(reason.as_str())
     }
 
-    /// A try that is under way did nothing, so it was none.
+    /// A try that is under way did nothing that anybody knows of, so it was none.
     fn undo_try(&mut self, now: Timestamp) {
         if self.is_trying {
             self.is_trying = false;
             self.next_at = Some(now);
-            if self.state != DeliveryState::Offered {
-                self.tried = None;
-            }
         }
     }
 
@@ -363,6 +363,7 @@ mod tests {
             1 => prop::sample::select(&DropReason::ALL[..]).prop_map(Step::Drop),
             1 => Just(Step::Free),
             1 => Just(Step::Begin),
+            1 => Just(Step::Undo),
             1 => Just(Step::Welcome),
         ];
         prop::collection::vec((step, prop::sample::select(vec![1, 5_000, 30_000, 120_000, 600_000])), 0..60)

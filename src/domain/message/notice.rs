@@ -55,6 +55,13 @@ pub struct Belongings {
     pub newest: Option<Headline>,
 }
 
+impl Belongings {
+    /// Whether it has nothing.
+    pub fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.newest.is_none()
+    }
+}
+
 /// The line for an agent that begins anew: who it is, its open claims, and what is unread. None where there is
 /// nothing of either.
 pub fn of_beginning(agent: &AgentId, has: &Belongings) -> Option<String> {
@@ -149,6 +156,8 @@ words! {
     pub enum NoticeState {
         /// It is about to be shown.
         Trying = "trying",
+        /// It was not shown after all, and nothing was done.
+        Undone = "undone",
         /// Now is not the moment; the reason is what the session does.
         Waiting = "waiting",
         /// It was handed over.
@@ -217,6 +226,7 @@ impl NoticeOutcome {
                 report.text = Some(line.clone());
                 NoticeState::Trying
             }
+            Step::Undo => NoticeState::Undone,
             Step::Hold(reason) => {
                 report.reason = Some(reason.as_str().to_owned());
                 NoticeState::Waiting
@@ -257,6 +267,7 @@ impl NoticeReport {
         let needed = |field: &str| Refusal::invalid(format!("{field} required"));
         let step = match NoticeState::named("state", &state)? {
             NoticeState::Trying => Step::Try(line.ok_or_else(|| needed("text"))?),
+            NoticeState::Undone => Step::Undo,
             NoticeState::Waiting => Step::Hold(HoldReason::named("reason", &reason.ok_or_else(|| needed("reason"))?)?),
             NoticeState::Offered => Step::Offer(how.ok_or_else(|| needed("how"))?),
             NoticeState::Presented => Step::Present(how, evidence.ok_or_else(|| needed("evidence"))?),
@@ -334,6 +345,7 @@ mod tests {
         let ids = vec![MessageId::new(1), MessageId::new(2)];
         for step in [
             Step::Try("[agent-relay] message 1 from a".to_owned()),
+            Step::Undo,
             Step::Hold(HoldReason::DoNotDisturb),
             Step::Offer(Carrier::Queue),
             Step::Present(Some(Carrier::Typed), "a turn began".to_owned()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use crate::domain::agent::{AgentStatus, ConditionKind, NewCondition, NewRegistration};
@@ -22,6 +23,7 @@ use crate::domain::refusal::Refusal;
 use crate::launcher::{self, LaunchError, Launched, NewSession, Prepared, Reports, Undelivered, Waiting};
 use crate::plugins::PluginSet;
 use crate::relay::access::fresh_secret;
+use crate::relay::messages::notices::StoreNotices;
 use crate::relay::{Error, Relay};
 use crate::sessions::{Died, Place, Reservation, SessionName, SessionState, Started};
 
@@ -38,11 +40,20 @@ pub(in crate::relay) struct StoreReports {
     name: SessionName,
     /// What whoever asked is answered; none for a restart, which was answered before.
     answer: Option<Box<ControlOrder>>,
+    /// Whether its program is up.
+    is_up: Arc<watch::Sender<bool>>,
 }
 
 impl StoreReports {
     pub(in crate::relay) fn new(relay: &Relay, command: CommandId, spec: &SpawnSpec, name: &SessionName) -> Self {
-        Self { relay: relay.clone(), command, spec: Arc::new(spec.clone()), name: name.clone(), answer: None }
+        Self {
+            relay: relay.clone(),
+            command,
+            spec: Arc::new(spec.clone()),
+            name: name.clone(),
+            answer: None,
+            is_up: Arc::default(),
+        }
     }
 
     /// With an answer that the command keeps once the program runs.
@@ -143,6 +154,7 @@ impl Reports for StoreReports {
                 (undelivered.is_ready, Some(problem.chars().take(REASON_MAX).collect()))
             }
         };
+        self.is_up.send_replace(true);
         let opened = self.relay.store.session_opened(self.command, self.spec.agent_id.clone(), ready, problem);
         if let Err(error) = opened.await {
             tracing::error!(%error, "cannot write down that a session is up");
@@ -193,7 +205,9 @@ impl Relay {
             Launched::Running { follow, .. } => {
                 let relay = self.clone();
                 let following = async move {
-                    follow.run(|| relay.plugins.current(), &reports, relay.alive_every(), &relay.draining).await
+                    let plugins = || relay.plugins.current();
+                    let following = follow.run(plugins, &reports, relay.alive_every(), &relay.draining);
+                    relay.attend_until(&reports, following).await;
                 };
                 self.tasks.spawn_on(following.instrument(span), &self.runtime);
                 Ok(())
@@ -204,8 +218,10 @@ impl Relay {
     /// Watches a session that an earlier run of the relay started.
     pub(in crate::relay) fn watch(&self, reports: StoreReports) {
         let (relay, span) = (self.clone(), session_span(&reports));
+        reports.is_up.send_replace(true);
         let watching = async move {
-            relay.launcher.watch(&reports.name, &reports, relay.alive_every(), &relay.draining).await;
+            let watching = relay.launcher.watch(&reports.name, &reports, relay.alive_every(), &relay.draining);
+            relay.attend_until(&reports, watching).await;
         };
         self.tasks.spawn_on(watching.instrument(span), &self.runtime);
     }
@@ -214,9 +230,21 @@ impl Relay {
     pub(in crate::relay) async fn follow(&self, reports: StoreReports) {
         let follow = self.launcher.follow(&reports.name, reports.spec.prompt.clone()).await;
         let (relay, span) = (self.clone(), session_span(&reports));
-        let following =
-            async move { follow.run(|| relay.plugins.current(), &reports, relay.alive_every(), &relay.draining).await };
+        let following = async move {
+            let plugins = || relay.plugins.current();
+            let following = follow.run(plugins, &reports, relay.alive_every(), &relay.draining);
+            relay.attend_until(&reports, following).await;
+        };
         self.tasks.spawn_on(following.instrument(span), &self.runtime);
+    }
+
+    /// Shows a session what its agent should know, until it ends as far as the relay follows it.
+    async fn attend_until(&self, reports: &StoreReports, end: impl Future<Output = ()>) {
+        let notices = StoreNotices::new(self, &reports.spec.agent_id);
+        tokio::select! {
+            () = end => {}
+            () = self.launcher.attend(&reports.name, &notices, reports.is_up.subscribe()) => {}
+        }
     }
 
     fn alive_every(&self) -> std::time::Duration {

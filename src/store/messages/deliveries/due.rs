@@ -164,7 +164,7 @@ fn tried(open: &[Row]) -> Vec<TriedNotice> {
 }
 
 /// What an agent has that begins anew.
-fn belongings(snapshot: &Snapshot<'_>, agent: &AgentId, now: Timestamp) -> Result<Belongings, StoreError> {
+pub(super) fn belongings(snapshot: &Snapshot<'_>, agent: &AgentId, now: Timestamp) -> Result<Belongings, StoreError> {
     let claims: Vec<MessageId> = snapshot.values(
         "SELECT id FROM messages WHERE claimed_by = $1 AND claim_expires_at IS NOT NULL AND claim_expires_at > $2
          ORDER BY id LIMIT $3",

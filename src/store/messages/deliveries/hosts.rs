@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::{Row, begin_again, change, insert, of_agent, wake};
+use super::{Row, begin_again, change, due, insert, of_agent, wake};
 use crate::domain::agent::{SYSTEM, USER};
 use crate::domain::id::{AgentId, MessageId};
-use crate::domain::message::delivery::{Step, TOGETHER_MAX, WAITS_MS};
+use crate::domain::message::delivery::{DropReason, Step, TOGETHER_MAX, WAITS_MS};
 use crate::domain::message::{Message, MessageFilter, is_group};
 use crate::domain::page::Limit;
 use crate::domain::time::Timestamp;
@@ -82,7 +82,8 @@ pub(super) fn reached(tx: &mut Tx<'_>, message: &Message) -> Result<Vec<AgentId>
 /// The session of an agent begins: it will be told what it has, and what it has not read is brought to it.
 pub(in crate::store) fn begin(tx: &mut Tx<'_>, agent: &AgentId, host: &AgentId) -> Result<(), StoreError> {
     look(tx)?;
-    let greets = WAITS_MS.len() as i64;
+    // Whoever has nothing is told nothing.
+    let greets = if due::belongings(tx, agent, tx.now)?.is_empty() { 0 } else { WAITS_MS.len() as i64 };
     let row = Host { agent_id: agent.clone(), host: host.clone(), greets, greets_at: tx.now };
     tx.upsert(&row)?;
     if let Some(hosted) = &mut tx.remembered().hosted_mut().0 {
@@ -131,6 +132,15 @@ pub(super) fn unread(
         limit: Limit::parse(Some(TOGETHER_MAX as i64))?,
         ..MessageFilter::default()
     };
-    let (ids, next) = search::find(snapshot, &filter, now)?;
-    Ok((ids, next.is_some()))
+    let (mut ids, next) = search::find(snapshot, &filter, now)?;
+    let mut unread = Vec::with_capacity(ids.len());
+    for id in ids.drain(..) {
+        // A command is no message to it, wherever it is kept.
+        let reason = "SELECT reason FROM deliveries WHERE message_id = $1 AND agent_id = $2";
+        let reason: Option<Option<String>> = snapshot.value(reason, &[&id, agent])?;
+        if reason.flatten().as_deref() != Some(DropReason::CarriedOut.as_str()) {
+            unread.push(id);
+        }
+    }
+    Ok((unread, next.is_some()))
 }

@@ -177,6 +177,7 @@ fn is_of_more_than_form(operation: &str, member: &str, value: &Value) -> bool {
         ("create_message", "receipt") => value == "claimed" || value == "completed",
         // Each state of a notice is said with something else, and a moment has words of its own.
         ("report_notice", "state") => value.is_string(),
+        ("report_notice", "reason") => value.as_str().map_or(value.is_null(), |text| text.trim().is_empty()),
         // A word of a state that is not one of a report.
         ("report_command", "status") => value.is_string(),
         _ => false,
