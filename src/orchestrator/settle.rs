@@ -22,16 +22,20 @@ enum Found {
 }
 
 impl Daemon {
-    /// Finds out, and goes on with what is not done.
-    pub(super) async fn settle(&self) {
-        let open = match self.open_commands(&[CommandStatus::Accepted, CommandStatus::Running]).await {
-            Ok(open) => open,
-            Err(Failed::Ended) => return,
+    /// The commands that an earlier run took up and is not done with; none when the daemon ends.
+    pub(super) async fn left_open(&self) -> Option<Vec<Command>> {
+        match self.open_commands(&[CommandStatus::Accepted, CommandStatus::Running]).await {
+            Ok(open) => Some(open),
+            Err(Failed::Ended) => None,
             Err(failed) => {
                 tracing::error!(error = %failed, "the relay does not say which commands are open");
-                Vec::new()
+                Some(Vec::new())
             }
-        };
+        }
+    }
+
+    /// Finds out what became of what was left open, and goes on with what is not done.
+    pub(super) async fn settle(&self, open: Vec<Command>) {
         let by_id: HashMap<CommandId, &Command> = open.iter().map(|command| (command.id, command)).collect();
         let ending = self.being_ended(&open);
         let mut done = HashSet::new();

@@ -13,7 +13,7 @@ use super::Site;
 use crate::server::eventually;
 use crate::sessions::has_tmux;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dialog_is_not_up_until_somebody_answers_it() {
     let has_python = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
     if !has_python || !has_tmux("a dialog through the daemon") {
