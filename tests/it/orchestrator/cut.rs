@@ -59,7 +59,8 @@ async fn what_happened_while_the_network_was_cut_is_told_when_it_is_whole() {
     let site = Site::start().await;
     let doomed = site.agent("doomed").await;
     let coming = site.spawn("coming").await;
-    let pid = eventually("its process runs", async || site.try_pid(&coming.agent)).await;
+    site.card_is(&coming.agent, "it is known", |card| card.condition.is_some()).await;
+    let pid = site.pid(&coming.agent);
     site.wire.hold(true);
     meanwhile(&site, &doomed).await;
     let late = site.asked(&coming.agent, "restart").await;
