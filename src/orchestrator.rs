@@ -165,8 +165,10 @@ impl Daemon {
             Err(link::Failed::Refused(refused)) => return Err(Error::Refused(refused.to_string())),
         }
         ready();
+        // Before this run takes up anything of its own.
+        let Some(left_open) = self.left_open().await else { return self.verdict() };
         let settling = self.clone();
-        self.tasks.spawn(async move { settling.settle().await });
+        self.tasks.spawn(async move { settling.settle(left_open).await });
         let present = self.clone();
         self.tasks.spawn(async move { present.stay_present().await });
         self.follow_stream().await;

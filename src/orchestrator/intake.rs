@@ -16,7 +16,7 @@ use crate::domain::id::{AgentId, CommandId};
 use crate::domain::time::Timestamp;
 use crate::plugins::PluginSet;
 
-use super::records::Record;
+use super::records::{Ending, Record};
 
 /// Commands that are read at once.
 const PAGE: u32 = 1_000;
@@ -66,6 +66,11 @@ impl Daemon {
 
     /// Carries out a command, unless somebody here does already.
     pub(super) fn take_up(&self, command: Command) {
+        self.go_on_with(command, Vec::new());
+    }
+
+    /// The same, of a command by which agents count as asked to end meanwhile.
+    pub(super) fn go_on_with(&self, command: Command, asked: Vec<Ending>) {
         if !self.begin_work(command.id) {
             return;
         }
@@ -79,6 +84,7 @@ impl Daemon {
                     ControlKind::Restart | ControlKind::Shutdown => daemon.act(&command).await,
                 }
             }
+            drop(asked);
             daemon.end_work(id);
         });
     }

@@ -1,6 +1,6 @@
 //! What a daemon knows after a `kill -9`: one file for each agent, written before the step that it is about.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -68,10 +68,8 @@ struct Known {
     records: BTreeMap<AgentId, Record>,
     /// Agents that run or are about to, each with how many see to that: a restart does so beside the one that watches.
     active: HashMap<AgentId, usize>,
-    /// Agents whose end somebody asked for.
-    ending: HashSet<AgentId>,
-    /// Sessions whose end somebody tells of.
-    telling: HashSet<String>,
+    /// Agents whose end was asked for, each with how many see to that.
+    ending: HashMap<AgentId, usize>,
 }
 
 /// An agent that counts as running, until this is dropped.
@@ -83,12 +81,7 @@ pub(super) struct Active {
 impl Drop for Active {
     fn drop(&mut self) {
         let mut known = lock(&self.known);
-        if let Some(count) = known.active.get_mut(&self.agent) {
-            *count -= 1;
-            if *count == 0 {
-                known.active.remove(&self.agent);
-            }
-        }
+        count_down(&mut known.active, &self.agent);
     }
 }
 
@@ -100,7 +93,8 @@ pub(super) struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        lock(&self.known).ending.remove(&self.agent);
+        let mut known = lock(&self.known);
+        count_down(&mut known.ending, &self.agent);
     }
 }
 
@@ -190,22 +184,13 @@ impl Records {
 
     /// Notes that somebody asked for the end of an agent.
     pub(super) fn begin_ending(&self, agent: &AgentId) -> Ending {
-        lock(&self.known).ending.insert(agent.clone());
+        *lock(&self.known).ending.entry(agent.clone()).or_default() += 1;
         Ending { agent: agent.clone(), known: self.known.clone() }
     }
 
     /// Whether somebody asked for the end of an agent.
     pub(super) fn is_ending(&self, agent: &AgentId) -> bool {
-        lock(&self.known).ending.contains(agent)
-    }
-
-    /// Whether nobody tells the relay of the end of this session yet: from now on somebody does.
-    pub(super) fn begin_telling(&self, session: &str) -> bool {
-        lock(&self.known).telling.insert(session.to_owned())
-    }
-
-    pub(super) fn end_telling(&self, session: &str) {
-        lock(&self.known).telling.remove(session);
+        lock(&self.known).ending.contains_key(agent)
     }
 
     fn path(&self, agent: &AgentId) -> PathBuf {
@@ -225,6 +210,15 @@ impl Known {
             self.records.remove(agent);
         }
         oldest
+    }
+}
+
+fn count_down(counts: &mut HashMap<AgentId, usize>, agent: &AgentId) {
+    if let Some(count) = counts.get_mut(agent) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(agent);
+        }
     }
 }
 

@@ -162,8 +162,10 @@ impl RelayReports {
     /// Tells that the session has ended, unless it was told or another one of its agent is there.
     pub(super) async fn has_ended(&self, ending: &str) {
         let records = &self.daemon.records;
+        // Whoever ends it waits until it is told, as whoever watches it does.
+        let _turn = self.daemon.launcher.turn(&format!("the end of {}", self.name)).await;
         let Some(record) = records.get(self.agent()).filter(|record| self.is_of(record)) else { return };
-        if record.ended.is_some() || !records.begin_telling(&record.session) {
+        if record.ended.is_some() {
             return;
         }
         match self.tell_end(&record, ending).await {
@@ -177,7 +179,6 @@ impl RelayReports {
             Err(Failed::Ended) => {}
             Err(failed) => tracing::warn!(agent.id = %self.agent(), error = %failed, "an end is not taken"),
         }
-        records.end_telling(&record.session);
     }
 
     /// Tells that the start came to nothing.

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::Daemon;
 use super::link::Failed;
-use super::records::{Record, Records};
+use super::records::{Ending, Record, Records};
 use super::reports::{Outcome, RelayReports, as_agent};
 use crate::domain::control::ControlKind;
 use crate::domain::control::command::{Command, CommandStatus};
-use crate::domain::id::{AgentId, CommandId};
+use crate::domain::id::CommandId;
 use crate::sessions::{SessionName, SessionState};
 
 /// What a session came to, as far as its command is concerned.
@@ -22,23 +22,29 @@ enum Found {
 }
 
 impl Daemon {
-    /// Finds out, and goes on with what is not done.
-    pub(super) async fn settle(&self) {
-        let open = match self.open_commands(&[CommandStatus::Accepted, CommandStatus::Running]).await {
-            Ok(open) => open,
-            Err(Failed::Ended) => return,
+    /// The commands that an earlier run took up and is not done with; none when the daemon ends.
+    pub(super) async fn left_open(&self) -> Option<Vec<Command>> {
+        match self.open_commands(&[CommandStatus::Accepted, CommandStatus::Running]).await {
+            Ok(open) => Some(open),
+            Err(Failed::Ended) => None,
             Err(failed) => {
                 tracing::error!(error = %failed, "the relay does not say which commands are open");
-                Vec::new()
+                Some(Vec::new())
             }
-        };
+        }
+    }
+
+    /// Finds out what became of what was left open, and goes on with what is not done.
+    pub(super) async fn settle(&self, open: Vec<Command>) {
         let by_id: HashMap<CommandId, &Command> = open.iter().map(|command| (command.id, command)).collect();
-        let ending = self.being_ended(&open);
+        // What ends because somebody asked for it has not crashed, however long it takes until this run sees to that.
+        let mut asked: HashMap<CommandId, Vec<Ending>> =
+            open.iter().map(|command| (command.id, self.asked_to_end(command))).collect();
         let mut done = HashSet::new();
         for record in self.records.all().into_iter().filter(|record| record.ended.is_none()) {
             let command = record.command;
-            let (agent, open) = (record.spec.agent_id.clone(), by_id.get(&command).copied());
-            match self.settle_session(record, open, ending.contains(&agent)).await {
+            let open = by_id.get(&command).copied();
+            match self.settle_session(record, open).await {
                 Found::SeenTo | Found::Ended => drop(done.insert(command)),
                 Found::NeverRan => {}
             }
@@ -51,7 +57,8 @@ impl Daemon {
             let is_known = self.records.all().iter().any(|record| record.command == command.id);
             if self.has_taken(&command) || is_known {
                 tracing::info!(command.id = %command.id, "a command is gone on with");
-                self.take_up(command);
+                let asked = asked.remove(&command.id).unwrap_or_default();
+                self.go_on_with(command, asked);
             } else {
                 let reason = "another daemon of this orchestrator had taken it up; ask again if it is still wanted";
                 self.fail(command.id, reason).await;
@@ -59,26 +66,18 @@ impl Daemon {
         }
     }
 
-    /// The agents whose end an open command asked for: they have not crashed.
-    fn being_ended(&self, open: &[Command]) -> HashSet<AgentId> {
-        let mut agents = HashSet::new();
-        for command in open.iter().filter(|command| command.kind != ControlKind::Spawn) {
-            let others = |record: &Record| record.command != command.id;
-            match command.request["agentId"].as_str() {
-                Some(agent) if self.records.get(&agent.into()).is_none_or(|record| others(&record)) => {
-                    agents.insert(agent.into());
-                }
-                Some(_) => {}
-                None => {
-                    let records = self.records.all();
-                    agents.extend(records.into_iter().filter(others).map(|record| record.spec.agent_id));
-                }
-            }
+    /// The agents whose end this command asks for, but for those that it has started again already.
+    fn asked_to_end(&self, command: &Command) -> Vec<Ending> {
+        if command.kind == ControlKind::Spawn {
+            return Vec::new();
         }
-        agents
+        let named = command.request["agentId"].as_str();
+        let records = self.records.all().into_iter().filter(|record| record.command != command.id);
+        let concerned = records.filter(|record| named.is_none_or(|named| record.spec.agent_id == *named));
+        concerned.map(|record| self.records.begin_ending(&record.spec.agent_id)).collect()
     }
 
-    async fn settle_session(&self, record: Record, open: Option<&Command>, is_being_ended: bool) -> Found {
+    async fn settle_session(&self, record: Record, open: Option<&Command>) -> Found {
         let Ok(name) = SessionName::parse(&record.session) else { return Found::Ended };
         let agent = record.spec.agent_id.clone();
         let ran = self.launcher.find(&name).await.is_some();
@@ -119,7 +118,7 @@ impl Daemon {
                 Found::SeenTo
             }
             // Whoever asked for its end goes on with that, and says so.
-            _ if is_being_ended => Found::Ended,
+            _ if self.records.is_ending(&agent) => Found::Ended,
             SessionState::Exited(_) | SessionState::Gone => {
                 let ending = self.launcher.exit(&name).await.how.to_string();
                 reports.has_failed(&ending).await;

@@ -40,6 +40,7 @@ fn help() {
         ("help", &["--help"]),
         ("help-serve", &["serve", "--help"]),
         ("help-serve-short", &["serve", "-h"]),
+        ("help-orchestrator", &["orchestrator", "--help"]),
         ("help-plugin", &["plugin", "--help"]),
         ("help-plugin-install", &["plugin", "install", "--help"]),
         ("help-plugin-list", &["plugin", "list", "--help"]),

@@ -100,6 +100,9 @@ impl Site {
     fn command(&self, data: &str) -> Process {
         let path = self.path();
         let mut command = program(&path);
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        let paths = std::iter::once(path.join("bin")).chain(std::env::split_paths(&others));
+        command.env("PATH", std::env::join_paths(paths).expect("a PATH"));
         command.args(["orchestrator", "--id", "far", "--relay-url", &self.wire.url]);
         command.arg("--base-dir").arg(path.join("base")).arg("--data-dir").arg(path.join(data));
         command.arg("--token-file").arg(path.join("token")).arg("--config").arg(path.join("daemon.toml"));
@@ -161,7 +164,9 @@ impl Site {
 
     async fn ask(&self, ask: Value) -> Spawned {
         let mut ask = ask;
-        ask["provider"] = json!("claude");
+        if ask["provider"].is_null() {
+            ask["provider"] = json!("claude");
+        }
         if ask["cwd"].is_null() {
             ask["cwd"] = json!("project");
         }

@@ -14,7 +14,7 @@ use crate::sessions::{choices, runs};
 /// How often it is killed at a moment that nobody chose.
 const ROUNDS: usize = 8;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_outlive_the_daemon_and_are_found_again() {
     for tmux in choices("a killed daemon") {
         let mut site = Site::start_with(tmux, SCRIPT, "", &[]).await;
@@ -67,7 +67,7 @@ async fn agents_outlive_the_daemon_and_are_found_again() {
 }
 
 /// Whatever the moment: each agent that was asked for is started once, each end is confirmed, each command is told.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_it_does_everything_once() {
     let mut site = Site::start().await;
     for round in 0..ROUNDS {
@@ -113,7 +113,7 @@ async fn kill_some_time_later(site: &mut Site, round: usize) {
 }
 
 /// A program that takes its time to end is ended by the next daemon.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_goes_on_with_the_next_daemon() {
     let script = "trap 'echo asked >> asked' TERM INT; echo '(shift+tab to cycle)'; while :; do sleep 0.1; done";
     let mut site = Site::start_with(TmuxChoice::Never, script, "", &[]).await;

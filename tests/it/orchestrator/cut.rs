@@ -15,7 +15,7 @@ fn kill(pid: u32) {
 }
 
 /// What happened while nobody could hear of it: a program came up, another ended, a third was asked for.
-async fn meanwhile(site: &Site, coming: &super::Spawned, doomed: &super::Spawned) {
+async fn meanwhile(site: &Site, doomed: &super::Spawned) {
     site.sign("coming");
     eventually("it has come up", async || (site.starts("coming") == 1).then_some(())).await;
     kill(site.pid(&doomed.agent));
@@ -37,7 +37,7 @@ async fn all_is_told(site: &Site, coming: &super::Spawned, doomed: &super::Spawn
     assert_eq!(site.starts("coming"), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happened_while_the_relay_was_away_is_told_when_it_is_back() {
     let mut site = Site::start().await;
     let doomed = site.agent("doomed").await;
@@ -48,20 +48,21 @@ async fn what_happened_while_the_relay_was_away_is_told_when_it_is_back() {
     })
     .await;
     site.kill_relay();
-    meanwhile(&site, &coming, &doomed).await;
+    meanwhile(&site, &doomed).await;
     site.start_relay();
     all_is_told(&site, &coming, &doomed).await;
     assert_eq!(site.act(&coming.agent, "shutdown").await.status, CommandStatus::Succeeded);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happened_while_the_network_was_cut_is_told_when_it_is_whole() {
     let site = Site::start().await;
     let doomed = site.agent("doomed").await;
     let coming = site.spawn("coming").await;
-    let pid = eventually("its process runs", async || site.try_pid(&coming.agent)).await;
+    site.card_is(&coming.agent, "it is known", |card| card.condition.is_some()).await;
+    let pid = site.pid(&coming.agent);
     site.wire.hold(true);
-    meanwhile(&site, &coming, &doomed).await;
+    meanwhile(&site, &doomed).await;
     let late = site.asked(&coming.agent, "restart").await;
     assert!(!site.command_of(late).await.status.is_final());
     // The bytes that were on their way are lost with their connections, as after a minute they are.
@@ -79,7 +80,7 @@ async fn what_happened_while_the_network_was_cut_is_told_when_it_is_whole() {
 }
 
 /// An answer that is lost on its way is asked for again, and what was asked is done once.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_do_no_harm() {
     let site = Site::start().await;
     site.sign("docs");

@@ -5,7 +5,7 @@ use agent_relay::sessions::TmuxChoice;
 
 use super::{SCRIPT, Site};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_has_room_for_so_many_agents() {
     let site = Site::start_with(TmuxChoice::Never, SCRIPT, "", &["--max-agents", "1"]).await;
     let first = site.agent("first").await;
@@ -21,7 +21,7 @@ async fn a_host_has_room_for_so_many_agents() {
     site.agent("third").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_without_memory_starts_nothing() {
     let site = Site::start_with(TmuxChoice::Never, SCRIPT, "", &["--min-free-memory", "99999999"]).await;
     let spawned = site.spawn("first").await;

@@ -8,7 +8,7 @@ use super::{SCRIPT, Site};
 use crate::plugins::{guest, policy, put};
 use crate::server::eventually;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_of_the_host_alone_refuses() {
     let settings = "settings.max_approval_mode = 'read-only'\n";
     let site = Site::start_with(TmuxChoice::Never, SCRIPT, settings, &[]).await;
@@ -24,7 +24,7 @@ async fn a_policy_of_the_host_alone_refuses() {
     assert_eq!(site.client.outcome(narrow.command).await.status, CommandStatus::Succeeded);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_leads_out_of_the_base_directory_is_seen_on_the_host() {
     let site = Site::start().await;
     std::os::unix::fs::symlink("/", site.path().join("base/out")).expect("a link");
@@ -43,7 +43,7 @@ async fn a_link_that_leads_out_of_the_base_directory_is_seen_on_the_host() {
 }
 
 /// The directory of plugins is the daemon's own, and watched.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_that_is_put_there_decides_at_once() {
     let site = Site::start().await;
     site.agent("before").await;

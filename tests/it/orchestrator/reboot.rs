@@ -29,7 +29,7 @@ async fn end_with_the_machine(site: &Site, agent: &str) {
     fs::write(state, written.to_string()).expect("a state");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_end_with_the_machine_and_one_action_brings_each_back() {
     let mut site = Site::start().await;
     let spawned = site.agent("docs").await;

@@ -9,7 +9,7 @@ use crate::program::Running as Daemon;
 use crate::server::eventually;
 use crate::sessions::{end_all, open, runs};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_later_daemon_wins_and_the_earlier_one_stops_acting() {
     let mut site = Site::start().await;
     let spawned = site.agent("docs").await;
@@ -40,7 +40,7 @@ async fn the_later_daemon_wins_and_the_earlier_one_stops_acting() {
 }
 
 /// One that was cut off while another took over does not come back by registering again.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_that_was_away_does_not_take_over_again() {
     let mut site = Site::start().await;
     let first = site.daemon.take().expect("a daemon");
@@ -58,7 +58,7 @@ async fn a_daemon_that_was_away_does_not_take_over_again() {
     drop(second);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_speaks_for_an_orchestrator_is_guarded() {
     let site = crate::server::Server::start().await;
     let client = &site.client;

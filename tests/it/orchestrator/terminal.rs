@@ -7,13 +7,15 @@ use std::process::Command;
 use agent_relay::domain::agent::{ConditionKind, ConditionSource};
 use agent_relay::domain::control::command::CommandStatus;
 use agent_relay::sessions::TmuxChoice;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Site;
+use super::{SCRIPT, Site};
+use crate::plugins::{guest, provider, put};
 use crate::server::eventually;
 use crate::sessions::has_tmux;
+use crate::spawn::install;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dialog_is_not_up_until_somebody_answers_it() {
     let has_python = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
     if !has_python || !has_tmux("a dialog through the daemon") {
@@ -21,12 +23,26 @@ async fn a_dialog_is_not_up_until_somebody_answers_it() {
         return;
     }
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/terminal/program.py");
-    let script = format!("exec python3 {}", program.display());
-    let site = Site::start_with(TmuxChoice::Auto, &script, "", &[]).await;
-    let dialog =
-        json!({"dialog": ["Do you trust this folder?", "> 1. Yes", "  2. No"], "footer": "(shift+tab to cycle)"});
+    let site = Site::start_with(TmuxChoice::Auto, SCRIPT, "", &[]).await;
+    install(&site.path(), "sleeper", &format!("exec python3 {}", program.display()));
+    // A provider that is put there is offered at once, if the relay has it too.
+    put(&site.path().join("relay/plugins/misplan"), &provider("misplan", ""), &guest("misplan"));
+    eventually("the relay has it", async || {
+        let plugin: Option<Value> = match site.client.get("/api/plugins/misplan").await {
+            answer if answer.status == 200 => Some(answer.parse()),
+            _ => None,
+        };
+        plugin.filter(|plugin| plugin["state"] == "active")
+    })
+    .await;
+    put(&site.path().join("far/plugins/misplan"), &provider("misplan", ""), &guest("misplan"));
+    eventually("it is offered", async || {
+        site.orchestrator().await?.providers.contains(&"misplan".to_owned()).then_some(())
+    })
+    .await;
+    let dialog = json!({"dialog": ["Do you trust this folder?", "> 1. Yes", "  2. No"], "footer": ""});
     fs::write(site.project().join("rules.json"), dialog.to_string()).expect("rules");
-    let spawned = site.ask(json!({"label": "docs"})).await;
+    let spawned = site.ask(json!({"provider": "misplan", "label": "docs"})).await;
     let waits = eventually("the command says what it waits for", async || {
         let command = site.command_of(spawned.command).await;
         assert!(!command.status.is_final(), "{command:?}");

@@ -106,7 +106,7 @@ fn systemctl(arguments: &[&str]) -> bool {
     ran.is_ok_and(|output| output.status.success())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_outlive_a_restart_of_the_service() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let path = home.path().canonicalize().expect("the directory");

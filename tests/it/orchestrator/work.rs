@@ -10,7 +10,7 @@ use crate::server::eventually;
 use crate::sessions::runs;
 use crate::spawn::environ;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_lives_through_the_daemon() {
     let site = Site::start().await;
     let orchestrator = site.orchestrator().await.expect("it is registered");
@@ -66,7 +66,7 @@ async fn an_agent_lives_through_the_daemon() {
     assert_eq!(site.starts("docs"), 3);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_agents_are_ended_or_restarted_by_one_command() {
     let site = Site::start().await;
     let one = site.agent("one").await;
@@ -91,7 +91,7 @@ async fn all_agents_are_ended_or_restarted_by_one_command() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_ends_by_itself_has_crashed() {
     let site = Site::start().await;
     let spawned = site.agent("docs").await;
@@ -107,7 +107,7 @@ async fn a_program_that_ends_by_itself_has_crashed() {
     assert_eq!(condition.detail.as_deref(), Some("was ended by signal 9"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_is_gone_keeps_the_running_process() {
     let site = Site::start().await;
     let spawned = site.agent("docs").await;
