@@ -27,7 +27,7 @@
 //!   (`LMOVE`, `LREM`).
 //!
 //! How each figure is measured stands in the first comment of its file: `post`, `fanout`, `targeted`,
-//! `claim`, `callbacks`, `signed`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also
+//! `claim`, `callbacks`, `signed`, `tools`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also
 //! checked: a message that
 //! a stream gets twice, late, or not at all, a claim that two workers hold, or an answer with another
 //! status than expected ends the program with exit code 1, and no figure is shown.
@@ -51,6 +51,7 @@ mod size;
 mod start;
 mod streams;
 mod targeted;
+mod tools;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -139,6 +140,8 @@ enum Command {
     Claim,
     /// Send signed events, each of which becomes a task, beside messages
     Signed,
+    /// Call tools over MCP, beside the requests that do the same
+    Tools,
     /// Start the server, and let it be idle
     Start,
     /// Ask what the policies would say of a control request
@@ -166,12 +169,13 @@ enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Post,
         Self::Callbacks,
         Self::Fanout { streams: 5_000 },
         Self::Claim,
         Self::Signed,
+        Self::Tools,
         Self::Targeted { streams: 5_000 },
         Self::Start,
         Self::Decide,
@@ -186,6 +190,7 @@ impl Command {
             Self::Targeted { .. } => "targeted",
             Self::Claim => "claim",
             Self::Signed => "signed",
+            Self::Tools => "tools",
             Self::Start => "start",
             Self::Decide => "decide",
             Self::Reload { .. } => "reload",
@@ -227,6 +232,7 @@ fn run(command: Command, options: &Options) -> Outcome<Report> {
                 Command::Targeted { streams } => targeted::measure(&load, streams, &mut report)?,
                 Command::Claim => claim::measure(&load, &mut report)?,
                 Command::Signed => signed::measure(&load, &mut report)?,
+                Command::Tools => tools::measure(&load, &mut report)?,
                 Command::Start => start::measure(&load, &mut report)?,
                 Command::Decide => decide::measure(&load, &mut report)?,
                 Command::Reload { replacements } => reload::measure(&load, replacements, &mut report)?,
