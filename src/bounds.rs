@@ -11,7 +11,7 @@ use crate::domain::integration::signature;
 use crate::domain::task::callback;
 use crate::domain::{activity, agent, attention, integration, message, page, pair, task, text};
 use crate::jobs::deliver;
-use crate::{config, http, plugins, sessions, stream};
+use crate::{config, http, mcp, plugins, sessions, stream};
 
 /// One bound.
 #[derive(Clone, Copy, Debug)]
@@ -216,6 +216,11 @@ pub const ALL: &[Bound] = &[
         "agents_that_answer_each_other_without_end_are_stopped_and_persons_are_not",
         "thread_replies",
     ),
+    // Tools.
+    shown("answer of a tool", Bytes(mcp::ANSWER_BYTES_MAX), "a_long_inbox_says_what_was_left_out_and_how_to_get_it"),
+    shown("messages of a batch", Count(mcp::BATCH_MAX), "batches_are_taken_where_the_version_has_them"),
+    shown("wait of a tool", Time(Duration::from_secs(mcp::WAIT_SECONDS_MAX)), "a_wait_ends_before_clients_do"),
+    shown("waits of an agent", Count(mcp::WAITS_MAX), "nothing_is_held_for_a_client_that_is_gone"),
     // Connections and streams.
     set(
         "connections",

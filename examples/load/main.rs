@@ -27,7 +27,8 @@
 //!   (`LMOVE`, `LREM`).
 //!
 //! How each figure is measured stands in the first comment of its file: `post`, `fanout`, `targeted`,
-//! `claim`, `callbacks`, `signed`, `notice`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is counted is also
+//! `claim`, `callbacks`, `signed`, `tools`, `notice`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is
+//! counted is also
 //! checked: a message that
 //! a stream gets twice, late, or not at all, a claim that two workers hold, or an answer with another
 //! status than expected ends the program with exit code 1, and no figure is shown.
@@ -52,6 +53,7 @@ mod size;
 mod start;
 mod streams;
 mod targeted;
+mod tools;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -142,6 +144,8 @@ enum Command {
     Signed,
     /// Send messages to an agent whose session is idle, until they are on its screen. Needs tmux and python3
     Notice,
+    /// Call tools over MCP, beside the requests that do the same
+    Tools,
     /// Start the server, and let it be idle
     Start,
     /// Ask what the policies would say of a control request
@@ -175,6 +179,7 @@ impl Command {
         Self::Fanout { streams: 5_000 },
         Self::Claim,
         Self::Signed,
+        Self::Tools,
         Self::Targeted { streams: 5_000 },
         Self::Notice,
         Self::Start,
@@ -191,6 +196,7 @@ impl Command {
             Self::Claim => "claim",
             Self::Signed => "signed",
             Self::Notice => "notice",
+            Self::Tools => "tools",
             Self::Start => "start",
             Self::Decide => "decide",
             Self::Reload { .. } => "reload",
@@ -233,6 +239,7 @@ fn run(command: Command, options: &Options) -> Outcome<Report> {
                 Command::Claim => claim::measure(&load, &mut report)?,
                 Command::Signed => signed::measure(&load, &mut report)?,
                 Command::Notice => notice::measure(&load, &mut report)?,
+                Command::Tools => tools::measure(&load, &mut report)?,
                 Command::Start => start::measure(&load, &mut report)?,
                 Command::Decide => decide::measure(&load, &mut report)?,
                 Command::Reload { replacements } => reload::measure(&load, replacements, &mut report)?,

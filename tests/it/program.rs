@@ -74,6 +74,11 @@ impl Serving {
         }
     }
 
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) {
+        self.child.wait().expect("an ended process");
+    }
+
     /// Waits for its end: the exit code, and what was still printed and logged.
     pub(crate) fn ended(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
         let mut rest = [Vec::new(), Vec::new()];

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::program::{Running, Serving, program};
+use crate::real_clis::installed;
 use crate::server::{Client, eventually};
 
 const README: &str = include_str!("../../README.md");
@@ -88,6 +89,49 @@ fn events_come_in_as_they_are_printed() {
         })
         .collect();
     assert_eq!(sources, ["anything", "alerts", "repo", "build"]);
+}
+
+/// The program's folder, and those that PATH has, after `first`.
+fn path(first: &[&Path]) -> String {
+    let folders = [Path::new(env!("CARGO_BIN_EXE_agent-relay")).parent().expect("a folder")];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = first.iter().chain(&folders).map(|folder| folder.to_path_buf()).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).expect("a PATH").into_string().expect("a plain PATH")
+}
+
+#[test]
+fn tools_are_called_as_it_is_printed() {
+    if !are_installed(&["bash", "curl"]) {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let serving = Serving::start(&mut program(home.path()));
+    let (said, complained) = run(block("bash mcp"), &serving, home.path(), &[("PATH", &path(&[]))]);
+    let answer: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}\n{complained}"));
+    assert!(
+        answer["result"]["content"][0]["text"].as_str().is_some_and(|text| text.starts_with("You are \"ada\"")),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_programs_take_the_relay_as_a_server_as_it_is_printed() {
+    let (Some(claude), Some(codex)) = (installed("claude"), installed("codex")) else { return };
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let serving = Serving::start(&mut program(home.path()));
+    let folders = [&claude, &codex].map(|program| program.parent().expect("a folder"));
+    // The token stands in the environment; what the programs keep names it alone.
+    let script = format!("{}{}claude mcp list\ncodex mcp list\n", block("bash mcp"), block("bash mcp-clients"));
+    let (said, complained) = run(&script, &serving, home.path(), &[("PATH", &path(&folders))]);
+    let all = format!("{said}\n{complained}");
+    let claude = said.lines().find(|line| line.starts_with("relay: ")).unwrap_or_else(|| panic!("{all}"));
+    assert!(claude.contains(&format!("{}/mcp", serving.url)) && claude.contains("Connected"), "{all}");
+    let codex = said.lines().find(|line| line.starts_with("relay ")).unwrap_or_else(|| panic!("{all}"));
+    assert!(codex.contains(&format!("{}/mcp", serving.url)) && codex.contains("AGENT_RELAY_TOKEN"), "{all}");
+    for kept in [".claude.json", ".codex/config.toml"] {
+        let text = std::fs::read_to_string(home.path().join(kept)).unwrap_or_else(|error| panic!("{kept}: {error}"));
+        assert!(!text.contains("ar_"), "a token is kept in {kept}:\n{text}");
+    }
 }
 
 #[tokio::test]

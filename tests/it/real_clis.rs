@@ -4,6 +4,7 @@
 
 mod main_job;
 mod model;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

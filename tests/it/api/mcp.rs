@@ -1,6 +1,7 @@
 //! Tools over MCP: what the protocol says in each of its versions, what each tool does, and what others may try.
 
 mod protocol;
+mod sdks;
 mod session;
 mod tools;
 mod wait;

@@ -12,6 +12,7 @@ use agent_relay::domain::agent::Agent;
 use agent_relay::domain::control::VerdictKind;
 use agent_relay::domain::control::command::{Command, CommandStatus};
 use agent_relay::sessions::{SessionName, TmuxChoice};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -68,13 +69,7 @@ async fn main_job(provider: &'static str, cli: fn(&Model, &Path, &Path) -> Optio
     let model = Model::start().await;
     let (home, project) = prepare();
     let Some(cli) = cli(&model, home.path(), &project) else { return };
-    let folder = cli.program.parent().expect("a folder").to_owned();
-    let path = std::env::join_paths(
-        std::iter::once(folder).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-    );
-    let mut variables = cli.variables;
-    variables.push(("PATH".to_owned(), path.expect("a PATH").into_string().expect("a plain PATH")));
-    let site = Site::start_in(home, &variables).await;
+    let site = Site::start_in(home, &with_path(cli)).await;
     let mut stream = site.client.follow("types=command.updated").await;
 
     let mut last = None;
@@ -95,15 +90,27 @@ async fn main_job(provider: &'static str, cli: fn(&Model, &Path, &Path) -> Optio
     site.shut_down(&last).await;
 }
 
+/// What a program needs in its environment, with the PATH on which it is found.
+pub(super) fn with_path(cli: Cli) -> Vec<(String, String)> {
+    let folder = cli.program.parent().expect("a folder").to_owned();
+    let path = std::env::join_paths(
+        std::iter::once(folder).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    let mut variables = cli.variables;
+    variables.push(("PATH".to_owned(), path.expect("a PATH").into_string().expect("a plain PATH")));
+    variables
+}
+
 /// The built relay with its directories, and everything its agents may work with or must not.
-struct Site {
+pub(super) struct Site {
     /// First, because what it ends lies in the directory that goes with `home`.
-    host: Host,
-    client: Client,
+    pub(super) host: Host,
+    pub(super) client: Client,
     /// The base directory, with every symlink followed.
     base: PathBuf,
     home: TempDir,
-    _serving: Serving,
+    variables: Vec<(String, String)>,
+    serving: Serving,
 }
 
 /// An agent that was started.
@@ -114,7 +121,7 @@ struct Running {
 }
 
 /// A home with a base directory and a project in it. Below the base directory `link` leads outside.
-fn prepare() -> (TempDir, PathBuf) {
+pub(super) fn prepare() -> (TempDir, PathBuf) {
     let home = tempfile::tempdir().expect("a temporary directory");
     let project = home.path().join("base/project");
     for folder in ["base/project", "base-evil", "outside", "plugins", "data"] {
@@ -127,25 +134,39 @@ fn prepare() -> (TempDir, PathBuf) {
     (home, project)
 }
 
+/// The relay's program, with everything it keeps in this directory.
+fn relay(home: &Path, variables: &[(String, String)]) -> std::process::Command {
+    let mut command = program(home);
+    command
+        .env("AGENT_RELAY_CONFIG", home.join("relay.toml"))
+        .env("AGENT_RELAY_DATA_DIR", home.join("data"))
+        .env("AGENT_RELAY_PLUGINS", home.join("plugins"))
+        .env("AGENT_RELAY_BASE_DIR", home.join("base"))
+        .envs(variables.iter().map(|(name, value)| (name, value)));
+    command
+}
+
 impl Site {
     async fn start(variables: &[(String, String)]) -> Self {
         Self::start_in(prepare().0, variables).await
     }
 
-    async fn start_in(home: TempDir, variables: &[(String, String)]) -> Self {
+    pub(super) async fn start_in(home: TempDir, variables: &[(String, String)]) -> Self {
         let path = |name: &str| home.path().join(name);
-        let mut command = program(home.path());
-        command
-            .env("AGENT_RELAY_CONFIG", path("relay.toml"))
-            .env("AGENT_RELAY_DATA_DIR", path("data"))
-            .env("AGENT_RELAY_PLUGINS", path("plugins"))
-            .env("AGENT_RELAY_BASE_DIR", path("base"))
-            .envs(variables.iter().map(|(name, value)| (name, value)));
-        let serving = Serving::start(&mut command);
+        let serving = Serving::start(&mut relay(home.path(), variables));
         let client = Client::new(&serving.url, None);
         let host = Host::at(&path("data"), TmuxChoice::Auto).await;
         let base = path("base").canonicalize().expect("a base directory");
-        Self { host, client, base, home, _serving: serving }
+        Self { host, client, base, home, variables: variables.to_vec(), serving }
+    }
+
+    /// Kills the relay, and starts another where it was.
+    pub(super) async fn restart(&mut self) {
+        let address = self.serving.address().to_owned();
+        self.serving.signal(Signal::KILL);
+        self.serving.wait();
+        self.serving = Serving::start_at(&mut relay(self.home.path(), &self.variables), &address);
+        self.client = Client::new(&self.serving.url, None);
     }
 
     /// The folder of the policy that is replaced.

@@ -26,8 +26,12 @@ pub(crate) enum Answer {
     /// It says this.
     Text(String),
     /// It calls this tool; what came of it is in the next turn's request.
-    #[expect(dead_code, reason = "for tests that let an agent use the relay's tools")]
-    Call { tool: String, input: Value },
+    Call {
+        /// The room that the tool's name stands in, where it has one.
+        room: Option<String>,
+        tool: String,
+        input: Value,
+    },
 }
 
 /// A model that listens until it is dropped.
@@ -63,7 +67,6 @@ impl Model {
     }
 
     /// Adds to what it will answer. Without a script, turn N is answered "relay test answer N", counted from 1.
-    #[expect(dead_code, reason = "for tests that let an agent use the relay's tools")]
     pub(crate) fn will(&self, answer: Answer) {
         self.script.answers.lock().expect("no test has failed").push_back(answer);
     }
@@ -163,7 +166,7 @@ fn messages_events(model: &Value, number: usize, answer: &Answer) -> String {
             let delta = json!({ "type": "text_delta", "text": text });
             (json!({ "type": "text", "text": "" }), delta, "end_turn")
         }
-        Answer::Call { tool, input } => {
+        Answer::Call { tool, input, .. } => {
             let block = json!({ "type": "tool_use", "id": format!("toolu_{number}"), "name": tool, "input": {} });
             (block, json!({ "type": "input_json_delta", "partial_json": input.to_string() }), "tool_use")
         }
@@ -190,9 +193,16 @@ fn responses_events(_model: &Value, number: usize, answer: &Answer) -> String {
             "type": "message", "role": "assistant", "id": format!("msg_{number}"),
             "content": [{ "type": "output_text", "text": text }],
         }),
-        Answer::Call { tool, input } => json!({
-            "type": "function_call", "call_id": format!("call_{number}"), "name": tool, "arguments": input.to_string(),
-        }),
+        Answer::Call { room, tool, input } => {
+            let call = json!({
+                "type": "function_call", "call_id": format!("call_{number}"), "name": tool,
+                "arguments": input.to_string(),
+            });
+            room.iter().fold(call, |mut call, room| {
+                call["namespace"] = json!(room);
+                call
+            })
+        }
     };
     let id = format!("resp_{number}");
     let usage = json!({

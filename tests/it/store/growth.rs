@@ -78,6 +78,10 @@ async fn costs(messages: i64) -> BTreeMap<&'static str, u64> {
     assert_eq!(page.entries.iter().map(|message| message.id.get()).collect::<Vec<_>>(), [4, messages / 4 * 4]);
     assert_eq!(page.next, None, "that is all");
     note("unread", &mut costs);
+    let standing = store.standing("a".into()).await.expect("where it stands");
+    assert_eq!((standing.unread.count, standing.unread.more), (2, false));
+    assert!(standing.messages.is_empty() && standing.tasks.is_empty());
+    note("standing", &mut costs);
     let nobody = Some("nobody".into());
     for (name, filter) in [
         ("unread of a sender", MessageFilter { from: nobody.clone(), ..unread }),

@@ -157,6 +157,7 @@ pub(super) async fn call_every_verb() -> Bench {
     store.mark_read(work.id, "a".into(), open()).await.expect("read");
     store.thread(work.id, MessageId::default(), Limit::MAX).await.expect("a thread");
     store.latest_message_id().await.expect("an id");
+    assert_eq!(store.standing("a".into()).await.expect("where it stands").messages.len(), 1);
     let every = MessageFilter {
         reaching: Some("a".into()),
         unread: true,

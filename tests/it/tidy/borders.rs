@@ -9,7 +9,7 @@ use super::{none, sources};
 /// `src/lib.rs`, which everything below the command line is assembled in.
 const IMPORTS: [(&str, &[&str]); 17] = [
     // A table of what stands elsewhere, which nobody in the house reads.
-    ("bounds", &["config", "http", "jobs", "plugins", "sessions", "stream", "domain"]),
+    ("bounds", &["config", "http", "jobs", "mcp", "plugins", "sessions", "stream", "domain"]),
     ("domain", &[]),
     ("telemetry", &[]),
     // What others ask a relay with: it must not know how a relay is made.
