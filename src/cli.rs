@@ -1,9 +1,11 @@
 //! The command line: what can be typed, and which exit code follows.
 
+mod backup;
+mod completions;
 mod connection;
 mod control;
 mod data_dir;
-mod hints;
+mod doctor;
 mod mcp;
 mod messages;
 mod orchestrator;
@@ -63,6 +65,7 @@ enum Command {
     #[command(name = "command")]
     Decision(control::CommandArgs),
     Orchestrators(control::Orchestrators),
+    Sessions(control::SessionsArgs),
     Tasks(tasks::Tasks),
     Attention(overview::attention::AttentionArgs),
     Activity(overview::activity::ActivityArgs),
@@ -78,6 +81,10 @@ enum Command {
     #[command(subcommand, arg_required_else_help = true, disable_help_subcommand = true)]
     Token(token::Token),
     Mcp(mcp::Mcp),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
     /// Print the OpenAPI 3.1 document of the HTTP interface, without a running relay.
     Openapi,
     /// Hold one agent's process. The relay starts this by itself; nobody types it.
@@ -156,6 +163,11 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Plugin(command) => return plugin::run(command, &env),
         Command::Token(command) => return token::run(command, &env),
         Command::Mcp(args) => return mcp::run(&args, &env),
+        Command::Sessions(args) => return control::see_sessions(args, &env),
+        Command::Backup(args) => backup::back_up(&args, &env)?,
+        Command::Restore(args) => backup::restore(&args, &env)?,
+        Command::Doctor(args) => return doctor::run(&args, &env),
+        Command::Completions(args) => completions::run(&args)?,
         Command::Openapi => print(agent_relay::http::document_text())?,
         Command::SessionHost { dir } => return Ok(agent_relay::sessions::host_main(&dir)),
     }
@@ -163,7 +175,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
 }
 
 fn report(problem: &str, code: u8) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "agent-relay: {problem}");
+    let _ = writeln!(anstream::stderr(), "agent-relay: {problem}");
     ExitCode::from(code)
 }
 

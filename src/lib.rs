@@ -108,6 +108,8 @@ use crate::sessions::Sessions;
 use crate::store::{Store, StoreError};
 use crate::stream::Hub;
 
+pub use crate::store::{Backup, back_up, restore};
+
 /// Why the relay could not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {

@@ -58,7 +58,7 @@ pub use self::attention::PluginsAttention;
 pub use self::control::commands::{NewCommand, Recorded};
 #[cfg(debug_assertions)]
 pub use self::engine::prepared_statements;
-pub use self::engine::{EngineError, Fault};
+pub use self::engine::{Backup, EngineError, Fault, back_up, restore};
 pub use self::events::{EventPage, EventRange};
 pub use self::fitness::{Fitness, Loss, Scrubbed};
 pub use self::messages::deliveries::Wake;

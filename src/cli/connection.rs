@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
 
 use super::data_dir::Running;
-use super::hints::in_commands;
+use super::show::in_commands;
 use super::{Failure, print};
 
 /// Which relay is asked.
@@ -163,6 +163,11 @@ impl<T> Told<T> {
 }
 
 impl<T: DeserializeOwned> Told<T> {
+    /// What it says, for whoever has another way than to fail.
+    pub(super) fn read(&self) -> Result<T, Error> {
+        self.answer.json()
+    }
+
     /// What it says.
     pub(super) fn value(&self) -> Result<T, Failure> {
         Ok(self.answer.json()?)

@@ -14,7 +14,7 @@ use clap::{Args as _, CommandFactory as _, FromArgMatches as _};
 
 use super::Failure;
 use super::connection::{ClientArgs, Connection};
-use super::show::{DIM, STRONG, painted, show};
+use super::show::{DIM, STRONG, columns, cut, painted, show};
 
 /// Whoever types nothing waits for nothing.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -46,8 +46,8 @@ pub(super) fn run(env: &Environment) -> Result<bool, Failure> {
         text.push_str(&painted(DIM, "\nand more: agent-relay agents"));
     }
     text.push_str(&format!("\n\n{}{}", heading("What you can type"), commands()));
-    let address = painted(DIM, format!("\nasked: {}", visible_line(connection.client.address())));
-    show(&(text + &address))?;
+    let address = painted(DIM, format!("asked: {}", visible_line(connection.client.address())));
+    show(&format!("{text}\n\n{address}"))?;
     Ok(true)
 }
 
@@ -62,7 +62,8 @@ fn commands() -> String {
     let width = listed.iter().map(|command| command.get_name().len()).max().unwrap_or_default();
     let lines = listed.iter().map(|command| {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        format!("  {}  {}", painted(STRONG, format!("{:width$}", command.get_name())), about)
+        let about = columns().map_or(about.clone(), |columns| cut(&about, columns.saturating_sub(width + 4)));
+        format!("  {}  {about}", painted(STRONG, format!("{:width$}", command.get_name())))
     });
     lines.collect::<Vec<_>>().join("\n")
 }

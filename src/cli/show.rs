@@ -3,6 +3,7 @@
 //! Colours are for terminals: nothing that is piped or kept has any, and `NO_COLOR` and `CLICOLOR` are honoured. JSON
 //! never comes this way.
 
+mod hints;
 mod table;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use agent_relay::domain::time::Timestamp;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr as _;
 
+pub(super) use self::hints::in_commands;
 pub(super) use self::table::{Cell, table};
 use super::Failure;
 
@@ -33,7 +35,8 @@ pub(super) const PLAIN: Style = Style::new();
 
 /// A text in this style.
 pub(super) fn painted(style: Style, text: impl Display) -> String {
-    format!("{style}{text}{style:#}")
+    let text = text.to_string();
+    if text.is_empty() || style == PLAIN { text } else { format!("{style}{text}{style:#}") }
 }
 
 /// Shows a text to people, ending with a line feed. A reader that has seen enough, such as `head`, is no failure.

@@ -12,6 +12,7 @@
 //!
 //! What differs is a method: the size of the database, the version of its schema, what is done at the end.
 
+mod backup;
 mod conditions;
 pub(in crate::store) mod migrations;
 mod row;
@@ -19,6 +20,7 @@ mod scrub;
 mod sqlite;
 mod value;
 
+pub use backup::{Backup, back_up, restore};
 pub(in crate::store) use conditions::Conditions;
 pub(in crate::store) use row::{Columns, Read, Stored, Values, columns_of, insert_of, select_of, stored, upsert_of};
 pub(in crate::store) use scrub::Scrub;

@@ -1,6 +1,12 @@
 //! The built program: what it prints, which exit code it ends with, and how signals end it.
 
+mod completions;
+mod control;
+mod doctor;
+mod keeping;
 mod messages;
+mod people;
+mod reach;
 mod shell;
 mod tasks;
 

@@ -7,6 +7,7 @@ pub(crate) mod forwarder;
 mod nouns;
 mod plugins;
 mod resume;
+mod work;
 
 use agent_relay::domain::agent::Registration;
 use agent_relay::domain::message::Draft;

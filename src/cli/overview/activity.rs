@@ -11,8 +11,9 @@ use crate::cli::connection::{ClientArgs, Connection};
 use crate::cli::show::{Cell, DIM, STRONG, moment, painted, show, table};
 use crate::cli::typed::{listed, words};
 
-/// Show what happened, newest first: control requests and what was decided, agents that come and go, tasks, plugins,
-/// tokens, refused credentials.
+/// Show what happened, newest first.
+///
+/// Control requests and what was decided, agents that come and go, tasks, plugins, tokens, refused credentials.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct ActivityArgs {
     /// Only entries of this kind

@@ -78,7 +78,7 @@ pub(in crate::cli) fn drawn(items: &[Attention]) -> String {
     let lines = items.iter().map(|item| {
         let (id, kind) = (painted(STRONG, item.id), painted(style(item.kind), item.kind));
         let (title, since) = (visible_line(&item.title), painted(DIM, ago(item.since)));
-        let hint = crate::cli::hints::in_commands(&item.hint);
+        let hint = crate::cli::show::in_commands(&item.hint);
         format!("{id} {kind}  {title}  {since}\n    {}", painted(DIM, hint))
     });
     lines.collect::<Vec<_>>().join("\n")

@@ -11,7 +11,7 @@ use agent_relay::domain::control::{PolicyMode, VerdictKind};
 use serde_json::{Map, Value, json};
 
 use super::super::connection::{ClientArgs, Connection};
-use super::super::hints::in_commands as told;
+use super::super::show::in_commands as told;
 use super::super::{Failure, print};
 use super::{CASE_BYTES_MAX, code};
 

@@ -7,7 +7,7 @@ use agent_relay::client::plugins::Step;
 use agent_relay::config::Environment;
 
 use super::super::connection::Connection;
-use super::super::hints::in_commands as told;
+use super::super::show::in_commands as told;
 use super::super::show::{show, table};
 use super::super::{Failure, print};
 use super::operate::{Named, checked};

@@ -12,7 +12,7 @@ use agent_relay::config::{Config, Environment, Flags};
 use agent_relay::plugins::workbench::{Project, SourceWatch};
 
 use super::super::connection::{ClientArgs, Connection};
-use super::super::hints::in_commands as told;
+use super::super::show::in_commands as told;
 use super::super::{Failure, print};
 use super::history::clock;
 use super::{build, plain};

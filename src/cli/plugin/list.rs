@@ -4,7 +4,7 @@ use agent_relay::client::plugins::Plugin;
 use agent_relay::config::Environment;
 
 use super::super::connection::{ClientArgs, Connection};
-use super::super::hints::in_commands as told;
+use super::super::show::in_commands as told;
 use super::super::show::{show as show_text, table};
 use super::super::{Failure, print};
 use super::plain;

@@ -6,7 +6,7 @@ use agent_relay::client::plugins::Plugin;
 use agent_relay::config::Environment;
 
 use super::super::connection::{ClientArgs, Connection, Told};
-use super::super::hints::in_commands as told;
+use super::super::show::in_commands as told;
 use super::super::{Failure, print};
 
 /// One plugin of a running relay.

@@ -35,6 +35,11 @@ const MIGRATIONS: [&str; 20] = [
 /// With more bytes than this, whoever starts the relay is told what it is doing.
 const TAKES_A_WHILE: i64 = 64 << 20;
 
+/// How many there are.
+pub(super) fn count() -> usize {
+    MIGRATIONS.len()
+}
+
 /// Applies what is missing, each file in its own transaction.
 pub(in crate::store) fn apply(connection: &Connection) -> Result<(), StoreError> {
     let version = connection.schema_version()?;

@@ -57,7 +57,11 @@ impl Shell {
 
     /// One whose relay has these variables.
     pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory");
+        Self::at(tempfile::tempdir().expect("a temporary directory"), variables)
+    }
+
+    /// The same in a home that has something in it already.
+    pub(crate) fn at(home: TempDir, variables: &[(&str, &str)]) -> Self {
         let serving = Serving::start(program(home.path()).envs(variables.iter().copied()));
         Self { home, serving }
     }

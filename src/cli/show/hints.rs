@@ -1,10 +1,10 @@
 //! The relay's hints name routes of its interface; whoever is at a command line is told commands.
 
-use super::show::visible_line;
+use super::visible_line;
 
 /// A text of the relay, to be shown: with nothing hidden in it, and with commands for the routes it names. A route for
 /// which there is no command stays.
-pub(super) fn in_commands(text: &str) -> String {
+pub(in crate::cli) fn in_commands(text: &str) -> String {
     let text = visible_line(text);
     let mut rest: &str = &text;
     let mut told = String::new();
