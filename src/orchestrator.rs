@@ -15,6 +15,7 @@ mod actions;
 mod intake;
 mod limits;
 mod link;
+mod notices;
 mod presence;
 mod records;
 mod reports;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::link::Link;
+use self::notices::Wakes;
 use self::records::Records;
 use crate::client::Client;
 use crate::domain::id::{AgentId, CommandId, OrchestratorId};
@@ -102,6 +104,8 @@ struct Parts {
     hands: Semaphore,
     /// The list of what runs has changed.
     list_changed: Notify,
+    /// Who waits for something to show.
+    wakes: Wakes,
     /// The stream is there, so the relay may not know of this daemon any more.
     greet: Notify,
     tasks: TaskTracker,
@@ -144,6 +148,7 @@ pub async fn run(
         at_work: Mutex::default(),
         hands: Semaphore::new(AT_ONCE),
         list_changed: Notify::new(),
+        wakes: Wakes::default(),
         greet: Notify::new(),
         tasks: TaskTracker::new(),
     }));

@@ -173,7 +173,7 @@ enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Post,
         Self::Callbacks,
         Self::Fanout { streams: 5_000 },

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::request::escaped;
 use super::{Client, Done, Pages, Request};
-use crate::domain::agent::{Agent, AgentStatus, ConditionFilter, ConditionKind, Registration, SessionGuard};
+use crate::domain::agent::{Agent, AgentStatus, ConditionFilter, Registration, SessionGuard};
 
 /// Requests about agents. See [`Client::agents`].
 #[derive(Clone, Copy, Debug)]
@@ -99,18 +99,6 @@ impl Agents<'_> {
     /// Sets an agent's tags.
     pub fn set_tags(&self, id: &str, tags: &[String], guard: &SessionGuard) -> Request<Agent> {
         self.change(id, "/tags", &Change { change: json!({"tags": tags}), guard })
-    }
-
-    /// Says what keeps an agent from working, or with `None` that nothing does: the agent itself, the orchestrator that
-    /// runs it, or an administrator. `detail` is for people, at most 1000 characters.
-    pub fn set_condition(
-        &self,
-        id: &str,
-        kind: Option<ConditionKind>,
-        detail: Option<&str>,
-        guard: &SessionGuard,
-    ) -> Request<Agent> {
-        self.change(id, "/condition", &Change { change: json!({"kind": kind, "detail": detail}), guard })
     }
 
     fn change(&self, id: &str, what: &str, change: &impl Serialize) -> Request<Agent> {

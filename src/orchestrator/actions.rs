@@ -131,12 +131,14 @@ impl Daemon {
     /// Ends an agent and starts it again under its id. Nothing is ended before it is known that it can be started.
     async fn restart(&self, command: &Command, record: Record, outcome: Outcome) -> Result<(), String> {
         let plugins = self.plugins.current();
+        let session = SessionName::parse(&record.session).map_err(|error| error.to_string())?;
+        let spec = record.spec.again(self.launcher.conversation(&session).await);
         let agent = &record.spec.agent_id;
         let active = self.records.activate(agent, self.limits.agents).ok_or_else(|| self.limits.full())?;
-        let prepared = self.launcher.prepare(&plugins, &command.requested_by, &record.spec).await;
+        let prepared = self.launcher.prepare(&plugins, &command.requested_by, &spec).await;
         let prepared = prepared.map_err(|error| error.to_string())?;
         self.end(&record, StopReason::Restart).await?;
-        self.start(&plugins, command, record.spec, prepared, active, outcome).await
+        self.start(&plugins, command, spec, prepared, active, outcome).await
     }
 }
 

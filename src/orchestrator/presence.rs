@@ -9,9 +9,11 @@ use super::link::Failed;
 use super::records::Record;
 use crate::client::events::{Event, EventFilter};
 use crate::client::stream::Received;
+use crate::domain::agent::Agent;
 use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::control::orchestrator::{ManagedAgent, Orchestrator, OrchestratorRegistration};
 use crate::domain::event::EventName;
+use crate::domain::message::delivery::DeliveryNews;
 use crate::domain::text::json;
 use crate::domain::time::Timestamp;
 use crate::sessions::{SessionName, SessionState};
@@ -132,7 +134,13 @@ impl Daemon {
 
     /// Listens until the end.
     pub(super) async fn follow_stream(&self) {
-        let types = vec![EventName::CommandUpdated, EventName::OrchestratorStatus, EventName::OrchestratorRemoved];
+        let types = vec![
+            EventName::CommandUpdated,
+            EventName::MessageDelivery,
+            EventName::AgentStatus,
+            EventName::OrchestratorStatus,
+            EventName::OrchestratorRemoved,
+        ];
         let filter = EventFilter { types, ..EventFilter::agent(self.agent_id.as_str()) };
         let mut stream = self.link.client().events().follow(filter);
         loop {
@@ -144,6 +152,7 @@ impl Daemon {
                 Ok(Received::Ready { .. }) => {
                     self.link.is_back();
                     self.greet.notify_one();
+                    self.wakes.wake_all();
                 }
                 Ok(Received::Event(event)) => self.hear(&event),
                 // What it left out is looked for once it is there again.
@@ -167,6 +176,17 @@ impl Daemon {
                     && self.link.epoch().is_some_and(|epoch| epoch < orchestrator.epoch)
                 {
                     self.link.supersede(format!(" (on host {})", orchestrator.hostname));
+                }
+            }
+            Some(EventName::MessageDelivery) => {
+                if let Ok(news) = event.parse::<DeliveryNews>() {
+                    self.wakes.wake(&news.delivery.agent_id);
+                }
+            }
+            // What it lets be shown to it may have changed.
+            Some(EventName::AgentStatus) => {
+                if let Ok(card) = event.parse::<Agent>() {
+                    self.wakes.wake(&card.id);
                 }
             }
             // Somebody removed it while it lives.

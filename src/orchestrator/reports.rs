@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::actions::Part;
 use super::link::Failed;
+use super::notices::RelayNotices;
 use super::records::{Minted, Record};
 use super::{Daemon, records};
 use crate::client::{Client, Credential};
-use crate::domain::agent::{Agent, AgentStatus, ConditionKind, DETAIL_MAX, Registration};
+use crate::domain::agent::{Agent, AgentStatus, ConditionKind, NewCondition, Registration};
 use crate::domain::caller::Scope;
 use crate::domain::caller::token::{TokenDraft, TokenKind};
 use crate::domain::control::command::CommandStatus;
@@ -48,6 +49,8 @@ pub(super) struct RelayReports {
     outcome: Mutex<Option<Outcome>>,
     asked_ready: Mutex<Option<Instant>>,
     says_ready: Arc<AtomicBool>,
+    /// Whether its program is up.
+    is_up: Arc<watch::Sender<bool>>,
 }
 
 impl RelayReports {
@@ -69,6 +72,7 @@ impl RelayReports {
             outcome: Mutex::new(Some(outcome)),
             asked_ready: Mutex::new(None),
             says_ready: Arc::default(),
+            is_up: Arc::default(),
         }
     }
 
@@ -131,16 +135,9 @@ impl RelayReports {
     }
 
     /// Says what keeps the agent from working, or that nothing does any more.
-    async fn condition(&self, kind: Option<ConditionKind>, detail: &str) -> Result<Agent, Failed> {
-        let detail = detail_of(detail);
-        let detail = (!detail.is_empty()).then_some(detail.as_str());
-        let guard = Daemon::unguarded();
-        self.daemon
-            .link
-            .ask_as(self.daemon.link.client(), |client| {
-                client.agents().set_condition(self.agent(), kind, detail, &guard)
-            })
-            .await
+    async fn condition(&self, condition: Option<NewCondition>) -> Result<Agent, Failed> {
+        let link = &self.daemon.link;
+        link.ask_as(link.client(), |client| client.notices().observed(self.agent(), condition.as_ref())).await
     }
 
     /// The card when its program is up: in no condition that only a start is in, and ready if it takes work.
@@ -150,7 +147,7 @@ impl RelayReports {
         let card = link.ask_as(&client, |client| client.agents().get(self.agent())).await?;
         let of_start = |kind| matches!(kind, ConditionKind::Starting | ConditionKind::Dialog);
         if card.condition.is_some_and(|condition| of_start(condition.kind)) {
-            self.condition(None, "").await?;
+            self.condition(None).await?;
         }
         if ready {
             let guard = Daemon::unguarded();
@@ -186,12 +183,27 @@ impl RelayReports {
         self.tell_outcome(Err(reason.to_owned())).await;
     }
 
+    /// Shows the session what its agent should know, until `end`.
+    pub(super) async fn attend_until(&self, end: impl Future<Output = ()>) {
+        let notices = RelayNotices::new(&self.daemon, self.agent());
+        tokio::select! {
+            () = end => {}
+            () = self.daemon.launcher.attend(&self.name, &notices, self.is_up.subscribe()) => {}
+        }
+    }
+
+    /// Its program was up before.
+    pub(super) fn is_up_already(&self) {
+        self.is_up.send_replace(true);
+    }
+
     fn is_of(&self, record: &Record) -> bool {
         record.session == self.name.as_str()
     }
 
     async fn tell_end(&self, record: &Record, ending: &str) -> Result<(), Failed> {
-        let crashed = (!self.daemon.records.is_ending(self.agent())).then_some(ConditionKind::Crashed);
+        let by_itself = !self.daemon.records.is_ending(self.agent());
+        let crashed = by_itself.then(|| NewCondition::seen(ConditionKind::Crashed, ending));
         let link = &self.daemon.link;
         let guard = Daemon::unguarded();
         if let Some(client) = self.as_agent() {
@@ -202,7 +214,7 @@ impl RelayReports {
             };
             gone_is_fine(offline.await)?;
         }
-        gone_is_fine(self.condition(crashed, if crashed.is_some() { ending } else { "" }).await)?;
+        gone_is_fine(self.condition(crashed).await)?;
         // Those that an administrator has made do not end with their agent.
         if record.token.kind == TokenKind::Named {
             let token = record.token.id;
@@ -267,7 +279,7 @@ impl Reports for RelayReports {
         self.daemon.list_changed.notify_one();
         let told = async {
             self.introduce(started.attach_command.as_deref()).await?;
-            self.condition(Some(ConditionKind::Starting), "").await
+            self.condition(Some(NewCondition::seen(ConditionKind::Starting, ""))).await
         };
         match told.await {
             Ok(_) => {}
@@ -294,8 +306,9 @@ impl Reports for RelayReports {
                 self.daemon.report(id, CommandStatus::Running, Some(result.into()), None).await;
             }
         }
-        let (kind, detail) = waiting.condition();
-        if let Err(Failed::Refused(error)) = self.condition(Some(kind), detail).await {
+        let (kind, detail, until) = waiting.condition();
+        let condition = NewCondition { until, ..NewCondition::seen(kind, detail) };
+        if let Err(Failed::Refused(error)) = self.condition(Some(condition)).await {
             tracing::warn!(agent.id = %self.agent(), %error, "what an agent waits for is not taken");
         }
     }
@@ -322,6 +335,7 @@ impl Reports for RelayReports {
     }
 
     async fn up(&self, prompt: Result<(), Undelivered>) {
+        self.is_up.send_replace(true);
         let (ready, told) = match prompt {
             Ok(()) => (true, Ok(())),
             Err(undelivered) => {
@@ -417,12 +431,4 @@ fn without_waiting(result: Option<Value>) -> Option<Value> {
         result.remove(member);
     }
     (!result.is_empty()).then_some(Value::Object(result))
-}
-
-/// The end of a text, which is where a screen has its question, within the bounds of a condition's detail.
-fn detail_of(text: &str) -> String {
-    let plain = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
-    let text: String = text.trim().chars().map(plain).collect();
-    let excess = text.chars().count().saturating_sub(DETAIL_MAX);
-    text.chars().skip(excess).collect::<String>().trim().to_owned()
 }

@@ -78,7 +78,9 @@ impl Daemon {
     pub(super) fn see_to(&self, follow: Follow, reports: RelayReports, active: Active) {
         let daemon = self.clone();
         self.tasks.spawn(async move {
-            follow.run(&reports, RelayReports::ALIVE_EVERY, daemon.link.until()).await;
+            let plugins = || daemon.plugins.current();
+            let following = follow.run(plugins, &reports, RelayReports::ALIVE_EVERY, daemon.link.until());
+            reports.attend_until(following).await;
             drop(active);
             daemon.list_changed.notify_one();
         });
@@ -88,7 +90,9 @@ impl Daemon {
     pub(super) fn watch(&self, name: SessionName, reports: RelayReports, active: Option<Active>) {
         let daemon = self.clone();
         self.tasks.spawn(async move {
-            daemon.launcher.watch(&name, &reports, RelayReports::ALIVE_EVERY, daemon.link.until()).await;
+            reports.is_up_already();
+            let watching = daemon.launcher.watch(&name, &reports, RelayReports::ALIVE_EVERY, daemon.link.until());
+            reports.attend_until(watching).await;
             drop(active);
             daemon.list_changed.notify_one();
         });
