@@ -16,5 +16,6 @@ mod spawn;
 mod store;
 mod terminal;
 mod tidy;
+mod together;
 mod upgrade;
 mod workbench;

@@ -3,7 +3,7 @@
 //! `AGENT_RELAY_TEST_CLIS=FOLDER` names the folder they are in when it is not on the PATH.
 
 mod main_job;
-mod model;
+pub(crate) mod model;
 mod tools;
 
 use std::path::{Path, PathBuf};
@@ -35,14 +35,14 @@ pub(crate) struct Cli {
 /// Claude Code, or none where it is not installed, which is said for everybody to see.
 pub(crate) fn claude(model: &Model, home: &Path, cwd: &Path) -> Option<Cli> {
     let program = installed("claude")?;
-    let variables = for_claude(model, home, cwd);
+    let variables = for_claude(model.url(), home, cwd);
     Some(Cli { program, args: &[], variables, exit_keys: &["C-c", "C-c"] })
 }
 
 /// Codex, or none where it is not installed, which is said for everybody to see.
 pub(crate) fn codex(model: &Model, home: &Path, cwd: &Path) -> Option<Cli> {
     let program = installed("codex")?;
-    let variables = for_codex(model, home, cwd);
+    let variables = for_codex(model.url(), home, cwd);
     // Without the flag it hands the work to a server in the background, which serves all sessions with the environment, token
     // included, of the first, and goes on when the session ends.
     Some(Cli {

@@ -189,7 +189,12 @@ pub(crate) async fn until(at: Timestamp) {
 
 /// Asks again and again until the answer is there: for what the relay does by itself and does not
 /// announce.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, ask).await
+}
+
+/// The same for what takes its time.
+pub(crate) async fn eventually_within<T>(patience: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         let mut beat = tokio::time::interval(Duration::from_millis(20));
         loop {
@@ -199,7 +204,7 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
             }
         }
     };
-    match tokio::time::timeout(PATIENCE, asking).await {
+    match tokio::time::timeout(patience, asking).await {
         Ok(answer) => answer,
         Err(_) => panic!("it never came to this: {what}"),
     }

@@ -162,7 +162,7 @@ pub(crate) fn choices(test: &str) -> Vec<TmuxChoice> {
     choices
 }
 
-fn kill_group(pid: u32) {
+pub(crate) fn kill_group(pid: u32) {
     let group = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
     _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
 }

@@ -92,7 +92,7 @@ impl Drop for Model {
 
 /// The environment that makes Claude Code ask the model, after preparing `home` so that it asks no person anything
 /// about working in `cwd`.
-pub(crate) fn for_claude(model: &Model, home: &Path, cwd: &Path) -> Vec<(String, String)> {
+pub(crate) fn for_claude(model: &str, home: &Path, cwd: &Path) -> Vec<(String, String)> {
     let settings = json!({
         "hasCompletedOnboarding": true,
         "theme": "dark",
@@ -103,7 +103,7 @@ pub(crate) fn for_claude(model: &Model, home: &Path, cwd: &Path) -> Vec<(String,
     fs::write(home.join(".claude.json"), settings.to_string()).expect("its settings");
     pairs(&[
         ("HOME", home.to_str().expect("a plain path")),
-        ("ANTHROPIC_BASE_URL", model.url()),
+        ("ANTHROPIC_BASE_URL", model),
         ("ANTHROPIC_API_KEY", KEY),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
         ("DISABLE_AUTOUPDATER", "1"),
@@ -113,15 +113,14 @@ pub(crate) fn for_claude(model: &Model, home: &Path, cwd: &Path) -> Vec<(String,
 
 /// The environment that makes Codex ask the model, after preparing `home` (its `CODEX_HOME` is `.codex` in there) so that it asks
 /// no person anything about working in `cwd`.
-pub(crate) fn for_codex(model: &Model, home: &Path, cwd: &Path) -> Vec<(String, String)> {
+pub(crate) fn for_codex(model: &str, home: &Path, cwd: &Path) -> Vec<(String, String)> {
     let codex = home.join(".codex");
     fs::create_dir_all(&codex).expect("a home");
     let settings = format!(
         "model = \"scripted\"\nmodel_provider = \"scripted\"\ncheck_for_update_on_startup = false\n\
          [model_providers.scripted]\nname = \"scripted\"\nbase_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"OPENAI_API_KEY\"\n\
          [projects.{:?}]\ntrust_level = \"trusted\"\n",
-        model.url(),
-        cwd
+        model, cwd
     );
     fs::write(codex.join("config.toml"), settings).expect("its settings");
     pairs(&[
@@ -160,7 +159,7 @@ async fn answer(State(script): State<Script>, uri: Uri, body: Bytes) -> Response
 }
 
 /// An answer as Anthropic's Messages API streams it.
-fn messages_events(model: &Value, number: usize, answer: &Answer) -> String {
+pub(crate) fn messages_events(model: &Value, number: usize, answer: &Answer) -> String {
     let (block, delta, reason) = match answer {
         Answer::Text(text) => {
             let delta = json!({ "type": "text_delta", "text": text });
@@ -187,7 +186,7 @@ fn messages_events(model: &Value, number: usize, answer: &Answer) -> String {
 }
 
 /// An answer as OpenAI's Responses API streams it.
-fn responses_events(_model: &Value, number: usize, answer: &Answer) -> String {
+pub(crate) fn responses_events(_model: &Value, number: usize, answer: &Answer) -> String {
     let item = match answer {
         Answer::Text(text) => json!({
             "type": "message", "role": "assistant", "id": format!("msg_{number}"),

@@ -1,6 +1,8 @@
 //! The relay's own client, with what tests expect of answers: it checks, with every one, what holds for
 //! all of them.
 
+use std::time::Duration;
+
 use agent_relay::client::{Credential, Error, Method, Options, Request};
 use agent_relay::domain::activity::Activity;
 use agent_relay::domain::agent::{Agent, Registration};
@@ -11,7 +13,7 @@ use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{PATIENCE, Stream, eventually};
+use super::{PATIENCE, Stream, eventually_within};
 
 /// Calls one relay, with one credential or without.
 #[derive(Clone)]
@@ -116,8 +118,13 @@ impl Client {
 
     /// A command, once it has come to its end.
     pub(crate) async fn outcome(&self, command: impl Into<i64>) -> Command {
+        self.outcome_within(super::PATIENCE, command).await
+    }
+
+    /// The same for one that takes its time.
+    pub(crate) async fn outcome_within(&self, patience: Duration, command: impl Into<i64>) -> Command {
         let command = CommandId::new(command.into());
-        eventually(&format!("the end of command {command}"), async || {
+        eventually_within(patience, &format!("the end of command {command}"), async || {
             let command = self.relay.control().command(command).send().await.expect("a command");
             command.status.is_final().then_some(command)
         })
