@@ -8,6 +8,13 @@
 //! told of a session before its process is started, and whatever ends the launcher in between, the next
 //! start finds the record and looks at the session.
 //!
+//! - `site`, `directories`: where an agent may start. `launch` plans, starts and ends, `follow` sees to a session from
+//!   the process that runs to its end.
+//! - `look` is one look at a session that runs, with what its provider makes of it; `granted` reads the files that it
+//!   was granted. `offer` shows a notice there by the ways that its provider names, through `socket` where one is
+//!   written to; `evidence` is what shows that it was taken.
+//! - `turns`, `zone`: one request at a time for each agent; what the clocks on the wall show.
+//!
 //! File calls are made on threads that may wait, never on those that answer requests.
 
 mod attend;

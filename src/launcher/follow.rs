@@ -103,11 +103,15 @@ impl Follow {
         let settled = begun + Duration::from_millis(self.opening.ready.settle_ms.min(SETTLE_MS_MAX).into());
         // What an agent says of itself is no input for a prompt that has to be typed.
         let takes_its_word = self.prompt.is_none() || self.opening.prompt != PromptDelivery::Typed;
-        let (mut last, mut told) = (String::new(), None);
+        let (mut last, mut told, mut pulse) = (String::new(), None, None);
         loop {
             let looked_at = Instant::now();
             // Before it is looked at: what is written meanwhile is news.
-            let mark = if looked_at >= settled { self.launcher.mark(&self.name).await } else { None };
+            if looked_at >= settled {
+                pulse.get_or_insert_with(|| self.launcher.pulse());
+            }
+            let mark = || pulse.as_ref().and_then(|pulse| pulse.borrow().get(&self.name).copied());
+            let before = mark();
             // One that has ended is not looked at: its end is heard elsewhere.
             if let Some(look) = self.launcher.look(&plugins(), &self.name).await {
                 let up = self.judge(&look);
@@ -133,7 +137,7 @@ impl Follow {
                 continue;
             }
             sleep(WAITING_INTERVAL).await;
-            while looked_at.elapsed() < LOOK_ANYHOW && self.launcher.mark(&self.name).await == mark {
+            while looked_at.elapsed() < LOOK_ANYHOW && mark() == before {
                 if takes_its_word && reports.says_ready().await {
                     return;
                 }

@@ -23,8 +23,6 @@ pub const SCREEN_BYTES_MAX: usize = 8 * 1024;
 /// How long a screen stands still before what looks like an input is one: programs that start show many things for
 /// a moment.
 pub(super) const STILL: Duration = Duration::from_secs(3);
-/// How long a mark holds for those who follow a session.
-const MARKS_FRESH: Duration = Duration::from_secs(1);
 /// Characters of what is told of a dialog that no provider has read.
 const DIALOG_MAX: usize = 1_000;
 /// Sessions of which it is remembered what they showed; there are no more.
@@ -55,7 +53,6 @@ pub(super) struct Watch {
     stills: Mutex<HashMap<SessionName, Still>>,
     /// The variables of a session's program, by its process id.
     variables: Mutex<HashMap<SessionName, (u32, BTreeMap<String, String>)>>,
-    marks: tokio::sync::Mutex<Option<(Instant, BTreeMap<SessionName, Mark>)>>,
     files: GrantedFiles,
     zone: Zone,
 }
@@ -71,15 +68,6 @@ impl Launcher {
     /// see. Costs one command of tmux, however many there are.
     pub async fn activity(&self) -> BTreeMap<SessionName, Mark> {
         self.sessions().activity().await
-    }
-
-    /// The mark of one session. Those who ask at about the same time ask together.
-    pub(super) async fn mark(&self, name: &SessionName) -> Option<Mark> {
-        let mut marks = self.0.watch.marks.lock().await;
-        if marks.as_ref().is_none_or(|(at, _)| at.elapsed() > MARKS_FRESH) {
-            *marks = Some((Instant::now(), self.activity().await));
-        }
-        marks.as_ref().and_then(|(_, marks)| marks.get(name).copied())
     }
 
     /// Looks at a session; nothing when it has ended.

@@ -180,9 +180,9 @@ impl Tmux {
         let mut facts = facts.splitn(4, ' ');
         let mut number = || facts.next().and_then(|fact| fact.parse::<u64>().ok());
         let cursor = number().and_then(|x| Some((usize::try_from(x).ok()?, usize::try_from(number()?).ok()?)));
-        let written_at_s = number().unwrap_or_default();
+        let written_at_s = number();
         let title: String = log::plain(facts.next().unwrap_or_default()).chars().take(TITLE_MAX).collect();
-        Ok(View { screen: Screen::new(&log::plain(text), cursor), title, written_at_s: Some(written_at_s) })
+        Ok(View { screen: Screen::new(&log::plain(text), cursor), title, written_at_s })
     }
 
     /// What tells of every session whether anything was written to its terminal, by one command. None while no server

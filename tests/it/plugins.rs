@@ -1,5 +1,6 @@
 //! The plugin host, with real components in a real directory.
 
+mod beside;
 mod cache;
 pub(crate) mod components;
 mod contract;
@@ -130,6 +131,15 @@ pub(crate) fn provider(id: &str, settings: &str) -> String {
     format!(
         "id = '{id}'\nkind = 'provider'\n[grants]\nexecutables = ['sleeper']\nenv = ['SLEEPER_MODE']\nfiles = ['notes.txt']\n\
          [limits]\ndeadline_ms = 5000\n[settings]\nid = '{id}'\n{settings}\n"
+    )
+}
+
+/// A manifest for the provider `mislook`, which observes and delivers.
+pub(crate) fn mislook(settings: &str) -> String {
+    format!(
+        "id = 'mislook'\nkind = 'provider'\n[grants]\nexecutables = ['sleeper', 'queue']\nenv = ['MISLOOK_HOME']\n\
+         reads = ['{{MISLOOK_HOME}}/*', '{{cwd}}/*']\nsockets = ['{{cwd}}/*.sock']\n[limits]\ndeadline_ms = 5000\n\
+         [settings]\n{settings}\n"
     )
 }
 

@@ -1,6 +1,7 @@
 //! Programs that have a whole screen to themselves: when they count as up, and what is typed into them. A script of our
 //! own stands in for them, which notes every byte it gets.
 
+mod notices;
 mod relay;
 
 use std::fs;

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use agent_relay::domain::agent::{ConditionKind, ConditionSource};
 use agent_relay::domain::control::command::{Command, CommandStatus};
-use agent_relay::sessions::TmuxChoice;
+use agent_relay::sessions::{SessionState, TmuxChoice};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{can_run, press, received};
-use crate::plugins::{guest, provider, put};
+use crate::plugins::{guest, mislook, provider, put};
 use crate::program::{Serving, program};
 use crate::server::{Client, eventually};
-use crate::spawn::{Host, Running, act, card, install};
+use crate::spawn::{Host, Running, act, card, cmdline, install};
 
 fn start(home: &Path) -> (Serving, Client) {
     let path = std::env::join_paths(
@@ -121,4 +121,47 @@ async fn a_program_in_a_dialog_is_neither_a_success_nor_ready() {
     let of_agent = card(&client, &agent.id).await;
     assert!(of_agent.ready && of_agent.condition.is_none(), "{of_agent:?}");
     assert_eq!(again.identity.agent_id, agent.id);
+}
+
+/// What its provider reads on the screen is told at once; and its program's own conversation outlives the restart.
+#[tokio::test]
+async fn a_restart_goes_on_with_the_programs_own_conversation() {
+    if !can_run("a resumed conversation") {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let path = home.path().canonicalize().expect("the directory");
+    let base = path.join("base");
+    fs::create_dir_all(&base).expect("a base directory");
+    put(&path.join("plugins/mislook"), &mislook("program = 'sleeper'"), &guest("mislook"));
+    install(&path, "sleeper", &format!("exec python3 {} \"$@\"", super::program().display()));
+    let rules = json!({"dialog": ["Do you trust this folder?", "> 1. Yes", "  2. No"], "footer": ""});
+    fs::write(base.join("rules.json"), rules.to_string()).expect("rules");
+    let (_serving, client) = start(&path);
+    let host = Host::at(&path.join("data"), TmuxChoice::Auto).await;
+
+    let answer: Value = client.post("/api/agents/spawn", json!({"provider": "mislook"})).await.expect(202);
+    let agent = Running::read(&answer);
+    waits(&client, agent.command).await;
+    let condition = card(&client, &agent.id).await.condition.expect("a condition");
+    assert_eq!(condition.kind, ConditionKind::Dialog);
+    assert_eq!(condition.detail.as_deref(), Some("Do you trust this folder?"), "what the provider read");
+    let first = cmdline(agent.pid);
+    assert!(first.contains(&"--conversation".to_owned()), "a fresh name for a new one: {first:?}");
+
+    // Nothing has named a conversation yet: there is none to go on with.
+    fs::write(base.join("rules.json"), json!({}).to_string()).expect("rules");
+    let restarted = act(&client, &agent, "restart").await;
+    let result = restarted.result.expect("a result").value();
+    assert_eq!((restarted.status, &result["resumed"]), (CommandStatus::Succeeded, &json!(false)));
+
+    fs::write(base.join("conversation"), "c-1\n").expect("its own record");
+    act(&client, &agent, "restart").await;
+    let resumed = act(&client, &agent, "restart").await;
+    let result = resumed.result.expect("a result").value();
+    assert_eq!(result["resumed"], json!(true));
+    let [session] = &host.running()[..] else { panic!("{:?}", host.running()) };
+    let SessionState::Running { pid } = session.state else { panic!("{session:?}") };
+    let last = cmdline(pid);
+    assert!(last.ends_with(&["--resume".to_owned(), "c-1".to_owned()]), "{last:?}");
 }

@@ -27,7 +27,7 @@ pub(super) enum Language {
 }
 
 /// The SDK, as the project gets it: `sdk/` is a crate of its own there, beside `wit/`.
-const SDK: [File; 10] = [
+const SDK: [File; 11] = [
     ("sdk/Cargo.toml", shipped!("templates/rust/sdk.toml.in")),
     ("sdk/src/lib.rs", shipped!("sdk/src/lib.rs")),
     ("sdk/src/bindings.rs", shipped!("sdk/src/bindings.rs")),
@@ -36,6 +36,7 @@ const SDK: [File; 10] = [
     ("sdk/src/provider.rs", shipped!("sdk/src/provider.rs")),
     ("sdk/src/provider/environment.rs", shipped!("sdk/src/provider/environment.rs")),
     ("sdk/src/provider/words.rs", shipped!("sdk/src/provider/words.rs")),
+    ("sdk/src/session.rs", shipped!("sdk/src/session.rs")),
     ("sdk/src/settings.rs", shipped!("sdk/src/settings.rs")),
     ("sdk/src/testing.rs", shipped!("sdk/src/testing.rs")),
 ];

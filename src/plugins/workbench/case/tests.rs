@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::super::kinds::policy::Decide;
 use super::super::super::kinds::provider::Ask;
 use super::*;
+use crate::domain::control::observation::Doing;
 use crate::domain::control::plan::StopReason;
 use crate::domain::control::{ApprovalMode, Context, Control, ControlTarget};
 
@@ -131,6 +132,36 @@ fn a_message_is_completed_and_a_reason_is_said() {
         assert_eq!(asked, Ask::Stop(reason));
     }
     assert!(matches!(ask("{}"), Ask::Plan { .. }));
+}
+
+#[test]
+fn a_session_is_completed_and_what_was_seen_of_it() {
+    let text = r#"{"observe": {"session": {"files": [{"path": "/x", "contents": "y"}]},
+        "screen": {"rows": ["> "], "cursor": {"column": 2, "row": 0}}},
+        "expect": {"observation": {"state": {"limit": {"untilMs": 5}}}}}"#;
+    let Ask::Observe { session, screen } = ask(text) else { panic!("a screen") };
+    assert_eq!((session.pids.as_slice(), session.files[0].path.as_str()), (&[4711][..], "/x"));
+    assert_eq!((screen.rows.as_slice(), screen.still_ms), (&["> ".to_owned()][..], 10_000));
+
+    let text = r#"{"deliver": {"notice": {"interrupt": true}, "seen": {"state": {"dialog": "trust?"}}}, "expect": {"attempts": []}}"#;
+    let Ask::Deliver { notice, seen, .. } = ask(text) else { panic!("a notice") };
+    assert_eq!((notice.id, notice.interrupt), (17, true));
+    assert_eq!(seen.doing, Doing::Dialog("trust?".into()));
+
+    for (text, expected) in [
+        (r#"{"observe": {"rows": []}}"#, "unknown key `observe.rows`; known are session, screen"),
+        (r#"{"observe": 1}"#, "observe: must be an object"),
+        (r#"{"observe": {"screen": {"cursor": [1, 2]}}}"#, "observe.screen: "),
+        (r#"{"deliver": {}, "expect": {"attempts": {}}}"#, "expect.attempts: must be a list"),
+        (r#"{"observe": {}, "expect": {"observation": []}}"#, "expect.observation: must be an object"),
+        (
+            r#"{"observe": {}, "expect": {"observation": {"doing": 1}}}"#,
+            "known are state, hasDraft, conversation, version",
+        ),
+    ] {
+        let refusal = provider(text).expect_err(text);
+        assert!(refusal.contains(expected), "{text}: {refusal}");
+    }
 }
 
 #[test]
