@@ -123,7 +123,7 @@ impl Launcher {
             session_dir: reservation.files_directory().to_string_lossy().into_owned(),
             relay_url: host.relay_url.clone(),
             token_variable: TOKEN_VARIABLE.to_owned(),
-            mcp_url: Some(format!("{}/mcp", host.relay_url)),
+            mcp_url: Some(format!("{}/mcp", host.relay_url.trim_end_matches('/'))),
             host_variables: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
             root: rustix::process::geteuid().is_root(),
         };

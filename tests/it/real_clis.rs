@@ -1,11 +1,14 @@
 //! The real agent programs against a scripted model: what a provider plans and the host types must work with
 //! them, not with what we remember of them. Where they are not installed the tests say so and prove nothing;
-//! `AGENT_RELAY_TEST_CLIS=FOLDER` names the folder they are in when it is not on the PATH.
+//! `AGENT_RELAY_TEST_CLIS=FOLDER:FOLDER` names the folders they are in when those are not on the PATH. What differs between
+//! versions is tried with each that is found in one of these folders.
 
 mod main_job;
 pub(crate) mod model;
 mod tools;
+mod wake;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,14 +59,26 @@ pub(crate) fn codex(model: &Model, home: &Path, cwd: &Path) -> Option<Cli> {
 
 /// Where a program is: in `AGENT_RELAY_TEST_CLIS`, or on the PATH.
 pub(crate) fn installed(program: &str) -> Option<PathBuf> {
-    let given = std::env::var_os("AGENT_RELAY_TEST_CLIS").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = given.into_iter().chain(std::env::split_paths(&path));
-    let found = folders.map(|folder| folder.join(program)).find(|place| place.is_file());
-    if found.is_none() {
+    every_installed(program).into_iter().next()
+}
+
+/// Each version of a program that is in `AGENT_RELAY_TEST_CLIS`, or else the one on the PATH. None is said for everybody
+/// to see.
+pub(crate) fn every_installed(program: &str) -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).unwrap_or_default();
+    let (given, path) = (variable("AGENT_RELAY_TEST_CLIS"), variable("PATH"));
+    let found = |folders: &OsStr| -> Vec<PathBuf> {
+        let places = std::env::split_paths(folders).filter(|folder| folder.is_absolute()).map(|folder| folder.join(program));
+        places.filter(|place| place.is_file()).collect()
+    };
+    let mut all = found(&given);
+    if all.is_empty() {
+        all.extend(found(&path).into_iter().next());
+    }
+    if all.is_empty() {
         eprintln!("SKIPPED with the real {program}: it is neither in AGENT_RELAY_TEST_CLIS nor on the PATH");
     }
-    found
+    all
 }
 
 #[tokio::test]
@@ -126,13 +141,16 @@ fn the_flags_that_plans_use_are_still_there() {
             "claude",
             &[
                 "--add-dir",
+                "--allowedTools",
                 "--append-system-prompt",
                 "--mcp-config",
                 "--name",
                 "--permission-mode",
+                "--resume",
                 "--session-id",
                 "--settings",
                 "--strict-mcp-config",
+                "--tools",
             ],
         ),
         (
@@ -145,18 +163,19 @@ fn the_flags_that_plans_use_are_still_there() {
                 "--dangerously-bypass-approvals-and-sandbox",
                 "--no-daemon",
                 "--sandbox",
+                "  queue ",
+                "  resume ",
             ],
         ),
     ];
     for (program, flags) in flags {
-        let Some(place) = installed(program) else {
-            continue;
-        };
-        let home = tempfile::tempdir().expect("a home");
-        let help = Command::new(place).arg("--help").env("HOME", home.path()).output().expect("its help");
-        let help = String::from_utf8_lossy(&help.stdout).into_owned();
-        let missing: Vec<_> = flags.iter().filter(|flag| !help.contains(**flag)).collect();
-        assert!(missing.is_empty(), "{program} no longer has {missing:?}:\n{help}");
+        for place in every_installed(program) {
+            let home = tempfile::tempdir().expect("a home");
+            let help = Command::new(&place).arg("--help").env("HOME", home.path()).output().expect("its help");
+            let help = String::from_utf8_lossy(&help.stdout).into_owned();
+            let missing: Vec<_> = flags.iter().filter(|flag| !help.contains(**flag)).collect();
+            assert!(missing.is_empty(), "{} no longer has {missing:?}:\n{help}", place.display());
+        }
     }
 }
 

@@ -138,9 +138,11 @@ fn is_rule(row: &str) -> bool {
     row.starts_with("────") || row.starts_with("▔▔▔▔")
 }
 
-/// `✽ Sprouting… (3s · ↓ 16 tokens)`, `✻ API error · Retrying in 4s · attempt 4/10`.
+/// `✽ Sprouting… (3s · ↓ 16 tokens)`, `✻ API error · Retrying in 4s · attempt 4/10`, `✻ Waiting for API response · will
+/// retry in 4m 0s · check your network`.
 fn is_spinner(row: &str) -> bool {
-    row.starts_with(['·', '✢', '✳', '✶', '✻', '✽', '*']) && (row.contains('…') || row.contains("etrying in "))
+    row.starts_with(['·', '✢', '✳', '✶', '✻', '✽', '*'])
+        && (row.contains('…') || row.contains("etrying in ") || row.contains("retry in "))
 }
 
 fn is_answer(row: &str) -> bool {

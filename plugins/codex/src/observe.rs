@@ -15,7 +15,8 @@ pub(crate) fn observe(session: &RunningSession, screen: &Screen) -> Observation 
         return Observation { version: version(screen), ..Observation::of(without_input(screen, question)) };
     };
     let turn = input.last_turn();
-    let busy = input.busy() || turns_in_title(&screen.title);
+    // Not by the title: its wheel turns as well while a server of tools does not answer.
+    let busy = input.busy();
     let limit = turn.filter(|_| !busy).and_then(last_error).and_then(|error| limit(session, screen, &input, error));
     let state = match limit {
         Some(limit) => Seen::Limit(limit),
@@ -39,15 +40,9 @@ fn without_input(screen: &Screen, question: Option<Question>) -> Seen {
         Some(Question::Permission(text)) => Seen::Approval(text),
         Some(Question::Other(text)) => Seen::Dialog(text),
         None if screen.title.contains("Action Required") => Seen::Dialog("Action Required".to_owned()),
-        None if turns_in_title(&screen.title) => Seen::Busy,
         None if loading(screen) => Seen::Starting,
         None => Seen::Unknown,
     }
-}
-
-/// The title begins with a wheel that turns.
-fn turns_in_title(title: &str) -> bool {
-    title.starts_with(|letter| ('\u{2800}'..='\u{28ff}').contains(&letter))
 }
 
 /// The limit that the program spoke of last, while it holds.

@@ -3,15 +3,18 @@
 //! programs ask it, and nobody else.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fs;
+use std::future::ready;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,6 +28,8 @@ const KEY: &str = "sk-ant-relay-test-key-00000";
 pub(crate) enum Answer {
     /// It says this.
     Text(String),
+    /// It says this, and never comes to an end.
+    Held(String),
     /// It calls this tool; what came of it is in the next turn's request.
     Call {
         /// The room that the tool's name stands in, where it has one.
@@ -32,6 +37,8 @@ pub(crate) enum Answer {
         tool: String,
         input: Value,
     },
+    /// It says nothing before this moment, in seconds since the epoch: a limit is reached.
+    Limited { until_s: i64 },
 }
 
 /// A model that listens until it is dropped.
@@ -111,6 +118,12 @@ pub(crate) fn for_claude(model: &str, home: &Path, cwd: &Path) -> Vec<(String, S
     ])
 }
 
+/// The same for an account, whose limits Claude Code then tells of.
+pub(crate) fn with_account(variables: Vec<(String, String)>) -> Vec<(String, String)> {
+    let others = variables.into_iter().filter(|(name, _)| name != "ANTHROPIC_API_KEY");
+    others.chain(pairs(&[("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-relay-test")])).collect()
+}
+
 /// The environment that makes Codex ask the model, after preparing `home` (its `CODEX_HOME` is `.codex` in there) so that it asks
 /// no person anything about working in `cwd`.
 pub(crate) fn for_codex(model: &str, home: &Path, cwd: &Path) -> Vec<(String, String)> {
@@ -154,14 +167,46 @@ async fn answer(State(script): State<Script>, uri: Uri, body: Bytes) -> Response
     } else {
         (0, Answer::Text(json!({ "title": "a test" }).to_string()))
     };
+    if let Answer::Limited { until_s } = answer {
+        return limited(until_s);
+    }
     let events = events(&request["model"], number, &answer);
-    ([(header::CONTENT_TYPE, "text/event-stream")], events).into_response()
+    if !matches!(answer, Answer::Held(_)) {
+        return ([(header::CONTENT_TYPE, "text/event-stream")], events).into_response();
+    }
+    // All but what says that the answer is whole.
+    let ends = ["event: content_block_stop", "event: response.output_item.done"];
+    let end = ends.iter().find_map(|event| events.find(event)).expect("an event that ends what is said");
+    let said = stream::once(ready(Ok::<_, Infallible>(events[..end].to_owned())));
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(said.chain(stream::pending()))).into_response()
+}
+
+/// The refusal of both: an error in the words of the one, with the headers of the other.
+fn limited(until_s: i64) -> Response {
+    let until = until_s.to_string();
+    let headers = [
+        ("anthropic-ratelimit-unified-status", "rejected"),
+        ("anthropic-ratelimit-unified-reset", &until),
+        ("anthropic-ratelimit-unified-representative-claim", "five_hour"),
+        ("anthropic-ratelimit-unified-5h-status", "rejected"),
+        ("anthropic-ratelimit-unified-5h-reset", &until),
+        ("anthropic-ratelimit-unified-5h-utilization", "1.0"),
+    ];
+    let error = json!({
+        "type": "error",
+        "error": { "type": "usage_limit_reached", "message": "a limit is reached", "plan_type": "plus", "resets_at": until_s },
+    });
+    let mut response = (StatusCode::TOO_MANY_REQUESTS, axum::Json(error)).into_response();
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value.parse().expect("a plain value"));
+    }
+    response
 }
 
 /// An answer as Anthropic's Messages API streams it.
 pub(crate) fn messages_events(model: &Value, number: usize, answer: &Answer) -> String {
     let (block, delta, reason) = match answer {
-        Answer::Text(text) => {
+        Answer::Text(text) | Answer::Held(text) => {
             let delta = json!({ "type": "text_delta", "text": text });
             (json!({ "type": "text", "text": "" }), delta, "end_turn")
         }
@@ -169,13 +214,14 @@ pub(crate) fn messages_events(model: &Value, number: usize, answer: &Answer) -> 
             let block = json!({ "type": "tool_use", "id": format!("toolu_{number}"), "name": tool, "input": {} });
             (block, json!({ "type": "input_json_delta", "partial_json": input.to_string() }), "tool_use")
         }
+        Answer::Limited { .. } => unreachable!("it is no stream"),
     };
     let message = json!({
         "id": format!("msg_{number}"), "type": "message", "role": "assistant", "model": model, "content": [],
         "stop_reason": null, "stop_sequence": null, "usage": { "input_tokens": 1, "output_tokens": 1 },
     });
     let stopped = json!({ "stop_reason": reason, "stop_sequence": null });
-    stream(&[
+    frames(&[
         json!({ "type": "message_start", "message": message }),
         json!({ "type": "content_block_start", "index": 0, "content_block": block }),
         json!({ "type": "content_block_delta", "index": 0, "delta": delta }),
@@ -188,7 +234,7 @@ pub(crate) fn messages_events(model: &Value, number: usize, answer: &Answer) -> 
 /// An answer as OpenAI's Responses API streams it.
 pub(crate) fn responses_events(_model: &Value, number: usize, answer: &Answer) -> String {
     let item = match answer {
-        Answer::Text(text) => json!({
+        Answer::Text(text) | Answer::Held(text) => json!({
             "type": "message", "role": "assistant", "id": format!("msg_{number}"),
             "content": [{ "type": "output_text", "text": text }],
         }),
@@ -202,19 +248,20 @@ pub(crate) fn responses_events(_model: &Value, number: usize, answer: &Answer) -
                 call
             })
         }
+        Answer::Limited { .. } => unreachable!("it is no stream"),
     };
     let id = format!("resp_{number}");
     let usage = json!({
         "input_tokens": 1, "input_tokens_details": null, "output_tokens": 1, "output_tokens_details": null, "total_tokens": 2,
     });
-    stream(&[
+    frames(&[
         json!({ "type": "response.created", "response": { "id": id } }),
         json!({ "type": "response.output_item.done", "output_index": 0, "item": item }),
         json!({ "type": "response.completed", "response": { "id": id, "usage": usage } }),
     ])
 }
 
-fn stream(events: &[Value]) -> String {
+fn frames(events: &[Value]) -> String {
     let frame = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
     events.iter().map(frame).collect()
 }

@@ -6,20 +6,24 @@ use super::{LaunchSite, Message, Presentation, SpawnRequest};
 /// agent's inbox.
 const BODY_SHOWN_MAX: usize = 1_000;
 
-/// Tells an agent who it is and how it reads and sends messages. It holds no secret: the token is
-/// named by its variable.
+/// Tells an agent who it is, how it learns of messages, and how it reads, sends and takes on work. It holds no secret: the
+/// token is named by its variable.
 pub fn introduction(request: &SpawnRequest, site: &LaunchSite) -> String {
     let id = &request.agent_id;
     let relay = site.relay_url.trim_end_matches('/');
     let token = &site.token_variable;
     let tools = if site.mcp_url.is_some() {
-        "The tools of the MCP server `relay` read, send and acknowledge messages; prefer them. "
+        "The tools of the MCP server `relay` do that: `inbox` lists what is unread, `read` fetches a message and acknowledges \
+         it, `send` sends and answers, and with nothing else to do `wait` waits for the next. Work that others could take as \
+         well you `claim` before you begin, and `complete` or `release` afterwards; `task` creates and follows work of some \
+         length. `ask` puts a question to a person and waits for the answer. `whoami` tells who you are and what you hold, \
+         should you no longer know. Where those tools are missing, the same goes over HTTP. "
     } else {
         ""
     };
     format!(
         "You are the agent {id:?} on an agent relay at {relay}, where agents and people exchange messages. \
-         A line that begins with [agent-relay] tells you of a message in your inbox. {tools}\
+         A line that begins with [agent-relay] tells you that messages wait in your inbox: fetch them. {tools}\
          Over HTTP, with the header `Authorization: Bearer ${token}` in every request: \
          GET {relay}/api/messages?for={encoded}&unread=true reads your inbox; \
          POST {relay}/api/messages with {{\"to\": ..., \"body\": ..., \"replyTo\": ...}} sends; \
