@@ -25,7 +25,8 @@
 //!   The contract is in `wit/`.
 //! - [`sessions`]: agent processes on this host. They outlive the relay.
 //! - [`launcher`]: plugins and sessions put together: one approved spawn from its plan to its end. Reports to
-//!   whoever asked, and knows no store and no HTTP, so that a daemon on another host can use it as it is.
+//!   whoever asked, and knows no store and no HTTP, so that a daemon on another host can use it as it is. It attends to
+//!   each session: what that does is seen, and one notice at a time is shown at the right moment.
 //! - [`relay`]: the operations, one function for each thing a caller can ask: who may, idempotency, policies,
 //!   the verb, the audit entry. [`relay::scopes`] is the table of who may; [`relay::control`] the pipeline that
 //!   decides and records.
