@@ -209,6 +209,11 @@ pub const ALL: &[Bound] = &[
     ),
     shown("title of what waits for a person", Chars(attention::TITLE_MAX), "what_waits_is_said_in_few_words"),
     shown("hint of what waits for a person", Chars(attention::HINT_MAX), "what_waits_is_said_in_few_words"),
+    // What is shown to sessions.
+    shown("notice", Chars(message::notice::NOTICE_MAX), "a_host_says_what_it_saw_and_nothing_else"),
+    shown("messages of a notice", Count(message::delivery::TOGETHER_MAX), "a_host_says_what_it_saw_and_nothing_else"),
+    shown("what is said of a delivery", Chars(message::delivery::SAID_MAX), "a_host_says_what_it_saw_and_nothing_else"),
+    shown("tries of a delivery", Count(message::delivery::WAITS_MS.len()), "four_tries_in_vain_are_enough"),
     shown("similar targets", Count(message::SIMILAR_MAX), "who_writes_to_nobody_is_told_who_may_be_meant"),
     set(
         "replies by agents in a thread within ten minutes",

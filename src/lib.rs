@@ -24,8 +24,9 @@
 //!   own: it knows nothing of the store. [`plugins::workbench`] runs the same code for authors, without a relay.
 //!   The contract is in `wit/`.
 //! - [`sessions`]: agent processes on this host. They outlive the relay.
-//! - [`launcher`]: plugins and sessions put together: one approved spawn from its plan to its end, what is seen of it
-//!   meanwhile, and the notices that are shown in it. Reports to whoever asked, and knows no store and no HTTP, so that a daemon on another host can use it as it is.
+//! - [`launcher`]: plugins and sessions put together: one approved spawn from its plan to its end. Reports to
+//!   whoever asked, and knows no store and no HTTP, so that a daemon on another host can use it as it is. It attends to
+//!   each session: what that does is seen, and one notice at a time is shown at the right moment.
 //! - [`relay`]: the operations, one function for each thing a caller can ask: who may, idempotency, policies,
 //!   the verb, the audit entry. [`relay::scopes`] is the table of who may; [`relay::control`] the pipeline that
 //!   decides and records.

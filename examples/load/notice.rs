@@ -69,7 +69,7 @@ pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
 /// A program that runs the stand-in of the tests.
 fn install(program: &Path) -> Outcome<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    let stand_in = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/deliveries/agent.py");
+    let stand_in = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/spawn/deliveries/agent.py");
     fs::write(program, format!("#!/bin/sh\nexec python3 '{}'\n", stand_in.display()))?;
     Ok(fs::set_permissions(program, fs::Permissions::from_mode(0o755))?)
 }

@@ -79,6 +79,7 @@ impl Launcher {
             waits: false,
             held: None,
             outstanding: None,
+            typed: None,
             told: Told::Unknown,
         };
         attending.run(is_up).await;
@@ -113,6 +114,8 @@ struct Attending<'a, N> {
     held: Option<(HoldReason, MessageId)>,
     /// What was handed over and not seen to be taken.
     outstanding: Option<Outstanding>,
+    /// What was found typed and not submitted.
+    typed: Option<String>,
     told: Told,
 }
 
@@ -122,7 +125,7 @@ enum Recognised {
     Nothing,
     /// One was shown.
     Shown,
-    /// One stood in the input, and was submitted.
+    /// One stands in the input. It is seen to.
     Typed,
 }
 
@@ -184,7 +187,11 @@ impl<N: Notices> Attending<'_, N> {
         if is_stale || is_time || self.must_ask && mark != self.mark || self.look.is_none() {
             self.look_at_it(mark).await;
         }
-        let Some(look) = self.look.clone() else { return };
+        let Some(look) = self.look.clone() else {
+            // It has ended, as whoever follows it will find.
+            self.ask_at = Some(now + RETRY);
+            return;
+        };
         if up {
             self.tell_condition(&look).await;
         }
@@ -294,10 +301,15 @@ impl<N: Notices> Attending<'_, N> {
                 return Ok(Recognised::Shown);
             }
             if look.observation.doing == Doing::Idle && look.shown.has_at_cursor(&tried.text) {
-                // It was typed, and whoever did that had no time to submit it: nobody else's text is there.
+                // It was typed, and nobody submitted it. An Enter for it may be on its way still.
+                if self.typed.as_ref() != Some(&tried.text) {
+                    self.typed = Some(tried.text.clone());
+                    return Ok(Recognised::Typed);
+                }
                 let enter = Presentation { keys_before: Vec::new(), text: String::new(), submit: true };
                 let pressed = self.launcher.sessions().type_within(self.name, &enter, RETRY).await;
                 pressed.map_err(|error| error.to_string())?;
+                self.typed = None;
                 return Ok(Recognised::Typed);
             }
         }

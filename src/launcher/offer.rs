@@ -130,6 +130,8 @@ impl Launcher {
             Ok(presentation) => (presentation.keys_before, presentation.submit),
             Err(_) => (Vec::new(), true),
         };
+        // There is nothing to break into but a turn.
+        let keys_before = if look.observation.doing == Doing::Busy { keys_before } else { Vec::new() };
         // What is typed is the notice, and nothing that is made of it.
         let presentation = Presentation { keys_before, text: notice.text.clone(), submit };
         vec![Attempt {

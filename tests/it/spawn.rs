@@ -2,6 +2,7 @@
 //! program that the shipped provider `claude` plans.
 
 mod crash;
+mod deliveries;
 mod exchange;
 mod hang_up;
 mod life;

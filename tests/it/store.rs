@@ -5,6 +5,7 @@ mod attention;
 mod channels;
 mod claims;
 mod clock;
+mod deliveries;
 mod durability;
 mod events;
 mod growth;

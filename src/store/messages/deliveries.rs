@@ -84,17 +84,24 @@ const MOST: i64 = TOGETHER_MAX as i64;
 /// A message was stored: whoever sees to a session that it reaches hears of it.
 pub(super) fn begin_with(tx: &mut Tx<'_>, message: &Message) -> Result<(), StoreError> {
     for agent in hosts::reached(tx, message)? {
-        insert(tx, message, agent)?;
+        insert(tx, message, agent, None)?;
     }
     Ok(())
 }
 
-/// Makes the delivery of a message to an agent.
-fn insert(tx: &mut Tx<'_>, message: &Message, agent: AgentId) -> Result<(), StoreError> {
+/// Makes the delivery of a message to an agent, which may be over already.
+fn insert(
+    tx: &mut Tx<'_>,
+    message: &Message,
+    agent: AgentId,
+    over: Option<DropReason>,
+) -> Result<(), StoreError> {
     let (interrupts, direct) = (Urgency::is_interrupting(&message.meta), !is_group(&message.to));
     let mut delivery = Delivery::new(agent, tx.now);
     let step = if message.meta.contains("agentControl") {
         Some(Step::Drop(DropReason::CarriedOut))
+    } else if let Some(reason) = over {
+        Some(Step::Drop(reason))
     } else if mode_of(tx, &delivery.agent_id)?.admits(direct, interrupts) {
         None
     } else {

@@ -12,7 +12,7 @@ use crate::domain::page::Limit;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::engine::stored;
-use crate::store::messages::{load_as_stored, search};
+use crate::store::messages::{load_as_stored, search, with_claim_of_task};
 use crate::store::tx::{Snapshot, Tx};
 
 /// Of what is unread when a session begins, so many messages have a delivery: the newest.
@@ -95,9 +95,13 @@ pub(in crate::store) fn begin(tx: &mut Tx<'_>, agent: &AgentId, host: &AgentId) 
         }
     }
     for id in unread(tx, agent, tx.now)?.0.into_iter().rev().take(UNREAD_MAX).rev() {
+        let message = with_claim_of_task(tx, load_as_stored(tx, id)?)?;
+        // What somebody holds is brought to it once that is given back.
+        let over = message.claimed_by.is_some().then_some(DropReason::Claimed);
         match tx.row::<Row>("WHERE message_id = $1 AND agent_id = $2", &[&id, agent])? {
-            Some(row) => begin_again(tx, row)?,
-            None => insert(tx, &load_as_stored(tx, id)?, agent.clone())?,
+            Some(row) if over.is_none() => begin_again(tx, row)?,
+            Some(_) => {}
+            None => insert(tx, &message, agent.clone(), over)?,
         }
     }
     super::parked::follow(tx, agent)?;

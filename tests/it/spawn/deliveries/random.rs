@@ -51,7 +51,7 @@ async fn each_is_shown_once_by_a_program_that_loses_what_comes_while_it_is_busy(
     if !can_run("500 messages, lost") {
         return;
     }
-    // Longer than the least between two notices, so that some are lost.
-    let desk = each_is_shown_once(json!({"turn": 1.6, "busy": "lose"})).await;
+    // Longer than its screen has to stand still before it is taken for idle, so that some are lost.
+    let desk = each_is_shown_once(json!({"turn": 6, "busy": "lose"})).await;
     eventually("something was lost", async || (!noted(&desk.project, "lost").is_empty()).then_some(())).await;
 }

@@ -4,7 +4,7 @@ use agent_relay::domain::agent::Agent;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::{Desk, can_run, noted};
+use super::{Desk, act, can_run, noted};
 use crate::server::eventually;
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_session_that_is_started_again_is_told_once_what_its_agent_has() {
     let unread = desk.send("unread").await;
     desk.reaches(unread, "presented").await;
     let before = desk.took().len();
-    let command = desk.bench.act(&desk.agent, "restart").await;
+    let command = act(desk.client(), &desk.agent, "restart").await;
     assert_eq!(command.status.as_str(), "succeeded", "{command:?}");
     eventually("it is told", async || (desk.took().len() > before).then_some(())).await;
     let text = format!(
@@ -135,7 +135,7 @@ async fn a_terminal_server_that_hangs_holds_up_nobody_else() {
         return;
     }
     let desk = Desk::start(json!({})).await;
-    let socket = desk.base_of_sessions().join("tmux.sock");
+    let socket = desk.home.path().join("data/sessions/tmux.sock");
     let server = std::process::Command::new("tmux").arg("-S").arg(socket).args(["display", "-p", "#{pid}"]).output();
     let server = String::from_utf8(server.expect("tmux").stdout).expect("a number");
     let server = Pid::from_raw(server.trim().parse().expect("a process id")).expect("a process id");
@@ -148,10 +148,4 @@ async fn a_terminal_server_that_hangs_holds_up_nobody_else() {
     kill_process(server, Signal::CONT).expect("its server");
     desk.reaches(id, "presented").await;
     assert_eq!(desk.took(), [format!("[agent-relay] message {id} from ada: while it hangs")]);
-}
-
-impl Desk {
-    fn base_of_sessions(&self) -> std::path::PathBuf {
-        self.bench.base.parent().expect("a home").join("data/sessions")
-    }
 }

@@ -6,53 +6,70 @@ mod random;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use agent_relay::config::Config;
 use agent_relay::sessions::TmuxChoice;
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
+use super::{Host, Running, act, install};
+use crate::plugins::{guest, provider, put};
+use crate::program::{Serving, program};
 use crate::server::{Client, eventually};
 use crate::sessions::has_tmux;
-use crate::spawn::{Bench, Running};
 
 /// Whether the program can be run. Where it cannot, says so for everybody to see.
 fn can_run(test: &str) -> bool {
-    let has_python = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
+    let python = std::process::Command::new("python3").arg("--version").output();
+    let has_python = python.is_ok_and(|output| output.status.success());
     if !has_python {
         eprintln!("SKIPPED: {test}: no python3 on PATH");
     }
     has_python && has_tmux(test)
 }
 
-/// What runs the program.
-fn script() -> String {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/deliveries/agent.py");
-    format!("exec python3 {}", program.display())
-}
-
-/// A relay with one agent, whose program has these settings.
+/// A relay with one agent, of a provider that does not know what its program does: the screen says what it can.
 struct Desk {
     agent: Running,
     project: PathBuf,
-    bench: Bench,
+    /// First of what ends, because what it ends lies in the directory.
+    _host: Host,
+    serving: Option<Serving>,
+    client: Client,
+    home: TempDir,
 }
 
 impl Desk {
+    /// Its program has these settings.
     async fn start(settings: Value) -> Self {
-        Self::start_with(settings, |_| {}).await
-    }
-
-    async fn start_with(settings: Value, change: impl FnOnce(&mut Config)) -> Self {
-        let bench = Bench::start_with(TmuxChoice::Auto, &script(), change).await;
-        let project = bench.base.join("project");
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().canonicalize().expect("the directory");
+        let project = path.join("base");
+        fs::create_dir_all(&project).expect("a base directory");
         fs::write(project.join("agent.json"), settings.to_string()).expect("settings");
-        let agent = bench.agent(json!({"cwd": "project"})).await;
-        Self { agent, project, bench }
+        put(&path.join("plugins/misplan"), &provider("misplan", ""), &guest("misplan"));
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/spawn/deliveries/agent.py");
+        install(&path, "sleeper", &format!("exec python3 {}", program.display()));
+        let (serving, client) = serve(&path);
+        let host = Host::at(&path.join("data"), TmuxChoice::Auto).await;
+        let spawned = client.post("/api/agents/spawn", json!({"provider": "misplan"})).await;
+        let agent = Running::read(&spawned.expect(202));
+        let command = client.outcome(agent.command).await;
+        assert_eq!(command.status.as_str(), "succeeded", "{command:?}");
+        Self { agent, project, _host: host, serving: Some(serving), client, home }
     }
 
     fn client(&self) -> &Client {
-        self.bench.client()
+        &self.client
+    }
+
+    /// Kills the relay, and starts it again on what it left.
+    fn kill(&mut self) {
+        let serving = self.serving.take().expect("a relay");
+        serving.signal(Signal::KILL);
+        drop(serving);
+        let (serving, client) = serve(&self.home.path().canonicalize().expect("the directory"));
+        (self.serving, self.client) = (Some(serving), client);
     }
 
     /// Sends the agent a message, and answers its id.
@@ -124,4 +141,19 @@ impl Moments {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % end
     }
+}
+
+fn serve(home: &Path) -> (Serving, Client) {
+    let path = std::env::join_paths(
+        std::iter::once(home.join("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    let serving = Serving::start(
+        program(home)
+            .env("PATH", path.expect("a PATH"))
+            .env("AGENT_RELAY_DATA_DIR", home.join("data"))
+            .env("AGENT_RELAY_PLUGINS", home.join("plugins"))
+            .env("AGENT_RELAY_BASE_DIR", home.join("base")),
+    );
+    let client = Client::new(&serving.url, None);
+    (serving, client)
 }
