@@ -42,7 +42,7 @@ fn refused(home: &Path, args: &[&str], variables: &[(&str, &str)]) -> (Option<i3
 #[test]
 fn help() {
     let home = home();
-    let pages: [(&str, &[&str]); 18] = [
+    let pages: [(&str, &[&str]); 19] = [
         ("help", &["--help"]),
         ("help-serve", &["serve", "--help"]),
         ("help-serve-short", &["serve", "-h"]),

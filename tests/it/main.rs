@@ -5,7 +5,6 @@ mod cli;
 mod client;
 mod crash;
 mod deliveries;
-mod orchestrator;
 mod plugins;
 mod program;
 mod readme;

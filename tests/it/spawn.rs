@@ -5,6 +5,7 @@ mod crash;
 mod exchange;
 mod hang_up;
 mod life;
+mod orchestrator;
 mod policies;
 mod refused;
 
