@@ -30,7 +30,8 @@ impl Orchestrators<'_> {
 
     /// Says that an orchestrator is alive, by this daemon where it says which.
     pub fn heartbeat(&self, id: &str, guard: &SessionGuard) -> Request<Done> {
-        self.0.request(Method::POST, &path(id, "/heartbeat")).json(guard)
+        let request = self.0.request(Method::POST, &path(id, "/heartbeat"));
+        request.query("instanceId", guard.instance_id.as_ref()).query("epoch", guard.epoch)
     }
 
     /// Replaces the list of agents that an orchestrator runs; at most 1000.

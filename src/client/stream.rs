@@ -123,6 +123,14 @@ impl EventStream {
         self.position.as_deref()
     }
 
+    /// Tries again at once if it waits for the next try: for the few who are waited for themselves. Everybody else comes
+    /// back when the relay asks them to.
+    pub fn retry_now(&mut self) {
+        if let State::Waiting(until) = &mut self.state {
+            *until = Instant::now();
+        }
+    }
+
     /// What comes next. It waits for as long as it takes, and tries again for as long as the relay is
     /// away. Cancel safe: what is not handed on comes with the next call.
     ///

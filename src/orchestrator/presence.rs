@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::Daemon;
 use super::link::Failed;
@@ -20,6 +20,9 @@ use crate::sessions::{SessionName, SessionState};
 
 /// A third of the shortest silence that a relay takes for an end by default, and more.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// For so long a relay that is away is looked for every half second: it is being started again. After that it is as far
+/// away as for anybody else.
+const HURRY: Duration = Duration::from_mins(5);
 /// How the relay's list of providers begins when it refuses one.
 const KNOWN_PROVIDERS: &str = "Must be one of: ";
 
@@ -143,13 +146,20 @@ impl Daemon {
         ];
         let filter = EventFilter { types, ..EventFilter::agent(self.agent_id.as_str()) };
         let mut stream = self.link.client().events().follow(filter);
+        let mut away: Option<Instant> = None;
         loop {
             let received = tokio::select! {
                 () = self.link.until().cancelled() => return,
                 received = stream.next() => received,
+                // A whole host waits for the relay to come back.
+                () = sleep(soon()), if away.is_some_and(|since| since.elapsed() < HURRY) => {
+                    stream.retry_now();
+                    continue;
+                }
             };
             match received {
                 Ok(Received::Ready { .. }) => {
+                    away = None;
                     self.link.is_back();
                     self.greet.notify_one();
                     self.wakes.wake_all();
@@ -157,7 +167,11 @@ impl Daemon {
                 Ok(Received::Event(event)) => self.hear(&event),
                 // What it left out is looked for once it is there again.
                 Ok(Received::Reset { reason, .. }) => tracing::info!(reason, "the relay does not keep all events"),
-                Ok(Received::Disconnected { reason, .. }) => tracing::info!(reason, "the relay is away"),
+                Ok(Received::Disconnected { reason, .. }) if away.is_none() => {
+                    away = Some(Instant::now());
+                    tracing::info!(reason, "the relay is away");
+                }
+                Ok(Received::Disconnected { .. }) => {}
                 Err(error) => tracing::warn!(%error, "the relay cannot be listened to"),
             }
         }
@@ -194,6 +208,14 @@ impl Daemon {
             _ => {}
         }
     }
+}
+
+/// A moment later, for each daemon another one.
+fn soon() -> Duration {
+    let mut byte = [0];
+    // Without randomness all come at once, of which there are not many.
+    let _ = getrandom::fill(&mut byte);
+    Duration::from_millis(300 + u64::from(byte[0]))
 }
 
 /// Which providers the relay has, where it refused for that.

@@ -29,6 +29,7 @@ use crate::sessions::{Died, SessionName, SessionState, Started};
 const ASK_READY_EVERY: Duration = Duration::from_secs(1);
 
 /// Who is told how a start goes.
+#[derive(Clone)]
 pub(super) enum Outcome {
     /// This command.
     Command(CommandId),
@@ -47,6 +48,8 @@ pub(super) struct RelayReports {
     name: SessionName,
     /// Taken once it was told how it went.
     outcome: Mutex<Option<Outcome>>,
+    /// How it went, from the moment at which that is known: the program may end before the relay has heard of it.
+    went: Mutex<Option<Result<(), String>>>,
     asked_ready: Mutex<Option<Instant>>,
     says_ready: Arc<AtomicBool>,
     /// Whether its program is up.
@@ -70,6 +73,7 @@ impl RelayReports {
             spec: Arc::new(spec.clone()),
             name: name.clone(),
             outcome: Mutex::new(Some(outcome)),
+            went: Mutex::new(None),
             asked_ready: Mutex::new(None),
             says_ready: Arc::default(),
             is_up: Arc::default(),
@@ -86,10 +90,6 @@ impl RelayReports {
             Some(Outcome::Command(id)) => Some(*id),
             _ => None,
         }
-    }
-
-    fn take_outcome(&self) -> Option<Outcome> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The relay as the agent itself asks it. None before there is a token.
@@ -233,7 +233,8 @@ impl RelayReports {
             },
             None => Some(json!({"session": self.name.as_str()})),
         };
-        match self.take_outcome() {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match outcome {
             Some(Outcome::Command(id)) => match told {
                 Ok(()) => self.daemon.report(id, CommandStatus::Succeeded, result, None).await,
                 Err(reason) => self.daemon.report(id, CommandStatus::Failed, result, Some(reason)).await,
@@ -244,6 +245,8 @@ impl RelayReports {
             }
             Some(Outcome::Nobody) | None => {}
         }
+        // Not before: whoever tells it may be interrupted by the end of the program.
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -344,6 +347,7 @@ impl Reports for RelayReports {
                 (undelivered.is_ready, Err(problem))
             }
         };
+        *self.went.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.clone());
         match self.opened(ready).await {
             Ok(()) => {}
             Err(Failed::Ended) => return,
@@ -355,7 +359,8 @@ impl Reports for RelayReports {
     }
 
     async fn died(&self, died: &Died) {
-        self.tell_outcome(Err(died.to_string())).await;
+        let went = self.went.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.tell_outcome(went.unwrap_or_else(|| Err(died.to_string()))).await;
     }
 
     async fn ended(&self, ending: &str) {

@@ -4,7 +4,6 @@ mod api;
 mod cli;
 mod client;
 mod crash;
-mod orchestrator;
 mod plugins;
 mod program;
 mod readme;

@@ -6,6 +6,7 @@ mod deliveries;
 mod exchange;
 mod hang_up;
 mod life;
+mod orchestrator;
 mod policies;
 mod refused;
 

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use crate::domain::agent::SessionGuard;
 use crate::domain::control::orchestrator::{Orchestrator, OrchestratorRegistration};
@@ -14,7 +14,7 @@ use crate::domain::id::OrchestratorId;
 use crate::domain::page::{self, Limit};
 use crate::http::answer::{self, Done};
 use crate::http::error::ApiError;
-use crate::http::extract::{Authenticated, Json, Keyed, OptionalJson, Path, Query, parse};
+use crate::http::extract::{Authenticated, Json, Keyed, Path, Query, parse};
 use crate::relay::Relay;
 
 /// Register an orchestrator, or again.
@@ -70,27 +70,28 @@ pub(super) async fn get_orchestrator(
     Ok(answer::json(StatusCode::OK, &relay.get_orchestrator(&caller, id).await?))
 }
 
-/// Which daemon speaks, for an orchestrator of which several may.
-#[derive(Default, Deserialize, ToSchema)]
+/// Which daemon speaks, for an orchestrator of which several may. A query, since the body was always passed over.
+#[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OrchestratorHeartbeat {
-    /// The session guard: must be the current one when given.
-    #[schema(max_length = 240)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DaemonGuard {
+    /// Must be the current daemon when given.
+    #[param(max_length = 240)]
     instance_id: Option<String>,
-    /// The session guard: must be the current one when given.
+    /// Must be the current epoch when given.
     epoch: Option<i64>,
 }
 
 /// Say that an orchestrator is alive.
-#[utoipa::path(post, path = "/api/orchestrators/{id}/heartbeat", tag = "orchestrators", params(("id" = String, Path)),
-    request_body = Option<OrchestratorHeartbeat>, responses((status = 200, description = "It is done", body = Done)))]
+#[utoipa::path(post, path = "/api/orchestrators/{id}/heartbeat", tag = "orchestrators",
+    params(("id" = String, Path), DaemonGuard), responses((status = 200, description = "It is done", body = Done)))]
 pub(super) async fn heartbeat_orchestrator(
     State(relay): State<Relay>,
     caller: Authenticated,
     Path(id): Path<OrchestratorId>,
-    OptionalJson(heartbeat): OptionalJson<OrchestratorHeartbeat>,
+    Query(guard): Query<DaemonGuard>,
 ) -> Result<Response, ApiError> {
-    let guard = SessionGuard::parse(heartbeat.instance_id, heartbeat.epoch)?;
+    let guard = SessionGuard::parse(guard.instance_id, guard.epoch)?;
     relay.heartbeat_orchestrator(&caller, id, guard).await?;
     Ok(answer::ok())
 }

@@ -139,3 +139,36 @@ async fn a_session_whose_host_was_killed_is_still_ended() {
     assert!(!runs(started.pid));
     bench.sessions.remove(&started.name).expect("it is removed");
 }
+
+/// Whoever would have ended it all is not there any more: what is away from the program's group is found all the same,
+/// and a process of the same name that is none of its own is left alone.
+#[tokio::test]
+async fn without_its_host_a_program_ends_with_what_it_started() {
+    let bench = Bench::new(TmuxChoice::Never).await;
+    let stranger = std::process::Command::new("sleep").arg("1000").spawn().expect("a process");
+    let script = "setsid sh -c 'sleep 1000 & echo grandchild $!; wait' & echo child $!; echo up; sleep 1000";
+    let started = bench.started(bench.script(script)).await;
+    bench.sees(&started.name, "grandchild ").await;
+    bench.sees(&started.name, "up").await;
+    let screen = bench.sessions.screen(&started.name).await;
+    let [child, grandchild] = ["\nchild ", "grandchild "].map(|word| number_behind(&format!("\n{screen}"), word));
+    let folder = bench.path().canonicalize().expect("a directory").join(started.name.as_str());
+    for host in processes_with("cmdline", folder.to_str().expect("a plain path")) {
+        let host = rustix::process::Pid::from_raw(i32::try_from(host).expect("a process id")).expect("a process id");
+        rustix::process::kill_process(host, rustix::process::Signal::KILL).expect("a living process");
+    }
+    bench.sessions.exited(&started.name).await;
+    assert!([started.pid, child, grandchild].into_iter().all(runs), "they go on");
+    assert_eq!(bench.stopped(&started.name, 200).await.how, Ending::Lost);
+    crate::server::eventually("they are gone", async || {
+        [started.pid, child, grandchild].into_iter().all(|pid| !runs(pid)).then_some(())
+    })
+    .await;
+    assert!(runs(stranger.id()), "it only has the same name");
+    kill_group_of(stranger);
+}
+
+fn kill_group_of(mut stranger: std::process::Child) {
+    stranger.kill().expect("a living process");
+    stranger.wait().expect("an ended process");
+}

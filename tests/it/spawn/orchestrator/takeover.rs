@@ -68,21 +68,22 @@ async fn who_speaks_for_an_orchestrator_is_guarded() {
     let again: Value = client.post("/api/orchestrators", daemon("a")).await.expect(201);
     assert_eq!(again["epoch"], 1, "the same daemon again takes nothing over");
     let guard = json!({"instanceId": "a", "epoch": 1});
-    client.post("/api/orchestrators/far/heartbeat", guard.clone()).await.expect::<Value>(200);
+    let heartbeat = "/api/orchestrators/far/heartbeat?instanceId=a&epoch=1";
+    client.post(heartbeat, json!({})).await.expect::<Value>(200);
     let second: Value = client.post("/api/orchestrators", daemon("b")).await.expect(201);
     assert_eq!(second["epoch"], 2);
     let agent: Value = client.get("/api/agents/orchestrator-far").await.expect(200);
     assert_eq!((&agent["instanceId"], &agent["epoch"]), (&json!("b"), &json!(2)));
 
-    client.post("/api/orchestrators/far/heartbeat", guard.clone()).await.problem(409, "stale_session");
-    let mut list = guard.clone();
+    client.post(heartbeat, json!({})).await.problem(409, "stale_session");
+    let mut list = guard;
     list["agents"] = json!([]);
     client.patch("/api/orchestrators/far/agents", list.clone()).await.problem(409, "stale_session");
     let mut back = daemon("a");
     back["epoch"] = json!(1);
     client.post("/api/orchestrators", back).await.problem(409, "stale_session");
     // Whoever says nothing of that is asked nothing.
-    client.call(client.request(reqwest::Method::POST, "/api/orchestrators/far/heartbeat")).await.expect::<Value>(200);
+    client.post("/api/orchestrators/far/heartbeat", json!({})).await.expect::<Value>(200);
     list["instanceId"] = json!("b");
     list["epoch"] = json!(2);
     client.patch("/api/orchestrators/far/agents", list).await.expect::<Value>(200);
