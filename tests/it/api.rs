@@ -4,7 +4,6 @@ mod access;
 mod activity;
 mod agents;
 mod attention;
-mod clock;
 mod connections;
 mod control;
 mod conventions;

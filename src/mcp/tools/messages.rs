@@ -126,6 +126,7 @@ impl Toolbox<'_> {
         let mut machines: HashMap<&AgentId, Option<String>> = HashMap::new();
         let mut writing = Writing::new("");
         let (mut shown, mut last) = (0, since);
+        let mut told = Vec::new();
         for message in &page.entries {
             if !machines.contains_key(&message.from) {
                 machines.insert(&message.from, self.machine(&message.from).await);
@@ -149,6 +150,11 @@ impl Toolbox<'_> {
                 break;
             }
             (shown, last) = (shown + 1, message.id);
+            told.push(message.id);
+        }
+        // That it is told does not hang on whether that is written down.
+        if let Err(error) = self.relay.note_told(self.caller, told).await {
+            tracing::warn!(%error, "what an agent was told by a tool was not noted");
         }
         let next = if shown < page.entries.len() { Some(last) } else { page.next };
         Ok(match next {

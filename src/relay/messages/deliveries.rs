@@ -36,6 +36,13 @@ impl Relay {
         Ok(self.store.due_notice(agent, caller.agent_id.clone(), interrupting).await?)
     }
 
+    /// Takes down that the agent of this credential was told of these messages by a tool that it called.
+    pub async fn note_told(&self, caller: &Caller, ids: Vec<MessageId>) -> Result<(), Error> {
+        caller.require(scopes::READ_MESSAGES)?;
+        let Some(agent) = caller.agent_id.clone().filter(|_| !ids.is_empty()) else { return Ok(()) };
+        Ok(self.store.told_by_tool(agent, ids).await?)
+    }
+
     /// Takes down what became of a notice. Answers the deliveries that changed by it.
     pub async fn report_notice(
         &self,

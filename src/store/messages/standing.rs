@@ -11,15 +11,14 @@ use crate::store::tx::Snapshot;
 use crate::store::{Store, StoreError, agents};
 
 impl Store {
-    /// Where an agent is with its work. Looks at no message's body but those that it holds, and at no more claims
-    /// than are held at this moment.
+    /// Where an agent is with its work. Looks at no message but those that it holds, and counts the others.
     pub async fn standing(&self, agent: AgentId) -> Result<Standing, StoreError> {
         let now = self.now();
         let most = HELD_MAX as i64;
         self.read_page(move |snapshot| {
             let messages: Vec<Message> = snapshot.rows(
-                "WHERE claim_expires_at > $1 AND claimed_by = $2 ORDER BY claim_expires_at LIMIT $3",
-                &[&now, &agent, &most],
+                "WHERE claimed_by = $1 AND claim_expires_at IS NOT NULL AND claim_expires_at > $2 ORDER BY id LIMIT $3",
+                &[&agent, &now, &most],
             )?;
             let tasks: Vec<Task> = snapshot.rows(
                 "WHERE claimed_by = $1 AND finished_at IS NULL AND claim_expires_at > $2 ORDER BY id LIMIT $3",

@@ -3,6 +3,7 @@
 mod causes;
 mod limits;
 mod parked;
+mod told;
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,7 @@
 //! The relay about itself: health, readiness, figures, maintenance, and its end.
 
+mod clock;
+
 use agent_relay::domain::activity::Activity;
 use agent_relay::domain::message::{Message, MessageType};
 use agent_relay::domain::time::Timestamp;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{MOST, Row, hosts, mode_of, take_step};
+use super::{MOST, Row, change, hosts, mode_of, take_step};
+use crate::domain::control::courier::Carrier;
 use crate::domain::id::{AgentId, MessageId};
-use crate::domain::message::delivery::{DeliveryNews, HoldReason, Step, WAITS_MS};
+use crate::domain::message::delivery::{DeliveryNews, DeliveryState, HoldReason, Step, WAITS_MS};
 use crate::domain::message::notice::{self, Belongings, Due, DueNotice, Headline, NoticeOutcome, TriedNotice};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -82,6 +83,31 @@ impl Store {
         })
         .await
     }
+}
+
+impl Store {
+    /// Writes down that an agent was told of these messages by a tool that it called. Those of whose deliveries nothing
+    /// is left to do, or that were handed over before, stay as they are, and where all do nothing is written.
+    pub async fn told_by_tool(&self, agent: AgentId, ids: Vec<MessageId>) -> Result<(), StoreError> {
+        let is_news = move |row: &Row| ids.contains(&row.message_id) && row.delivery.state != DeliveryState::Offered;
+        let (of_agent, is_still) = (agent.clone(), is_news.clone());
+        let has_news = self.read(move |snapshot| Ok(open_of(snapshot, &of_agent)?.iter().any(is_news))).await?;
+        if !has_news {
+            return Ok(());
+        }
+        self.write(move |tx| {
+            for row in open_of(tx, &agent)?.into_iter().filter(is_still) {
+                change(tx, row, Step::Offer(Carrier::Mcp))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// The deliveries of an agent of which something is left to do.
+fn open_of(snapshot: &Snapshot<'_>, agent: &AgentId) -> Result<Vec<Row>, StoreError> {
+    super::of_agent(snapshot, agent, "next_at IS NOT NULL")
 }
 
 /// How long is waited after a start notice that could not be shown, of which so many tries were left.
