@@ -12,6 +12,7 @@ use agent_relay::domain::message::{Draft, Message, Reached, Receipt, Sent};
 use agent_relay::domain::text::json;
 use serde_json::json;
 
+use super::{brought, deliveries};
 use crate::cli::connection::{ClientArgs, Connection, Told};
 use crate::cli::show::{DIM, GOOD, STRONG, WARN, count, is_watched, painted, say, show};
 use crate::cli::typed::{Acting, As, text, words};
@@ -203,7 +204,10 @@ fn post(
         show(&format!("{} is {}{by}", named(&sent.message), painted(GOOD, reached)))?;
     } else {
         let (reached, lacks) = (painted(WARN, reached), painted(WARN, format!("not {receipt}")));
-        show(&format!("{} is {reached}{by}, {lacks}{}", named(&sent.message), reaches(&first)))?;
+        // Why it got no further, for each session that it is for.
+        let rows = deliveries(connection, sent.message.id);
+        let brought: String = rows.iter().map(|delivery| format!("\n    {}", brought(delivery))).collect();
+        show(&format!("{} is {reached}{by}, {lacks}{}{brought}", named(&sent.message), reaches(&first)))?;
     }
     Ok(if is_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
