@@ -43,7 +43,8 @@
 //! - [`bounds`]: what everything may have at most, by one look.
 //! - [`config`], [`telemetry`]: what the operator decided; log, spans and metrics.
 //! - The `agent-relay` program (`src/main.rs`, `src/cli`) turns arguments into a [`config::Config`] and calls
-//!   [`serve`].
+//!   [`serve`]; everything else that is typed asks a running relay by [`client`], or is about a whole data directory
+//!   ([`back_up`], [`restore`]).
 //!
 //! Who may import whom: `main -> cli -> {lib, client} -> {http -> mcp, jobs} -> relay -> {stream -> store, launcher ->
 //! {plugins, sessions}} -> domain`, and `cli -> orchestrator -> {client, launcher}`; anyone may use the constants of

@@ -7,12 +7,32 @@ pub(super) mod send;
 pub(super) mod watch;
 
 use crate::cli::show::visible_line;
+use agent_relay::domain::id::MessageId;
 use agent_relay::domain::message::Message;
+use agent_relay::domain::message::delivery::Delivery;
+
+use super::connection::Connection;
 
 use super::show::{DIM, GOOD, STRONG, WARN, ago, block, moment, painted, when};
 
+/// How far a message came into sessions: of so many agents, those that changed last.
+const DELIVERIES_MAX: usize = 20;
+
+/// How far a message came into the sessions that it is for, where that can be asked.
+fn deliveries(connection: &Connection, id: MessageId) -> Vec<Delivery> {
+    let pages = connection.client.messages().deliveries(id, Some(DELIVERIES_MAX as u32));
+    connection.ask_all(pages, DELIVERIES_MAX).unwrap_or_default()
+}
+
+/// `bob: waiting, busy`: how far, by which way or why.
+fn brought(delivery: &Delivery) -> String {
+    let how = delivery.how.map(|how| format!(" by {how}")).unwrap_or_default();
+    let why = delivery.reason.as_deref().map(|reason| format!(", {}", visible_line(reason))).unwrap_or_default();
+    format!("{}: {}{how}{why}", visible_line(&delivery.agent_id), delivery.state)
+}
+
 /// What the relay says of a message, and then what its sender says, clearly inside.
-fn drawn(message: &Message) -> String {
+fn drawn(message: &Message, deliveries: &[Delivery]) -> String {
     let mut lines = vec![first_line(message)];
     let mut also = |name: &str, value: String| lines.push(format!("{} {value}", painted(DIM, format!("{name}:"))));
     if let Some(subject) = &message.subject {
@@ -32,6 +52,9 @@ fn drawn(message: &Message) -> String {
         let more = message.read_count - i64::try_from(names.len()).unwrap_or_default();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         also("read by", format!("{}{more}", names.join(", ")));
+    }
+    for delivery in deliveries {
+        also("brought to", format!("{} {}", brought(delivery), painted(DIM, ago(delivery.updated_at))));
     }
     if let Some(at) = message.expires_at {
         also("expires", when(at));

@@ -86,7 +86,16 @@ impl As {
         connection: &Connection,
         request: impl Fn(Option<String>) -> Request<T>,
     ) -> Result<Told<T>, Failure> {
-        self.first_that_fits(|agent| connection.try_ask(request(agent))).map_err(|error| connection.failure(error))
+        self.try_ask(connection, request).map_err(|error| connection.failure(error))
+    }
+
+    /// The same, for whoever has another way.
+    pub(super) fn try_ask<T>(
+        &self,
+        connection: &Connection,
+        request: impl Fn(Option<String>) -> Request<T>,
+    ) -> Result<Told<T>, Error> {
+        self.first_that_fits(|agent| connection.try_ask(request(agent)))
     }
 
     /// What is listed for whoever acts.

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Client, Done, Pages, Request};
 use crate::domain::agent::SessionGuard;
 use crate::domain::id::MessageId;
+use crate::domain::message::delivery::Delivery;
 use crate::domain::message::{Draft, Message, MessageType, Sent};
 
 /// Requests about messages. See [`Client::messages`].
@@ -122,6 +123,12 @@ impl Messages<'_> {
     /// The thread of a message, oldest first, from any message of it.
     pub fn thread(&self, id: MessageId) -> Pages<Message> {
         Pages::from(self.0.request(Method::GET, &path(id, "/thread")))
+    }
+
+    /// How far a message has come into the session of each agent that has one, by agent. `limit` is the size of a page:
+    /// 100 unless given, at most 1000.
+    pub fn deliveries(&self, id: MessageId, limit: Option<u32>) -> Pages<Delivery> {
+        Pages::from(self.0.request(Method::GET, &path(id, "/deliveries")).query("limit", limit))
     }
 
     /// Marks a message read by an agent.

@@ -4,11 +4,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use agent_relay::sessions::TmuxChoice;
 use serde_json::{Value, json};
 
 use crate::program::{Running, Serving, program};
 use crate::real_clis::installed;
 use crate::server::{Client, eventually};
+use crate::spawn::{Host, UP, install};
 
 const README: &str = include_str!("../../README.md");
 
@@ -36,6 +38,11 @@ fn are_installed(tools: &[&str]) -> bool {
 /// Runs a block of commands against this relay, and answers what they said and complained of.
 fn run(script: &str, serving: &Serving, home: &Path, environment: &[(&str, &str)]) -> (String, String) {
     assert!(script.contains(DEFAULT), "the commands speak to the default address");
+    run_beside(script, serving, home, environment)
+}
+
+/// The same of commands that find the relay by its data directory.
+fn run_beside(script: &str, serving: &Serving, home: &Path, environment: &[(&str, &str)]) -> (String, String) {
     // What waits for something that never comes is ended by `timeout`, with 124. One that
     // fails must not leave its listener behind, which would hold these pipes open.
     let script = format!("trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n{}", script.replace(DEFAULT, &serving.url));
@@ -65,6 +72,43 @@ fn the_tour_works_as_it_is_printed() {
     for seen in ["message.new", "already_claimed", "completedAt", "\"program\"", "cwd must be within"] {
         assert!(said.contains(seen), "no {seen} in\n{said}\n{complained}");
     }
+}
+
+#[tokio::test]
+async fn a_day_goes_as_it_is_printed() {
+    if !are_installed(&["bash", "grep", "cut"]) {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary directory");
+    // A script stands in for Claude Code, and says its version as that does.
+    let script = format!("[ \"$1\" = --version ] && {{ echo '9.9.9 (Stand-in)'; exit; }}; {UP}");
+    let bin = install(home.path(), "claude", &script);
+    let bin = bin.parent().expect("a folder").display().to_string();
+    let program_folder = Path::new(env!("CARGO_BIN_EXE_agent-relay")).parent().expect("a folder");
+    let system = std::env::var("PATH").expect("a path");
+    let path = format!("{bin}:{}:{system}", program_folder.display());
+    let serving = Serving::start(program(home.path()).env("PATH", &path));
+    let _host = Host::at(&home.path().join(".local/share/agent-relay"), TmuxChoice::Auto).await;
+    let (said, complained) = run_beside(block("bash day"), &serving, home.path(), &[("PATH", &path)]);
+    let seen = [
+        "is up",
+        "is stored, and reaches 1 agent",
+        ", not read",
+        "Main is red",
+        "task 1 is open: Review #7",
+        "task 1 is done by claude-",
+        "question  Merge #7?",
+        "one of: yes, no",
+        "task 2 is done by user",
+        "(shift+tab to cycle)",
+        "has ended",
+        "today.backup has the database",
+        "9.9.9 (Stand-in)",
+    ];
+    for seen in seen {
+        assert!(said.contains(seen), "no {seen} in\n{said}\n{complained}");
+    }
+    assert!(home.path().join("today.backup").is_file());
 }
 
 #[test]

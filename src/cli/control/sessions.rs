@@ -74,19 +74,21 @@ pub(in crate::cli) fn see_sessions(args: SessionsArgs, env: &Environment) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// The sessions of a data directory, if it has any: nothing is made by looking.
-async fn open(place: &Place, env: &Environment) -> Result<Option<Sessions>, Failure> {
+/// The sessions of a data directory, and of the daemon in it: nothing is made by looking.
+async fn open(place: &Place, env: &Environment) -> Result<Vec<Sessions>, Failure> {
     let data_dir = Beside::load(&Flags { data_dir: place.data_dir.clone(), ..Flags::default() }, env)?.data_dir;
-    let directory = data_dir.join("sessions");
-    if !directory.is_dir() {
-        return Ok(None);
+    let mut opened = Vec::new();
+    for directory in [data_dir.join("sessions"), data_dir.join("orchestrator/sessions")] {
+        if directory.is_dir() {
+            let options = Options { directory, tmux: TmuxChoice::Auto, host_program: env.program().to_owned() };
+            opened.push(Sessions::open(options).await.map_err(|error| Failure::Other(error.to_string()))?);
+        }
     }
-    let options = Options { directory, tmux: TmuxChoice::Auto, host_program: env.program().to_owned() };
-    Sessions::open(options).await.map(Some).map_err(|error| Failure::Other(error.to_string()))
+    Ok(opened)
 }
 
-fn list(sessions: &Option<Sessions>, place: &Place) -> Result<(), Failure> {
-    let found = sessions.as_ref().map(Sessions::list).unwrap_or_default();
+fn list(sessions: &[Sessions], place: &Place) -> Result<(), Failure> {
+    let found: Vec<SessionInfo> = sessions.iter().flat_map(Sessions::list).collect();
     if place.json {
         let listed: Vec<Value> = found.iter().map(described).collect();
         return print(&Value::from(listed).to_string());
@@ -152,8 +154,8 @@ fn started(session: &SessionInfo) -> Timestamp {
 }
 
 /// The one that is meant: by its name, or the latest of an agent, one that runs before one that ended.
-fn find(sessions: &Option<Sessions>, name: &str) -> Result<SessionInfo, Failure> {
-    let mut found = sessions.as_ref().map(Sessions::list).unwrap_or_default();
+fn find(sessions: &[Sessions], name: &str) -> Result<SessionInfo, Failure> {
+    let mut found: Vec<SessionInfo> = sessions.iter().flat_map(Sessions::list).collect();
     found.retain(|session| session.name.as_str() == name || session.identity.agent_id == name);
     found.sort_by_key(|session| {
         (session.name.as_str() == name, matches!(session.state, SessionState::Running { .. }), session.started_at_ms)
@@ -165,7 +167,7 @@ fn find(sessions: &Option<Sessions>, name: &str) -> Result<SessionInfo, Failure>
 }
 
 /// Becomes the program that shows the terminal.
-fn attach(sessions: &Option<Sessions>, one: &One) -> Result<(), Failure> {
+fn attach(sessions: &[Sessions], one: &One) -> Result<(), Failure> {
     let session = find(sessions, &one.name)?;
     let name = &session.name;
     let SessionState::Running { .. } = session.state else {
@@ -186,10 +188,10 @@ fn attach(sessions: &Option<Sessions>, one: &One) -> Result<(), Failure> {
     Err(Failure::Other(format!("failed to run {command}: {error}")))
 }
 
-async fn look(sessions: &Option<Sessions>, one: &One) -> Result<(), Failure> {
+async fn look(sessions: &[Sessions], one: &One) -> Result<(), Failure> {
     let session = find(sessions, &one.name)?;
-    let Some(sessions) = sessions else { return Ok(()) };
-    let screen = sessions.screen(&session.name).await;
+    let Some(of_it) = sessions.iter().find(|sessions| sessions.find(&session.name).is_some()) else { return Ok(()) };
+    let screen = of_it.screen(&session.name).await;
     if one.place.json {
         return print(&json!({"name": session.name, "agentId": session.identity.agent_id, "text": screen}).to_string());
     }

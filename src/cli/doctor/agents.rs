@@ -1,6 +1,6 @@
 //! Whether and how each agent can be woken, as far as the relay tells.
 
-use agent_relay::domain::agent::{Agent, AgentStatus, ConditionKind, SYSTEM, USER};
+use agent_relay::domain::agent::{Agent, AgentStatus, AttentionMode, ConditionKind, SYSTEM, USER};
 
 use super::Finding;
 use crate::cli::show::ago;
@@ -32,13 +32,18 @@ fn finding(agent: &Agent) -> Finding {
         };
         return Finding::warn(name, detail, fix);
     }
+    let wants = match agent.attention {
+        AttentionMode::Open => "",
+        AttentionMode::Focus => "; it is for direct messages alone",
+        AttentionMode::Dnd => "; nothing but what interrupts",
+    };
     match (session, meta("attach"), agent.status) {
         (Some(_), _, AgentStatus::Offline) => Finding::ok(
             name,
             format!("its session has ended; {restart} starts it again, and what waits for it is kept"),
         ),
         (Some(session), Some(_), _) => {
-            Finding::ok(name, format!("woken in its session {session}, which has a terminal"))
+            Finding::ok(name, format!("woken in its session {session}, which has a terminal{wants}"))
         }
         (Some(session), None, _) => Finding::warn(
             name,

@@ -6,7 +6,7 @@ use agent_relay::config::Environment;
 use agent_relay::domain::id::MessageId;
 use agent_relay::domain::message::Message;
 
-use super::drawn;
+use super::{deliveries, drawn};
 use crate::cli::connection::{ClientArgs, Connection};
 use crate::cli::show::{is_for_a_person, show};
 use crate::cli::typed::Acting;
@@ -50,7 +50,7 @@ pub(in crate::cli) fn run(args: Read, env: &Environment) -> Result<(), Failure> 
             return connection.print_all(messages.thread(id), THREAD_MAX);
         }
         let thread: Vec<Message> = connection.ask_all(messages.thread(id), THREAD_MAX)?;
-        return show(&thread.iter().map(drawn).collect::<Vec<_>>().join("\n\n"));
+        return show(&thread.iter().map(|message| drawn(message, &[])).collect::<Vec<_>>().join("\n\n"));
     }
     if args.client.json {
         return print(told.text()?);
@@ -61,5 +61,5 @@ pub(in crate::cli) fn run(args: Read, env: &Environment) -> Result<(), Failure> 
         let text = if is_for_a_person() { visible(&message.body) } else { message.body.as_str().into() };
         return crate::cli::write(&text);
     }
-    show(&drawn(&message))
+    show(&drawn(&message, &deliveries(&connection, id)))
 }

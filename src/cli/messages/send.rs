@@ -12,6 +12,7 @@ use agent_relay::domain::message::{Draft, Message, Reached, Receipt, Sent};
 use agent_relay::domain::text::json;
 use serde_json::json;
 
+use super::{brought, deliveries};
 use crate::cli::connection::{ClientArgs, Connection, Told};
 use crate::cli::show::{DIM, GOOD, STRONG, WARN, count, is_watched, painted, say, show};
 use crate::cli::typed::{Acting, As, text, words};
@@ -102,6 +103,8 @@ const WAITING: &str = "Exit codes: 0 sent, and what was waited for has happened;
 
 /// The most that one request waits, in seconds.
 const WAIT_MAX: u64 = 60;
+/// How long a relay that was cut off while it answered is asked again, at least.
+const CUT: Duration = Duration::from_secs(15);
 /// The pause after the relay did not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -164,8 +167,9 @@ fn post(
     who: &As,
     is_json: bool,
 ) -> Result<ExitCode, Failure> {
+    let draft = Draft { idempotency_key: Some(key()?), ..draft };
     let Some(receipt) = waiting.wait_for else {
-        let told = who.ask(connection, |from| request(connection, &Draft { from, ..draft.clone() }, 0))?;
+        let told = first_answer(connection, &draft, who, Instant::now() + CUT)?;
         let sent = told.value()?;
         warn_of_nobody(&sent);
         if is_json {
@@ -176,12 +180,12 @@ fn post(
         return Ok(ExitCode::SUCCESS);
     };
     let claimable = draft.claimable.or(receipt.is_of_work().then_some(true));
-    let draft = Draft { claimable, receipt: Some(receipt.to_string()), idempotency_key: Some(key()?), ..draft };
+    let draft = Draft { claimable, receipt: Some(receipt.to_string()), ..draft };
     let deadline = Instant::now().checked_add(waiting.timeout);
     let deadline =
         deadline.ok_or_else(|| Failure::Usage("--timeout: that is longer than any clock goes".to_owned()))?;
     // The first answer comes at once: from then on it is on disk, and everything else is waiting.
-    let told = who.ask(connection, |from| request(connection, &Draft { from, ..draft.clone() }, 0))?;
+    let told = first_answer(connection, &draft, who, deadline.max(Instant::now() + CUT))?;
     let first = told.value()?;
     warn_of_nobody(&first);
     if is_watched() && !is_json {
@@ -203,13 +207,34 @@ fn post(
         show(&format!("{} is {}{by}", named(&sent.message), painted(GOOD, reached)))?;
     } else {
         let (reached, lacks) = (painted(WARN, reached), painted(WARN, format!("not {receipt}")));
-        show(&format!("{} is {reached}{by}, {lacks}{}", named(&sent.message), reaches(&first)))?;
+        // Why it got no further, for each session that it is for.
+        let rows = deliveries(connection, sent.message.id);
+        let brought: String = rows.iter().map(|delivery| format!("\n    {}", brought(delivery))).collect();
+        show(&format!("{} is {reached}{by}, {lacks}{}{brought}", named(&sent.message), reaches(&first)))?;
     }
     Ok(if is_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn request(connection: &Connection, draft: &Draft, wait: u64) -> Request<Sent> {
     connection.client.messages().send(draft).wait(Some(wait).filter(|wait| *wait > 0))
+}
+
+/// Sends a message, and again under the same key where the relay was cut off while it answered: nobody can know then
+/// whether it is stored, until it is.
+fn first_answer(connection: &Connection, draft: &Draft, who: &As, deadline: Instant) -> Result<Told<Sent>, Failure> {
+    let mut was_cut = false;
+    loop {
+        match who.try_ask(connection, |from| request(connection, &Draft { from, ..draft.clone() }, 0)) {
+            Ok(told) => return Ok(told),
+            Err(error) => {
+                was_cut |= matches!(error, Error::Interrupted { .. } | Error::Timeout { .. });
+                if !was_cut || !error.is_transient() || Instant::now() >= deadline {
+                    return Err(connection.failure(error));
+                }
+                connection.pause(RETRY);
+            }
+        }
+    }
 }
 
 /// Asks for the same message again and again, which sends it once, until its receipt is there or the time is over. A relay
@@ -241,7 +266,7 @@ fn await_receipt(
                 }
                 (told, away) = (again, false);
             }
-            Err(error) if error.is_transient() || matches!(error, Error::Interrupted { .. }) => {
+            Err(error) if error.is_transient() => {
                 if !away && is_watched() {
                     say(&painted(WARN, "the relay does not answer; the message is stored, and is asked for again"));
                 }

@@ -162,7 +162,8 @@ fn told(event: &Event) -> String {
 }
 
 /// Members that say what an event is about, in this order.
-const TELLING: [&str; 9] = ["id", "taskId", "messageId", "kind", "status", "state", "agentId", "target", "title"];
+const TELLING: [&str; 10] =
+    ["id", "taskId", "messageId", "kind", "status", "state", "reason", "agentId", "target", "title"];
 
 fn few_words(event: &Event) -> String {
     let data: Value = event.parse().unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::store::StoreError;
 /// The database in a data directory.
 const DATABASE: &str = "relay.db";
 /// What is made anew by itself, belongs to one host, or is the database.
-const LEFT_OUT: [&str; 4] = ["cache", "lock", "running.json", "sessions"];
+const LEFT_OUT: [&str; 5] = ["cache", "lock", "orchestrator", "running.json", "sessions"];
 /// The most that lies beside a database: in files, and in bytes of all of them.
 const FILES_MAX: usize = 10_000;
 const BYTES_MAX: u64 = 1 << 30;
