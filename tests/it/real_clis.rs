@@ -68,7 +68,8 @@ pub(crate) fn every_installed(program: &str) -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
     let (given, path) = (variable("AGENT_RELAY_TEST_CLIS"), variable("PATH"));
     let found = |folders: &OsStr| -> Vec<PathBuf> {
-        let places = std::env::split_paths(folders).filter(|folder| folder.is_absolute()).map(|folder| folder.join(program));
+        let places =
+            std::env::split_paths(folders).filter(|folder| folder.is_absolute()).map(|folder| folder.join(program));
         places.filter(|place| place.is_file()).collect()
     };
     let mut all = found(&given);

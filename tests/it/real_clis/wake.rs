@@ -89,7 +89,7 @@ impl Program {
                 json!({ "cmd": "touch ../pressed", "sandbox_permissions": "require_escalated", "justification": "Outside" }),
             ),
         };
-        Answer::Call { tool: tool.to_owned(), input }
+        Answer::Call { room: None, tool: tool.to_owned(), input }
     }
 }
 
@@ -124,7 +124,7 @@ impl Site {
         let bench = Bench::new(TmuxChoice::Auto).await;
         let (home, cwd) = (bench.folder("home"), bench.folder("project"));
         let prepare = if program.provider == "claude" { for_claude } else { for_codex };
-        let mut variables = prepare(&model, &home, &cwd);
+        let mut variables = prepare(model.url(), &home, &cwd);
         let folders = program.place.parent().map(Path::to_path_buf).into_iter();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(folders.chain(std::env::split_paths(&path))).expect("a PATH");
@@ -138,6 +138,7 @@ impl Site {
         let plugins = plugins_home.open().await;
 
         let host = Host {
+            orchestrator: None,
             roots: vec![cwd.clone()],
             home: home.clone(),
             hostname: "here".to_owned(),
