@@ -90,12 +90,7 @@ pub(super) fn begin_with(tx: &mut Tx<'_>, message: &Message) -> Result<(), Store
 }
 
 /// Makes the delivery of a message to an agent, which may be over already.
-fn insert(
-    tx: &mut Tx<'_>,
-    message: &Message,
-    agent: AgentId,
-    over: Option<DropReason>,
-) -> Result<(), StoreError> {
+fn insert(tx: &mut Tx<'_>, message: &Message, agent: AgentId, over: Option<DropReason>) -> Result<(), StoreError> {
     let (interrupts, direct) = (Urgency::is_interrupting(&message.meta), !is_group(&message.to));
     let mut delivery = Delivery::new(agent, tx.now);
     let step = if message.meta.contains("agentControl") {

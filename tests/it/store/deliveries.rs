@@ -9,9 +9,7 @@ use agent_relay::domain::control::orchestrator::{ManagedAgent, NewOrchestrator};
 use agent_relay::domain::event::EventName;
 use agent_relay::domain::id::{AgentId, MessageId};
 use agent_relay::domain::message::NewMessage;
-use agent_relay::domain::message::delivery::{
-    Delivery, DeliveryFilter, DeliveryNews, DeliveryState, HoldReason, Step,
-};
+use agent_relay::domain::message::delivery::{Delivery, DeliveryFilter, DeliveryNews, DeliveryState, HoldReason, Step};
 use agent_relay::domain::message::notice::NoticeOutcome;
 use agent_relay::domain::time::Timestamp;
 use proptest::prelude::*;
