@@ -33,6 +33,8 @@ pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
     let (work, program) = (dir.path().join("work"), dir.path().join("claude"));
     fs::create_dir_all(&work)?;
     install(&program)?;
+    // That a turn begins is what shows that it was taken.
+    fs::write(work.join("agent.json"), json!({"turn": 1, "shows": true}).to_string())?;
     let path = program.to_str().ok_or("the directory's name is no text")?;
     let settings = format!("[plugin.claude]\ngrants.executables = ['{path}']\nsettings.executable = '{path}'\n");
     fs::write(dir.path().join("relay.toml"), settings)?;

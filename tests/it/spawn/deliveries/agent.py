@@ -3,7 +3,8 @@
 
   turn     0        seconds of a turn after each text that is submitted
   busy     "queue"  what comes while one runs: "queue" takes it all the same, "lose" does not read it
-  hides    false    whether its input is away meanwhile; otherwise nothing shows that a turn runs
+  hides    false    whether its input is away meanwhile
+  shows    false    whether its footer says that a turn runs
 
 As long as there is a file `ask` there, it shows a dialog. `agent.log` has what it took, one JSON a line, with the time
 at which its first byte came."""
@@ -13,7 +14,8 @@ try:
     settings = json.load(open("agent.json"))
 except OSError:
     settings = {}
-turn, busy, hides = settings.get("turn", 0), settings.get("busy", "queue"), settings.get("hides", False)
+turn, busy = settings.get("turn", 0), settings.get("busy", "queue")
+hides, shows = settings.get("hides", False), settings.get("shows", False)
 log = open("agent.log", "a")
 said, text, until, pasting, asking, came = [], b"", 0.0, False, False, 0.0
 
@@ -31,7 +33,8 @@ def draw():
         rows += ["─" * 80, "❯ " + text.decode("utf-8", "replace")]
     out = "\x1b[2J\x1b[H" + "\r\n".join(rows)
     if not asking and not (until and hides):
-        out += "\x1b7\r\n" + "─" * 80 + "\r\n  ? for shortcuts\x1b8"
+        footer = "esc to interrupt" if until and shows else "? for shortcuts (shift+tab to cycle)"
+        out += "\x1b7\r\n" + "─" * 80 + "\r\n  " + footer + "\x1b8"
     os.write(1, out.encode())
 
 tty.setraw(0)
@@ -43,7 +46,7 @@ while True:
     now = time.monotonic()
     if until and now >= until:
         until = 0.0
-        if hides:
+        if hides or shows:
             draw()
     if os.path.exists("ask") != asking:
         asking = not asking
