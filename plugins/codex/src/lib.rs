@@ -26,7 +26,7 @@
 //!
 //! | what | seen |
 //! |---|---|
-//! | what it writes down | nothing that says whether it is idle; its conversation's rollout (`sessions/YYYY/MM/DD/rollout-TIME-ID.jsonl`) from the first turn on |
+//! | what it writes down | its conversation's rollout (`sessions/YYYY/MM/DD/rollout-TIME-ID.jsonl`) from the first turn on, with where turns begin and end |
 //! | which conversation is whose | no file tells; `tui.status_line` with `thread-id` and `codex-version` has the session say both itself, at whatever width |
 //! | a permission, a question | `Action Required` in the title, and no input |
 //! | a usage limit | `You’ve hit your usage limit ... try again at 6:56 PM` or `at Nov 29th, 2026 6:16 PM`, and the input is there |

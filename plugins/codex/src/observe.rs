@@ -1,10 +1,14 @@
-//! What a session of Codex is doing, from its screen: it writes no such thing down.
+//! What a session of Codex is doing, from its screen, and from the record of its conversation where that is ahead.
 
 use agent_relay_plugin::clock;
-use agent_relay_plugin::session::{Observation, RunningSession, Screen, Seen, UsageLimit};
+use agent_relay_plugin::session::{GrantedFile, Observation, RunningSession, Screen, Seen, UsageLimit};
 
-use crate::records::{limited_at, rollout};
+use crate::records::{in_turn, limited_at, rollout};
 use crate::screen::{Input, Question, last_error, loading, version};
+
+/// The line that tells how long a turn has taken changes each second: on a screen that has stood still for so long none
+/// runs, whatever the rollout of a program that was killed says.
+const STILL_MS: u64 = 15_000;
 
 /// How long a limit without an end is believed.
 const OPEN_LIMIT_MS: u64 = 60 * 60 * 1_000;
@@ -15,9 +19,11 @@ pub(crate) fn observe(session: &RunningSession, screen: &Screen) -> Observation 
         return Observation { version: version(screen), ..Observation::of(without_input(screen, question)) };
     };
     let turn = input.last_turn();
-    // Not by the title: its wheel turns as well while a server of tools does not answer.
-    let busy = input.busy();
-    let limit = turn.filter(|_| !busy).and_then(last_error).and_then(|error| limit(session, screen, &input, error));
+    // Not by the title: its wheel turns as well while a server of tools does not answer. The rollout has a turn a moment
+    // before the screen shows it.
+    let rollout = input.conversation().and_then(|id| rollout(session, &id));
+    let busy = input.busy() || screen.still_ms < STILL_MS && rollout.is_some_and(in_turn);
+    let limit = turn.filter(|_| !busy).and_then(last_error).and_then(|error| limit(session, screen, rollout, error));
     let state = match limit {
         Some(limit) => Seen::Limit(limit),
         None if busy => Seen::Busy,
@@ -46,13 +52,13 @@ fn without_input(screen: &Screen, question: Option<Question>) -> Seen {
 }
 
 /// The limit that the program spoke of last, while it holds.
-fn limit(session: &RunningSession, screen: &Screen, input: &Input, text: String) -> Option<UsageLimit> {
+fn limit(session: &RunningSession, screen: &Screen, rollout: Option<&GrantedFile>, text: String) -> Option<UsageLimit> {
     if !text.starts_with("You’ve hit your usage limit") {
         return None;
     }
     // It said so at the latest when its screen last changed, and exactly then where the rollout has it.
     let seen_at = session.now_ms.saturating_sub(screen.still_ms);
-    let told_at = input.conversation().and_then(|id| rollout(session, &id)).and_then(limited_at);
+    let told_at = rollout.and_then(limited_at);
     let said_at = told_at.map_or(seen_at, |told_at| told_at.min(seen_at));
     let after = text.split_once("try again at ").map(|(_, after)| after);
     let until_ms = after.and_then(|after| clock::moment(after, said_at, session.utc_offset_minutes));

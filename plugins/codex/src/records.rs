@@ -14,6 +14,13 @@ pub(crate) fn broken_off(rollout: &GrantedFile) -> bool {
     rollout.contents.lines().rev().find(is_end).is_some_and(|line| is_event(line, "turn_aborted"))
 }
 
+/// Whether a turn has begun in it and not ended.
+pub(crate) fn in_turn(rollout: &GrantedFile) -> bool {
+    let is_step =
+        |line: &&str| ["task_started", "turn_aborted", "task_complete"].iter().any(|name| is_event(line, name));
+    rollout.contents.lines().rev().find(is_step).is_some_and(|line| is_event(line, "task_started"))
+}
+
 /// When it was last told of a usage limit.
 pub(crate) fn limited_at(rollout: &GrantedFile) -> Option<u64> {
     let told = |line: &&str| is_event(line, "task_complete") && line.contains("\"usage_limit_exceeded\"");

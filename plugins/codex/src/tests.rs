@@ -115,6 +115,18 @@ fn the_reset_is_counted_from_when_it_was_told() {
     assert_eq!(see(&evening.with_file(ROLLOUT, line), &told).state, Seen::Idle);
 }
 
+#[test]
+fn a_turn_is_known_from_the_record_before_it_is_on_the_screen() {
+    let event = |name: &str| format!(r#"{{"ordinal":9,"type":"event_msg","payload":{{"type":"{name}"}}}}"#);
+    let screen = recorded("named-idle.txt");
+    let with = |events: [&str; 2]| session().with_file(ROLLOUT, &events.map(event).join("\n"));
+    let begun = with(["turn_aborted", "task_started"]);
+    assert_eq!(see(&begun, &screen).state, Seen::Busy);
+    // What a killed program left behind.
+    assert_eq!(see(&begun, &screen.clone().still_for_ms(60_000)).state, Seen::Idle);
+    assert_eq!(see(&with(["task_started", "task_complete"]), &screen).state, Seen::Idle);
+}
+
 /// The ladder for a session whose version and conversation are known.
 fn ladder(settings: &str, notice: &Notice, session: &RunningSession, state: Seen) -> Vec<Attempt> {
     let (conversation, version) = (Some(ID.to_owned()), Some("0.169.0".to_owned()));

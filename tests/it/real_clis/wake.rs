@@ -144,6 +144,7 @@ impl Site {
             hostname: "here".to_owned(),
             relay_url: "http://127.0.0.1:9".to_owned(),
             dry_run: false,
+            orchestrator: None,
         };
         let launcher = Launcher::new(host, bench.sessions.clone());
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
@@ -295,8 +296,12 @@ async fn wake(program: Program) {
     // Ended and started again: the conversation goes on.
     site.stop(&name).await;
     let name = site.start(None, Some(conversation.clone())).await;
-    let look = site.idle(&name).await;
-    assert_eq!(look.observation.conversation, Some(conversation));
+    // What was said before may be shown a moment after the input is.
+    let look = eventually("the conversation goes on", async || {
+        let look = site.idle(&name).await;
+        (look.observation.conversation.as_ref() == Some(&conversation)).then_some(look)
+    })
+    .await;
     let offered = site.offer(&name, &look, 17, false).await;
     assert!(matches!(offered, Offered::HandedOver { evidence: Some(_), .. }), "{offered:?}");
     let request = site.model.turn(6).await.to_string();
