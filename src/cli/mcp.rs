@@ -50,9 +50,10 @@ const TRY_AGAIN: Duration = Duration::from_millis(200);
 /// Serves until its input ends, or whoever started it does.
 pub(super) fn run(args: &Mcp, env: &Environment) -> Result<ExitCode, Failure> {
     let (client, runtime) = Connection::open_patiently(&args.client, env, CALL_TIME)?.into_parts();
-    runtime.block_on(serve(Relay(client)))?;
-    // Standard input may be read for ever; what is under way is for nobody.
-    std::process::exit(0)
+    let served = runtime.block_on(serve(Relay(client)));
+    // What is under way is for nobody. The threads that may wait for ever end with the program.
+    runtime.shutdown_background();
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 async fn serve(relay: Relay) -> Result<(), Failure> {
@@ -233,6 +234,7 @@ fn read_lines() -> std::io::Result<Receiver<Line>> {
 }
 
 /// Where answers go: to standard output, written on a thread that may wait for ever. Nothing else is written there.
+#[expect(clippy::disallowed_methods, reason = "nobody is there any more, and nothing is kept that could be lost")]
 fn write_lines() -> std::io::Result<(Sender<Value>, oneshot::Receiver<()>)> {
     let (sender, mut receiver) = channel::<Value>(QUEUE_MAX);
     let (end, written) = oneshot::channel();

@@ -90,7 +90,7 @@ impl Toolbox<'_> {
             ..AgentFilter::default()
         };
         // The place of the last one, as the page before told it.
-        let after = after.as_deref().and_then(|after| Some((after.strip_prefix('-'), after.strip_prefix('+'))));
+        let after = after.as_deref().map(|after| (after.strip_prefix('-'), after.strip_prefix('+')));
         let filter = match after {
             None => filter,
             Some((Some(offline), _)) => AgentFilter { after: Some(offline.into()), after_offline: true, ..filter },

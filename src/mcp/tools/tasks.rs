@@ -132,7 +132,7 @@ impl Toolbox<'_> {
         let mut text = format!("{} {} from {from}, {}: {}", task.kind, task.id, ago(now, task.created_at), task.status);
         match (&task.claimed_by, task.claim_expires_at) {
             (Some(by), Some(until)) => {
-                text.push_str(&format!(", held by {} for another {}", name(by), lasting(until - now)))
+                text.push_str(&format!(", held by {} for another {}", name(by), lasting(until - now)));
             }
             (Some(by), None) => text.push_str(&format!(", by {}", name(by))),
             (None, _) => {}
