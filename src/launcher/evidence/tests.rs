@@ -1,3 +1,5 @@
+//! What is evidence of a notice, and what was there before.
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 

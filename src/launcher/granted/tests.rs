@@ -1,3 +1,5 @@
+//! Which files of a session are read, and what no pattern reaches.
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;

@@ -2,7 +2,7 @@
 //!
 //! - `bindings` is the world, `guest` a loaded provider, `call` asks it.
 //! - `beside` is what it may export beside that: what it sees in a running session, and the ways into one.
-//! - `plan_check` holds its plans to what it was granted; `error` is why there is no answer.
+//! - `plan_check` holds its plans to what it was granted, `presentation` what is to be typed to what may be; `error` is why there is no answer.
 //! - `samples` are the questions of the probe.
 
 mod beside;
@@ -11,6 +11,7 @@ mod call;
 mod error;
 mod guest;
 mod plan_check;
+mod presentation;
 mod samples;
 
 use std::sync::Arc;
@@ -37,8 +38,7 @@ use bindings::{ProviderPluginPre, provider_wit};
 pub use error::{PlanRefusal, PluginError};
 pub use plan_check::CheckedPlan;
 
-pub(crate) use beside::{deliver, observe};
-pub(crate) use call::{plan, present, stop};
+pub(crate) use call::{deliver, observe, plan, present, stop};
 pub(crate) use guest::Provider;
 
 /// The kind `provider`.

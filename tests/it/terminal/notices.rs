@@ -38,7 +38,7 @@ impl Offering {
         let queue = queue.to_str().expect("a plain path");
         let home = Home::new();
         let manifest = mislook(&format!("queue = '{queue}'\n{settings}"));
-        let manifest = manifest.replace("['sleeper', 'queue']", &format!("['{queue}']"));
+        let manifest = manifest.replace("['sleeper', 'queue']", &format!("['sleeper', '{queue}']"));
         home.put("mislook", &manifest, &guest("mislook"));
         home.put("misplan", &provider("misplan", ""), &guest("misplan"));
         Self::run(bench, home, rules, "mislook").await

@@ -2,23 +2,21 @@
 
 use wasmtime::Store;
 
+use crate::domain::control::courier::{Attempt, Notice};
+use crate::domain::control::observation::{Observation, RunningSession, ScreenView};
 use crate::domain::control::plan::{
     IncomingMessage, LaunchSite, Plan, Presentation, SpawnRequest, StopPlan, StopReason,
 };
 
 use super::super::super::runtime::{CallError, Host, Inquiry, Measured, clean};
 use super::super::plugin::Plugin;
+use super::beside;
 use super::bindings::provider_wit;
 use super::error::PlanRefusal;
 use super::guest::Provider;
 use super::plan_check::{self, Author, CheckedPlan};
+use super::presentation::{accept_presentation, check_keys};
 
-/// Keys in each list of them.
-const KEYS_MAX: usize = 16;
-/// Bytes of a key's name: `C-M-S-PageDown` is a long one.
-const KEY_BYTES_MAX: usize = 24;
-/// Bytes of a presentation: the largest message, and a frame around it.
-const TEXT_BYTES_MAX: usize = 320 * 1024;
 /// Milliseconds a program may take to end.
 const GRACE_MS_MAX: u32 = 60_000;
 
@@ -83,6 +81,27 @@ pub(crate) async fn present(
     plugin.sandbox.call("present", &inquiry, guest, check).await
 }
 
+/// What is seen in a running session, if the provider observes.
+pub(crate) async fn observe(
+    plugin: &Plugin,
+    provider: &Provider,
+    session: &RunningSession,
+    screen: &ScreenView,
+) -> Result<Option<Observation>, CallError> {
+    beside::observe(plugin, &provider.beside, session, screen).await
+}
+
+/// The ways to show a notice in a running session, if the provider knows any.
+pub(crate) async fn deliver(
+    plugin: &Plugin,
+    provider: &Provider,
+    notice: &Notice,
+    session: &RunningSession,
+    seen: &Observation,
+) -> Result<Option<Vec<Attempt>>, CallError> {
+    beside::deliver(plugin, (&provider.beside, &provider.executables), notice, session, seen).await
+}
+
 /// How a running session is asked to end.
 pub(crate) async fn stop(plugin: &Plugin, provider: &Provider, reason: StopReason) -> Result<StopPlan, CallError> {
     let guest = async |store: &mut Store<Host>| {
@@ -93,17 +112,6 @@ pub(crate) async fn stop(plugin: &Plugin, provider: &Provider, reason: StopReaso
     plugin.sandbox.call("stop", &Inquiry::of_nothing(), guest, check).await
 }
 
-pub(super) fn accept_presentation(mut presentation: Presentation) -> Result<Presentation, String> {
-    check_keys("presentation.keys-before", &presentation.keys_before)?;
-    if presentation.text.len() > TEXT_BYTES_MAX {
-        return Err(format!("presentation.text: {} bytes are more than {TEXT_BYTES_MAX}", presentation.text.len()));
-    }
-    // What the text holds comes from any agent at all. In a terminal a control character is a
-    // key: Escape would end the paste, and what follows would be pressed.
-    presentation.text.retain(|character| matches!(character, '\n' | '\t') || !character.is_control());
-    Ok(presentation)
-}
-
 fn accept_stop_plan(plan: StopPlan) -> Result<StopPlan, String> {
     check_keys("stop-plan.keys", &plan.keys)?;
     if plan.grace_ms > GRACE_MS_MAX {
@@ -112,50 +120,9 @@ fn accept_stop_plan(plan: StopPlan) -> Result<StopPlan, String> {
     Ok(plan)
 }
 
-/// Names of keys, as a terminal multiplexer knows them. One that begins with `-` would be read as
-/// a flag.
-fn check_keys(field: &str, keys: &[String]) -> Result<(), String> {
-    if keys.len() > KEYS_MAX {
-        return Err(format!("{field}: {} keys are more than {KEYS_MAX}", keys.len()));
-    }
-    let named = |key: &String| {
-        (1..=KEY_BYTES_MAX).contains(&key.len())
-            && !key.starts_with('-')
-            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    match keys.iter().find(|key| !named(key)) {
-        Some(key) => Err(format!("{field}: {:?} is not the name of a key", clean(key))),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn presentation(keys: &[&str], text: &str) -> Presentation {
-        Presentation {
-            keys_before: keys.iter().map(|&key| key.to_owned()).collect(),
-            text: text.to_owned(),
-            submit: true,
-        }
-    }
-
-    #[test]
-    fn escape_sequences_are_taken_out_of_a_message() {
-        let shown = accept_presentation(presentation(&["Escape", "C-c"], "a\x1b[201~\rrm -rf\n\tb\u{9b}\0"))
-            .expect("acceptable");
-        assert_eq!(shown.text, "a[201~rm -rf\n\tb");
-    }
-
-    #[test]
-    fn keys_are_names_and_not_flags() {
-        for key in ["-t", "", "a b", "é", &"x".repeat(KEY_BYTES_MAX + 1)] {
-            let error = accept_presentation(presentation(&[key], "text")).expect_err("refused");
-            assert!(error.starts_with("presentation.keys-before: "), "{error}");
-        }
-        assert!(accept_presentation(presentation(&["Enter"; KEYS_MAX + 1], "text")).is_err());
-    }
 
     #[test]
     fn a_stop_has_an_end() {

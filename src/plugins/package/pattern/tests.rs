@@ -1,3 +1,5 @@
+//! What patterns of paths stand for, and what they never do.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -7,10 +7,10 @@ use wasmtime::Store;
 use super::super::super::super::package::{Glob, Grants};
 use super::super::super::super::runtime::{CallError, Host, Measured, clean};
 use super::super::super::plugin::Plugin;
-use super::super::call::accept_presentation;
-use super::super::guest::Provider;
 use super::super::plan_check::check_program;
+use super::super::presentation::accept_presentation;
 use super::bindings::courier_wit;
+use super::loaded::Beside;
 use super::observe::{account, asked_at};
 use crate::domain::control::courier::{ATTEMPTS_MAX, Attempt, CONFIRM_MS_MAX, Carrier, Notice, Sign, Way};
 use crate::domain::control::observation::{Observation, RunningSession};
@@ -27,14 +27,14 @@ const BYTES_MAX: usize = 64 * 1024;
 const SIGN_MAX: usize = 1_000;
 
 /// The ways to show this notice in a session, if the provider knows any; each within what was granted.
-pub(crate) async fn deliver(
+pub(in super::super) async fn deliver(
     plugin: &Plugin,
-    provider: &Provider,
+    (beside, executables): (&Beside, &[String]),
     notice: &Notice,
     session: &RunningSession,
     seen: &Observation,
 ) -> Result<Option<Vec<Attempt>>, CallError> {
-    let Some(delivers) = &provider.beside.delivers else { return Ok(None) };
+    let Some(delivers) = &beside.delivers else { return Ok(None) };
     delivers.recess.admit(Instant::now())?;
     let inquiry = asked_at(session, Measured::of(&(notice, session, seen)));
     let guest = async |store: &mut Store<Host>| {
@@ -43,7 +43,7 @@ pub(crate) async fn deliver(
         store.data_mut().has_instance();
         guest.agent_relay_plugin_courier().call_deliver(store, &notice, &session, &seen).await
     };
-    let bounds = Bounds::new(&provider.executables, &plugin.terms.grants, session);
+    let bounds = Bounds::new(executables, &plugin.terms.grants, session);
     let check = |attempts: Vec<courier_wit::Attempt>| {
         let attempts = attempts.into_iter().map(Into::into).collect();
         bounds.accept(attempts).map_err(|problem| CallError::Output(clean(&problem)))

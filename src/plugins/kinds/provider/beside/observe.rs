@@ -6,8 +6,8 @@ use wasmtime::Store;
 
 use super::super::super::super::runtime::{CallError, Host, Inquiry, Measured, Sandbox, clean};
 use super::super::super::plugin::Plugin;
-use super::super::guest::Provider;
 use super::bindings::session_wit;
+use super::loaded::Beside;
 use super::recess::{Recess, Tell};
 use crate::domain::control::observation::{Doing, Observation, RunningSession, ScreenView};
 
@@ -20,13 +20,13 @@ const VERSION_BYTES_MAX: usize = 64;
 const UNTIL_MS_MAX: u64 = 1 << 53;
 
 /// What is seen in a session, if the provider observes.
-pub(crate) async fn observe(
+pub(in super::super) async fn observe(
     plugin: &Plugin,
-    provider: &Provider,
+    beside: &Beside,
     session: &RunningSession,
     screen: &ScreenView,
 ) -> Result<Option<Observation>, CallError> {
-    let Some(observes) = &provider.beside.observes else { return Ok(None) };
+    let Some(observes) = &beside.observes else { return Ok(None) };
     observes.recess.admit(Instant::now())?;
     let inquiry = asked_at(session, Measured::of(&(session, screen)));
     let guest = async |store: &mut Store<Host>| {

@@ -1,3 +1,5 @@
+//! What a courier may name, and how it is told what it may not.
+
 use super::*;
 use crate::domain::control::plan::Presentation;
 
