@@ -144,7 +144,6 @@ impl Site {
             hostname: "here".to_owned(),
             relay_url: "http://127.0.0.1:9".to_owned(),
             dry_run: false,
-            orchestrator: None,
         };
         let launcher = Launcher::new(host, bench.sessions.clone());
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
