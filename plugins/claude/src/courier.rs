@@ -74,7 +74,11 @@ fn typed(notice: &Notice, seen: &Observation, transcript: Option<&str>) -> Attem
     let keys_before = if breaks_in { vec!["Escape".to_owned()] } else { Vec::new() };
     // The line of a prompt that only waits in the queue has no role.
     let text = format!("\"role\":\"user\",\"content\":{}", json!(notice.text));
-    let evidence = transcript.map(|path| file_text(path, text)).into_iter().chain([Sign::Turn]).collect();
+    let in_transcript = transcript.map(|path| file_text(path, text));
+    // A turn may be over before anybody looks. During one, what is typed is shown before it is taken.
+    let beginning: String = notice.text.chars().take(SHOWN_CHARACTERS).collect();
+    let on_screen = (!breaks_in).then(|| Sign::Screen(format!("❯ {beginning}")));
+    let evidence = in_transcript.into_iter().chain(on_screen).chain([Sign::Turn]).collect();
     Attempt::typed(Typing { keys_before, text: notice.text.clone(), submit: true }, evidence)
 }
 

@@ -181,7 +181,8 @@ fn the_inbox_comes_before_the_terminal() {
     let Way::Typing(Typing { keys_before, text, submit }) = &typed.way else { panic!("{typed:?}") };
     assert_eq!((keys_before.len(), text, *submit), (0, &notice.text, true));
     let written = r#""role":"user","content":"[agent-relay] message 17 from \"alice\"""#.to_owned();
-    assert_eq!(typed.evidence, [Sign::File(FileText { path: transcript, text: written }), Sign::Turn]);
+    let shown = Sign::Screen("❯ [agent-relay] message 17 from \"alice\"".to_owned());
+    assert_eq!(typed.evidence, [Sign::File(FileText { path: transcript, text: written }), shown, Sign::Turn]);
 }
 
 #[test]

@@ -36,14 +36,12 @@ fn queue(settings: &Settings, notice: &Notice, session: &RunningSession, seen: &
     if rollout.is_some_and(broken_off) {
         return None;
     }
-    let beginning: String = notice.text.chars().take(SHOWN_CHARACTERS).collect();
-    let shown = || Sign::Screen(format!("› {beginning}"));
     let args = ["queue", "--thread", conversation, "--message", &notice.text].map(str::to_owned).to_vec();
     Some(Attempt {
         rung: "queue".to_owned(),
         carrier: Carrier::Queue,
         way: Way::Command(Command { program: settings.executable.clone(), args }),
-        evidence: vec![rollout.map_or_else(shown, |rollout| taken(&rollout.path, notice))],
+        evidence: vec![rollout.map_or_else(|| shown(notice), |rollout| taken(&rollout.path, notice))],
         confirm_ms: QUEUE_CONFIRM_MS,
     })
 }
@@ -52,7 +50,10 @@ fn typed(notice: &Notice, session: &RunningSession, seen: &Observation) -> Attem
     let breaks_in = notice.interrupt && matches!(seen.state, Seen::Busy);
     let keys_before = if breaks_in { vec!["Escape".to_owned()] } else { Vec::new() };
     let rollout = seen.conversation.as_ref().and_then(|conversation| rollout(session, conversation));
-    let evidence = rollout.map(|rollout| taken(&rollout.path, notice)).into_iter().chain([Sign::Turn]).collect();
+    let in_rollout = rollout.map(|rollout| taken(&rollout.path, notice));
+    // A turn may be over before anybody looks.
+    let on_screen = (!breaks_in).then(|| shown(notice));
+    let evidence = in_rollout.into_iter().chain(on_screen).chain([Sign::Turn]).collect();
     Attempt::typed(Typing { keys_before, text: notice.text.clone(), submit: true }, evidence)
 }
 
@@ -60,4 +61,10 @@ fn typed(notice: &Notice, session: &RunningSession, seen: &Observation) -> Attem
 fn taken(path: &str, notice: &Notice) -> Sign {
     let text = format!("\"role\":\"user\",\"content\":[{{\"type\":\"input_text\",\"text\":{}", json!(notice.text));
     Sign::File(FileText { path: path.to_owned(), text })
+}
+
+/// The notice among what was said, and not only in the input.
+fn shown(notice: &Notice) -> Sign {
+    let beginning: String = notice.text.chars().take(SHOWN_CHARACTERS).collect();
+    Sign::Screen(format!("› {beginning}"))
 }

@@ -6,9 +6,9 @@ use agent_relay_plugin::session::{GrantedFile, Observation, RunningSession, Scre
 use crate::records::{in_turn, limited_at, rollout};
 use crate::screen::{Input, Question, last_error, loading, version};
 
-/// The line that tells how long a turn has taken changes each second: on a screen that has stood still for so long none
-/// runs, whatever the rollout of a program that was killed says.
-const STILL_MS: u64 = 15_000;
+/// For how long the record of a turn that begins is believed without a word of it on the screen: a program that was killed
+/// in a turn leaves such a record too.
+const BEGINS_MS: u64 = 5_000;
 
 /// How long a limit without an end is believed.
 const OPEN_LIMIT_MS: u64 = 60 * 60 * 1_000;
@@ -22,7 +22,8 @@ pub(crate) fn observe(session: &RunningSession, screen: &Screen) -> Observation 
     // Not by the title: its wheel turns as well while a server of tools does not answer. The rollout has a turn a moment
     // before the screen shows it.
     let rollout = input.conversation().and_then(|id| rollout(session, &id));
-    let busy = input.busy() || screen.still_ms < STILL_MS && rollout.is_some_and(in_turn);
+    let is_new = |rollout: &GrantedFile| session.now_ms < rollout.modified_ms + BEGINS_MS;
+    let busy = input.busy() || rollout.is_some_and(|rollout| is_new(rollout) && in_turn(rollout));
     let limit = turn.filter(|_| !busy).and_then(last_error).and_then(|error| limit(session, screen, rollout, error));
     let state = match limit {
         Some(limit) => Seen::Limit(limit),

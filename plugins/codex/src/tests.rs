@@ -123,7 +123,7 @@ fn a_turn_is_known_from_the_record_before_it_is_on_the_screen() {
     let begun = with(["turn_aborted", "task_started"]);
     assert_eq!(see(&begun, &screen).state, Seen::Busy);
     // What a killed program left behind.
-    assert_eq!(see(&begun, &screen.clone().still_for_ms(60_000)).state, Seen::Idle);
+    assert_eq!(see(&begun.at_ms(NOW_MS + 5_000), &screen).state, Seen::Idle);
     assert_eq!(see(&with(["task_started", "task_complete"]), &screen).state, Seen::Idle);
 }
 
@@ -132,6 +132,11 @@ fn ladder(settings: &str, notice: &Notice, session: &RunningSession, state: Seen
     let (conversation, version) = (Some(ID.to_owned()), Some("0.169.0".to_owned()));
     let seen = Observation { conversation, version, ..Observation::of(state) };
     deliver::<Codex>(settings, notice, session, &seen).expect("the settings are fine")
+}
+
+/// The notice among what was said.
+fn shown() -> Sign {
+    Sign::Screen("› [agent-relay] message 17 from \"alice\"".to_owned())
 }
 
 fn rungs(ladder: &[Attempt]) -> Vec<&str> {
@@ -153,14 +158,14 @@ fn the_queue_comes_before_the_terminal() {
     assert_eq!((typed.rung.as_str(), typed.carrier), ("typed", Carrier::Typed));
     let Way::Typing(typing) = &typed.way else { panic!("{typed:?}") };
     assert!(typing.keys_before.is_empty() && typing.submit && typing.text == notice.text, "{typing:?}");
-    assert_eq!(typed.evidence, [taken, Sign::Turn]);
+    assert_eq!(typed.evidence, [taken, shown(), Sign::Turn]);
 }
 
 #[test]
 fn without_the_rollout_the_screen_is_evidence() {
     let ladder = ladder("{}", &Notice::sample(), &session(), Seen::Idle);
-    assert_eq!(ladder[0].evidence, [Sign::Screen("› [agent-relay] message 17 from \"alice\"".to_owned())]);
-    assert_eq!(ladder[1].evidence, [Sign::Turn]);
+    assert_eq!(ladder[0].evidence, [shown()]);
+    assert_eq!(ladder[1].evidence, [shown(), Sign::Turn]);
 }
 
 #[test]

@@ -301,7 +301,12 @@ async fn wake(program: Program) {
         (look.observation.conversation.as_ref() == Some(&conversation)).then_some(look)
     })
     .await;
-    let offered = site.offer(&name, &look, 17, false).await;
+    // The record of the turn in which it was ended may count for a moment.
+    let offered = eventually("it is offered", async || {
+        let offered = site.offer(&name, &look, 17, false).await;
+        (!matches!(offered, Offered::NotNow { doing: Doing::Busy, .. })).then_some(offered)
+    })
+    .await;
     assert!(matches!(offered, Offered::HandedOver { evidence: Some(_), .. }), "{offered:?}");
     let request = site.model.turn(6).await.to_string();
     assert!(request.contains("[agent-relay] message 17 from ") && request.contains(PROMPT), "it remembers: {request}");
