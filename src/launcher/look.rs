@@ -87,8 +87,17 @@ impl Launcher {
             tracing::debug!(session.name = %name, %error, "a session is looked at without its provider");
             None
         });
-        let is_observed = observed.is_some();
-        let observation = observed.unwrap_or_else(|| looks_like(&screen, &facts.opening.ready.screen_texts, still_ms));
+        let is_observed = observed.as_ref().is_some_and(|seen| seen.doing != Doing::Unknown);
+        let looks_like = || looks_like(&screen, &facts.opening.ready.screen_texts, still_ms);
+        let observation = match observed {
+            // A program of another version, or one in its stead: it is read as any other is.
+            Some(seen) if seen.doing == Doing::Unknown => {
+                let like = looks_like();
+                Observation { doing: like.doing, has_draft: seen.has_draft || like.has_draft, ..seen }
+            }
+            Some(seen) => seen,
+            None => looks_like(),
+        };
         if let Some(conversation) =
             observation.conversation.clone().filter(|it| session.conversation.as_ref() != Some(it))
         {

@@ -74,7 +74,9 @@ impl<P: Post> ToolServer for Passing<'_, P> {
 
 /// What a relay answered to a call, as it is passed back.
 fn told(mut answer: Value) -> Result<CallToolResult, ErrorData> {
-    if let Ok(mut result) = serde_json::from_value::<CallToolResult>(answer["result"].take()) {
+    // It may be anything: something in between may have answered.
+    let result = answer.get_mut("result").map(Value::take).unwrap_or_default();
+    if let Ok(mut result) = serde_json::from_value::<CallToolResult>(result) {
         result.result_type = Some(ResultType::COMPLETE);
         return Ok(result);
     }

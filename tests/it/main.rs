@@ -14,6 +14,5 @@ mod spawn;
 mod store;
 mod terminal;
 mod tidy;
-mod together;
 mod upgrade;
 mod workbench;

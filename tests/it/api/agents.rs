@@ -24,7 +24,7 @@ async fn a_card_is_answered_as_it_was_given() {
     let expected = json!({
         "id": "ada", "name": "Ada", "label": "Lead", "tags": ["ops"], "capabilities": ["review"], "machine": "m1",
         "rig": "claude", "status": "online", "ready": false, "instanceId": "i1", "epoch": 1, "meta": {"cwd": "/x"},
-        "lastSeen": created, "createdAt": created,
+        "attention": "open", "lastSeen": created, "createdAt": created,
     });
     assert_eq!(first, expected);
     assert_eq!(client.get("/api/agents/ada").await.expect::<Value>(200), first);

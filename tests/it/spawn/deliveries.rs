@@ -135,6 +135,12 @@ fn told_of(line: &str) -> usize {
 struct Moments(u64);
 
 impl Moments {
+    /// Lets up to so many milliseconds pass.
+    async fn pass(&mut self, end_ms: u64) {
+        let ms = i64::try_from(self.below(end_ms)).expect("a short while");
+        crate::server::until(agent_relay::domain::time::Timestamp::now() + ms).await;
+    }
+
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

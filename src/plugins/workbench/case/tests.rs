@@ -102,7 +102,10 @@ fn unknown_keys_are_named() {
     }
     let cases = [
         (r#"{"request": {"cwd": "/x"}}"#, "`cwd`"),
-        (r#"{"present": {}}"#, "`present`; known are settings, request, site, message, reason, expect"),
+        (
+            r#"{"present": {}}"#,
+            "`present`; known are settings, request, site, message, reason, observe, deliver, expect",
+        ),
         (r#"{"message": {"text": "x"}}"#, "unknown field `text`, expected one of `id`, `sender`, `subject`, `body`"),
         (r#"{"message": {"interrupt": "yes"}}"#, "message: invalid type: string \"yes\", expected a boolean"),
         (r#"{"message": "x"}"#, "message: must be an object"),
@@ -151,7 +154,7 @@ fn a_session_is_completed_and_what_was_seen_of_it() {
     for (text, expected) in [
         (r#"{"observe": {"rows": []}}"#, "unknown key `observe.rows`; known are session, screen"),
         (r#"{"observe": 1}"#, "observe: must be an object"),
-        (r#"{"observe": {"screen": {"cursor": [1, 2]}}}"#, "observe.screen: "),
+        (r#"{"observe": {"screen": {"cursor": "below"}}}"#, "observe.screen: "),
         (r#"{"deliver": {}, "expect": {"attempts": {}}}"#, "expect.attempts: must be a list"),
         (r#"{"observe": {}, "expect": {"observation": []}}"#, "expect.observation: must be an object"),
         (

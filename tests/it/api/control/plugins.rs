@@ -49,7 +49,7 @@ async fn every_plugin_is_listed_with_what_it_may_do_and_what_it_did() {
             members(&plugin["limits"]),
             ["calls", "deadlineMs", "inputKb", "logLines", "memoryMb", "outputKb"].into()
         );
-        assert_eq!(members(&plugin["grants"]), ["env", "executables", "files"].into());
+        assert_eq!(members(&plugin["grants"]), ["env", "executables", "files", "reads", "sockets"].into());
         let kind = if matches!(plugin["id"].as_str(), Some("claude" | "codex")) { "provider" } else { "policy" };
         assert_eq!(plugin["kind"], kind);
         let interface = plugin["interface"].as_str().expect("an interface");

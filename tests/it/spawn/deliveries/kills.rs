@@ -1,7 +1,5 @@
 //! The relay is killed while it shows things: nothing is lost, and nothing is shown twice.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{Desk, Moments, can_run, told_of};
@@ -22,7 +20,7 @@ async fn what_is_shown_when_the_relay_is_killed_is_shown_once() {
         }
         if round < KILLS {
             // At any moment of showing: being looked at, pasted, submitted, seen, written down.
-            tokio::time::sleep(Duration::from_millis(moments.below(900))).await;
+            moments.pass(900).await;
             desk.kill();
         }
     }

@@ -1,7 +1,5 @@
 //! Messages at random moments, to a program that is busy again and again: each is shown exactly once.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{Desk, Moments, can_run, noted, told_of};
@@ -20,7 +18,7 @@ async fn each_is_shown_once(settings: Value) -> Desk {
         ids.push(desk.send(&format!("number {number}")).await);
         // Most come in bursts.
         if moments.below(10) == 0 {
-            tokio::time::sleep(Duration::from_millis(moments.below(400))).await;
+            moments.pass(400).await;
         }
     }
     for id in &ids {

@@ -29,9 +29,9 @@ use tokio::task::JoinHandle;
 
 use self::mind::{Mind, Reply, Said};
 use self::network::Network;
+use super::installed;
+use super::model::{for_claude, for_codex};
 use crate::program::{Running, Serving, program};
-use crate::real_clis::installed;
-use crate::real_clis::model::{for_claude, for_codex};
 use crate::server::{Client, DEADLINE_MS, SHIPPED, eventually_within, until};
 use crate::sessions::{has_tmux, processes_with};
 use crate::spawn::card;
