@@ -136,9 +136,13 @@ struct Outstanding {
 
 impl<N: Notices> Attending<'_, N> {
     async fn run(mut self, mut is_up: watch::Receiver<bool>) {
-        let mut pulse = self.launcher.pulse();
+        let (mut pulse, mut was_up) = (self.launcher.pulse(), false);
         loop {
             let up = *is_up.borrow_and_update();
+            if up && !was_up {
+                // What was seen before it was up is over.
+                (self.look, was_up) = (None, true);
+            }
             let marks = pulse.borrow_and_update().clone();
             self.turn(&marks, up).await;
             let next = self.next_turn(&pulse.borrow().clone());

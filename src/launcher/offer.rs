@@ -21,6 +21,8 @@ use crate::sessions::{SessionName, TypeError};
 const LOOK_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// How long evidence of a typed notice is waited for where no courier says.
 const CONFIRM_MS: u32 = 10_000;
+/// For so long a typed notice that was taken is looked for elsewhere as well, in milliseconds.
+const MORE_MS: u32 = 1_500;
 /// How long a typed notice is waited for in the input: it is one line, and there are other ways or another time.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 /// The name of the one rung there is without a courier.
@@ -92,7 +94,12 @@ impl Launcher {
             let pending = self.before(plugins, name, &attempt, &now).await;
             match self.carry(plugins, name, &attempt, &now).await {
                 Tried::HandedOver => {
-                    let evidence = self.wait_for_evidence(plugins, &pending, attempt.confirm_ms).await;
+                    // What was typed was seen in the input, and then that Enter took it from there: more is looked for,
+                    // and not needed.
+                    let is_taken = matches!(&attempt.way, Way::Type(presentation) if presentation.submit);
+                    let within = if is_taken { attempt.confirm_ms.min(MORE_MS) } else { attempt.confirm_ms };
+                    let evidence = self.wait_for_evidence(plugins, &pending, within).await;
+                    let evidence = evidence.or_else(|| is_taken.then(|| "its input took it".to_owned()));
                     return Offered::HandedOver { rung: attempt.rung, carrier: attempt.carrier, evidence, pending };
                 }
                 Tried::NotNow(doing) => return Offered::NotNow { doing, has_draft: false },

@@ -83,6 +83,16 @@ impl Desk {
         reaches(self.client(), id, state).await
     }
 
+    /// Waits until a message waits for this. Before, it may wait for the moment in which nobody has looked yet.
+    async fn waits(&self, id: i64, reason: &str) {
+        let path = format!("/api/messages/{id}/deliveries");
+        eventually(&format!("message {id} waits: {reason}"), async || {
+            let all: Vec<Value> = self.client().get(&path).await.expect(200);
+            (all[0]["state"] == "waiting" && all[0]["reason"] == reason).then_some(())
+        })
+        .await;
+    }
+
     /// Has the program show a dialog, or go on.
     async fn ask(&self, whether: bool) {
         let (path, event) = (self.project.join("ask"), if whether { "asks" } else { "goes on" });

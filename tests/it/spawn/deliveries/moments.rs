@@ -52,8 +52,7 @@ async fn no_key_is_pressed_into_a_dialog() {
     let client = desk.client();
     desk.ask(true).await;
     let read = desk.send("read meanwhile").await;
-    let waiting = desk.reaches(read, "waiting").await;
-    assert_eq!(waiting["reason"], "dialog");
+    desk.waits(read, "dialog").await;
     let path = format!("/api/agents/{}", desk.agent.id);
     let card: Agent = eventually("the dialog is seen", async || {
         let card: Agent = client.get(&path).await.expect(200);
@@ -66,7 +65,7 @@ async fn no_key_is_pressed_into_a_dialog() {
     // Nor by what may interrupt.
     let urgent = json!({"from": "user", "to": desk.agent.id, "body": "now", "delivery": "interrupt"});
     let urgent = client.send(urgent).await.id.get();
-    assert_eq!(desk.reaches(urgent, "waiting").await["reason"], "dialog");
+    desk.waits(urgent, "dialog").await;
     // What is read by then is not shown after it.
     let reads = json!({"agentId": desk.agent.id});
     client.post(&format!("/api/messages/{read}/read"), reads).await.expect::<Value>(200);
@@ -91,7 +90,7 @@ async fn whoever_does_not_want_to_be_disturbed_is_told_afterwards() {
     let path = format!("/api/agents/{}/attention", desk.agent.id);
     desk.client().patch(&path, json!({"attention": "dnd"})).await.expect::<Value>(200);
     let quiet = desk.send("quiet").await;
-    assert_eq!(desk.reaches(quiet, "waiting").await["reason"], "do-not-disturb");
+    desk.waits(quiet, "do-not-disturb").await;
     let urgent = json!({"from": "user", "to": desk.agent.id, "body": "now", "delivery": "interrupt"});
     let urgent = desk.client().send(urgent).await.id.get();
     desk.reaches(urgent, "presented").await;
