@@ -81,6 +81,7 @@ impl Launcher {
             outstanding: None,
             typed: None,
             told: Told::Unknown,
+            first: None,
         };
         attending.run(is_up).await;
     }
@@ -117,6 +118,8 @@ struct Attending<'a, N> {
     /// What was found typed and not submitted.
     typed: Option<String>,
     told: Told,
+    /// What was seen first after it was up.
+    first: Option<Doing>,
 }
 
 /// What a screen says about lines that were tried before.
@@ -226,6 +229,12 @@ impl<N: Notices> Attending<'_, N> {
     }
 
     async fn tell_condition(&mut self, look: &Look) {
+        let doing = &look.observation.doing;
+        let first = self.first.get_or_insert_with(|| doing.clone());
+        // It was called up all the same: its agent says so itself, and knows more than a screen looks like.
+        if !look.is_observed && matches!(doing, Doing::Dialog(_)) && first == doing {
+            return;
+        }
         let Some(condition) = self.vigil.condition(&look.observation.doing, Instant::now()) else { return };
         if self.told == Told::Said(condition.clone()) {
             return;

@@ -52,10 +52,13 @@ pub struct Look {
 pub(super) struct Watch {
     stills: Mutex<HashMap<SessionName, Still>>,
     /// The variables of a session's program, by its process id.
-    variables: Mutex<HashMap<SessionName, (u32, BTreeMap<String, String>)>>,
+    variables: Mutex<HashMap<SessionName, OfProgram>>,
     files: GrantedFiles,
     zone: Zone,
 }
+
+/// A program's process id, and variables that it was started with.
+type OfProgram = (u32, BTreeMap<String, String>);
 
 /// Since when a screen has been as it is.
 struct Still {

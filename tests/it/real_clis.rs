@@ -5,7 +5,6 @@
 
 mod main_job;
 pub(crate) mod model;
-mod together;
 mod tools;
 mod wake;
 

@@ -354,7 +354,7 @@ mod tests {
             let outcome = NoticeOutcome::new(ids.clone(), step);
             assert_eq!(outcome.report().expect("a report").parse(), Ok(outcome));
         }
-        assert_eq!(NoticeOutcome::new(ids.clone(), Step::Read).report(), None);
+        assert_eq!(NoticeOutcome::new(ids, Step::Read).report(), None);
         let read = NoticeReport { state: Some("read".to_owned()), ..NoticeReport::default() };
         assert!(read.parse().is_err());
     }

@@ -49,13 +49,10 @@ impl Caller {
     }
 
     /// The text of a call that must work.
-    #[track_caller]
-    pub(crate) fn say<'c>(&'c self, tool: &'c str, arguments: Value) -> impl Future<Output = String> + 'c {
-        async move {
-            let result = self.call(tool, arguments).await;
-            assert_eq!(result["isError"], false, "{tool}: {result}");
-            text(&result)
-        }
+    pub(crate) async fn say(&self, tool: &str, arguments: Value) -> String {
+        let result = self.call(tool, arguments).await;
+        assert_eq!(result["isError"], false, "{tool}: {result}");
+        text(&result)
     }
 
     /// The text of a call that must not.

@@ -131,9 +131,8 @@ pub(crate) fn for_codex(model: &str, home: &Path, cwd: &Path) -> Vec<(String, St
     fs::create_dir_all(&codex).expect("a home");
     let settings = format!(
         "model = \"scripted\"\nmodel_provider = \"scripted\"\ncheck_for_update_on_startup = false\n\
-         [model_providers.scripted]\nname = \"scripted\"\nbase_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"OPENAI_API_KEY\"\n\
-         [projects.{:?}]\ntrust_level = \"trusted\"\n",
-        model, cwd
+         [model_providers.scripted]\nname = \"scripted\"\nbase_url = \"{model}/v1\"\nwire_api = \"responses\"\nenv_key = \"OPENAI_API_KEY\"\n\
+         [projects.{cwd:?}]\ntrust_level = \"trusted\"\n"
     );
     fs::write(codex.join("config.toml"), settings).expect("its settings");
     pairs(&[

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use super::main_job::{Site, prepare, with_path};
 use super::model::{Answer, Model};
-use super::{Cli, TURN_MS, claude, codex, launch};
+use super::{Cli, TURN_MS, claude, codex, every_installed, launch};
 use crate::server::eventually;
 use crate::sessions::{Bench, has_tmux};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claude_code_uses_the_relays_tools_before_and_after_a_restart() {
     if has_tmux("the relay's tools with the real claude") {
-        use_tools("claude", claude).await;
+        use_tools("claude", claude_with_all_tools).await;
     }
 }
 
@@ -25,6 +25,13 @@ async fn codex_uses_the_relays_tools_before_and_after_a_restart() {
     if has_tmux("the relay's tools with the real codex") {
         use_tools("codex", codex).await;
     }
+}
+
+/// Claude Code in the version that offers its model every tool at once. Newer ones hold tools back until the model looks
+/// for them, which a scripted one does not.
+fn claude_with_all_tools(model: &Model, home: &Path, cwd: &Path) -> Option<Cli> {
+    let program = every_installed("claude").pop()?;
+    Some(Cli { program, ..claude(model, home, cwd)? })
 }
 
 /// Starts an agent through the relay, lets its model call a tool, and once more after the relay was killed.

@@ -254,8 +254,14 @@ async fn wake(program: Program) {
     eprintln!("{} {}: by {native}", site.program.provider, site.program.version);
     let name = site.start(Some(PROMPT), None).await;
     assert!(site.model.turn(1).await.to_string().contains(PROMPT));
-    let look = site.idle(&name).await;
-    let conversation = look.observation.conversation.clone().expect("its conversation is named");
+    site.idle(&name).await;
+    // Its files come a moment after its screen.
+    let look = eventually("its conversation is named", async || {
+        let look = site.idle(&name).await;
+        look.observation.conversation.is_some().then_some(look)
+    })
+    .await;
+    let conversation = look.observation.conversation.clone().expect("it is named");
 
     // Idle: woken, with evidence.
     let offered = site.offer(&name, &look, 11, false).await;

@@ -98,9 +98,9 @@ impl Desk {
         let (path, event) = (self.project.join("ask"), if whether { "asks" } else { "goes on" });
         let before = noted(&self.project, event).len();
         if whether {
-            fs::write(path, "").expect("a file")
+            fs::write(path, "").expect("a file");
         } else {
-            fs::remove_file(path).expect("a file")
+            fs::remove_file(path).expect("a file");
         }
         eventually(event, async || (noted(&self.project, event).len() > before).then_some(())).await;
     }

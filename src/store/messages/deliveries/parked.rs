@@ -58,7 +58,7 @@ pub(super) fn agent_removed(tx: &mut Tx<'_>, agent: &AgentId) -> Result<(), Stor
 /// The agents that have something parked among the messages up to this one, or that one alone: whoever deletes them
 /// calls what this answers afterwards.
 pub(in crate::store) fn forget(
-    tx: &mut Tx<'_>,
+    tx: &Tx<'_>,
     first: MessageId,
     last: MessageId,
 ) -> Result<impl FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + use<>, StoreError> {

@@ -71,7 +71,8 @@ async fn what_happened_while_the_network_was_cut_is_told_when_it_is_whole() {
     let restarted = site.client.outcome(late).await;
     assert_eq!(restarted.status, CommandStatus::Succeeded, "{restarted:?}");
     assert!(!runs(pid));
-    assert_eq!(site.client.outcome(coming.command).await.status, CommandStatus::Succeeded);
+    // Whether it was seen to be up in the moment before it was ended is a matter of luck; that it is over is not.
+    assert!(site.client.outcome(coming.command).await.status.is_final());
     assert_eq!(site.starts("coming"), 2, "once for the spawn, and once for the restart");
     let card = site.card_is(&coming.agent, "it is ready", |card| card.ready).await;
     assert_eq!((card.status, card.epoch), (AgentStatus::Online, 2));
