@@ -106,6 +106,6 @@ mod tests {
     #[test]
     fn no_cell_writes_over_another() {
         let drawn = drawn(["A", "B"].map(Cell::from), [(["\u{1b}[2J\nx\u{202e}", "y"], None)], None);
-        assert_eq!(drawn, "A                       B\n\\u{1b}[2J x\\u{202e}  y\n");
+        assert_eq!(drawn, "A                    B\n\\u{1b}[2J x\\u{202e}  y\n");
     }
 }

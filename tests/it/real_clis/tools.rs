@@ -14,7 +14,6 @@ use crate::server::eventually;
 use crate::sessions::{Bench, has_tmux};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the relay now tells a session of its messages by itself, between the prompts that are typed here; that doing without it is enough is not shown yet"]
 async fn claude_code_uses_the_relays_tools_before_and_after_a_restart() {
     if has_tmux("the relay's tools with the real claude") {
         use_tools("claude", claude_with_all_tools).await;
@@ -22,7 +21,6 @@ async fn claude_code_uses_the_relays_tools_before_and_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the relay now tells a session of its messages by itself, between the prompts that are typed here; that doing without it is enough is not shown yet"]
 async fn codex_uses_the_relays_tools_before_and_after_a_restart() {
     if has_tmux("the relay's tools with the real codex") {
         use_tools("codex", codex).await;
