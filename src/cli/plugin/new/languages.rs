@@ -27,18 +27,21 @@ pub(super) enum Language {
 }
 
 /// The SDK, as the project gets it: `sdk/` is a crate of its own there, beside `wit/`.
-const SDK: [File; 11] = [
+const SDK: [File; 14] = [
     ("sdk/Cargo.toml", shipped!("templates/rust/sdk.toml.in")),
     ("sdk/src/lib.rs", shipped!("sdk/src/lib.rs")),
     ("sdk/src/bindings.rs", shipped!("sdk/src/bindings.rs")),
+    ("sdk/src/clock.rs", shipped!("sdk/src/clock.rs")),
     ("sdk/src/memory.rs", shipped!("sdk/src/memory.rs")),
     ("sdk/src/policy.rs", shipped!("sdk/src/policy.rs")),
+    ("sdk/src/policy/facts.rs", shipped!("sdk/src/policy/facts.rs")),
     ("sdk/src/provider.rs", shipped!("sdk/src/provider.rs")),
     ("sdk/src/provider/environment.rs", shipped!("sdk/src/provider/environment.rs")),
     ("sdk/src/provider/words.rs", shipped!("sdk/src/provider/words.rs")),
     ("sdk/src/session.rs", shipped!("sdk/src/session.rs")),
     ("sdk/src/settings.rs", shipped!("sdk/src/settings.rs")),
     ("sdk/src/testing.rs", shipped!("sdk/src/testing.rs")),
+    ("sdk/src/testing/recorded.rs", shipped!("sdk/src/testing/recorded.rs")),
 ];
 
 impl Language {
