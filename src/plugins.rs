@@ -39,7 +39,7 @@ pub use package::{
     network_file_system,
 };
 // For the table of bounds.
-pub(crate) use package::FOLDERS_MAX;
+pub(crate) use package::{FOLDERS_MAX, make_directory, open_private, write_durably};
 pub use registry::{Action, ActionError, ChangeKind, PluginChange, PluginSet, PluginState, PluginStatus, Step};
 pub use runtime::{CallError, Pauses};
 

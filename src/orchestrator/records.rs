@@ -1,9 +1,8 @@
 //! What a daemon knows after a `kill -9`: one file for each agent, written before the step that it is about.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +14,7 @@ use crate::domain::caller::token::TokenKind;
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::id::{AgentId, CommandId, TokenId};
 use crate::domain::text::hex::hex;
+use crate::plugins::{make_directory, open_private, write_durably};
 use crate::sessions::SESSIONS_MAX;
 
 /// The most agents that are remembered, ended ones included: what has no session any more cannot be started again.
@@ -110,9 +110,9 @@ impl Records {
                 let path = path.to_owned();
                 move |source| Error::Disk { path, source }
             };
-            DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(disk(&directory))?;
+            make_directory(&directory).map_err(disk(&directory))?;
             let home = data_dir.join("home");
-            let home = read_home(&home).map_err(disk(&home))?;
+            let home = read_home(&data_dir, &home).map_err(disk(&home))?;
             let records = read_all(&directory).map_err(disk(&directory))?;
             Ok((directory, home, records))
         });
@@ -147,9 +147,9 @@ impl Records {
 
     /// Writes a record in place of an earlier one of its agent. Once this is answered it is on disk.
     pub(super) async fn put(&self, record: Record) -> io::Result<()> {
-        let path = self.path(&record.spec.agent_id);
+        let (directory, path) = (self.directory.clone(), self.path(&record.spec.agent_id));
         let written = record.clone();
-        blocking(move || write(&path, &serde_json::to_vec_pretty(&written)?)).await?;
+        blocking(move || write_durably(&directory, &path, &[&serde_json::to_vec_pretty(&written)?])).await?;
         let dropped = {
             let mut known = lock(&self.known);
             known.records.insert(record.spec.agent_id.clone(), record);
@@ -242,7 +242,7 @@ fn read_all(directory: &Path) -> io::Result<BTreeMap<AgentId, Record>> {
     Ok(records)
 }
 
-fn read_home(path: &Path) -> io::Result<String> {
+fn read_home(data_dir: &Path, path: &Path) -> io::Result<String> {
     match read(path) {
         Ok(text) => {
             let text = String::from_utf8_lossy(&text).trim().to_owned();
@@ -253,7 +253,7 @@ fn read_home(path: &Path) -> io::Result<String> {
             let mut random = [0; 8];
             getrandom::fill(&mut random).map_err(io::Error::other)?;
             let home = hex(&random);
-            write(path, home.as_bytes())?;
+            write_durably(data_dir, path, &[home.as_bytes()])?;
             Ok(home)
         }
         Err(error) => Err(error),
@@ -262,17 +262,8 @@ fn read_home(path: &Path) -> io::Result<String> {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    fs::File::open(path)?.take(RECORD_BYTES_MAX).read_to_end(&mut text)?;
+    open_private(path)?.0.take(RECORD_BYTES_MAX).read_to_end(&mut text)?;
     Ok(text)
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("tmp");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
