@@ -9,7 +9,6 @@ use super::link::Failed;
 use super::records::Record;
 use crate::client::events::{Event, EventFilter};
 use crate::client::stream::Received;
-use crate::domain::agent::Agent;
 use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::control::orchestrator::{ManagedAgent, Orchestrator, OrchestratorRegistration};
 use crate::domain::event::EventName;
@@ -140,7 +139,6 @@ impl Daemon {
         let types = vec![
             EventName::CommandUpdated,
             EventName::MessageDelivery,
-            EventName::AgentStatus,
             EventName::OrchestratorStatus,
             EventName::OrchestratorRemoved,
         ];
@@ -195,12 +193,6 @@ impl Daemon {
             Some(EventName::MessageDelivery) => {
                 if let Ok(news) = event.parse::<DeliveryNews>() {
                     self.wakes.wake(&news.delivery.agent_id);
-                }
-            }
-            // What it lets be shown to it may have changed.
-            Some(EventName::AgentStatus) => {
-                if let Ok(card) = event.parse::<Agent>() {
-                    self.wakes.wake(&card.id);
                 }
             }
             // Somebody removed it while it lives.
