@@ -159,12 +159,11 @@ fn add(tree: &mut Vec<u32>, parent: u32) {
 
 /// The process that hosts a program's session: its parent, as long as that lives.
 fn host_of(program: u32, folder: &Path) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{program}/stat")).ok()?;
-    let parent: u32 = status.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+    let parent = Stat::of(Pid::from_raw(i32::try_from(program).ok()?)?)?.parent;
     let called = std::fs::read(format!("/proc/{parent}/cmdline")).ok()?;
     let mut words = called.split(|byte| *byte == 0).skip(1);
     let hosts = words.next() == Some(b"session-host") && words.next() == Some(folder.as_os_str().as_encoded_bytes());
-    hosts.then_some(parent)
+    u32::try_from(parent).ok().filter(|_| hosts)
 }
 
 /// What a program was started with, as far as it is text.
