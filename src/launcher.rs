@@ -39,7 +39,7 @@ use std::sync::Arc;
 use self::look::Watch;
 use self::pulse::Pulse;
 use self::turns::Turns;
-use crate::sessions::{Exit, SessionInfo, SessionName, SessionState, Sessions};
+use crate::sessions::{Exit, SessionInfo, SessionName, SessionState, Sessions, Started};
 
 pub use attend::Notices;
 pub use directories::{ENTRIES_MAX, Listing};
@@ -121,6 +121,13 @@ impl Launcher {
     pub async fn find(&self, name: &SessionName) -> Option<SessionInfo> {
         let (launcher, name) = (self.clone(), name.clone());
         off_the_reactor(move || launcher.sessions().find(&name)).await
+    }
+
+    /// A session whose program runs, as it was when it was started.
+    pub async fn started(&self, name: &SessionName) -> Option<Started> {
+        let SessionInfo { name, state, log_path, attach_command, mode, .. } = self.find(name).await?;
+        let SessionState::Running { pid } = state else { return None };
+        Some(Started { name, pid, log_path, attach_command, mode })
     }
 
     /// Every session of this host, ended ones included, in the order they were started.

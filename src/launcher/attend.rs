@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use self::vigil::Vigil;
 use super::Launcher;
 use super::evidence::Pending;
-use super::launch::fresh_conversation;
+use super::launch::fresh_uuid;
 use super::look::Look;
 use super::offer::Offered;
 use super::pulse::Marks;
@@ -64,7 +64,7 @@ pub trait Notices: Send + Sync + 'static {
 impl Launcher {
     /// Attends to a session for as long as this is awaited; it does not end by itself. As long as `is_up` is false its
     /// program is not known to take anything, and nothing is shown to it.
-    pub async fn attend(&self, name: &SessionName, notices: &impl Notices, is_up: watch::Receiver<bool>) {
+    pub(super) async fn attend(&self, name: &SessionName, notices: &impl Notices, is_up: watch::Receiver<bool>) {
         let attending = Attending {
             launcher: self,
             name,
@@ -101,7 +101,7 @@ struct Attending<'a, N> {
     name: &'a SessionName,
     notices: &'a N,
     vigil: Vigil,
-    look: Option<Look>,
+    look: Option<Arc<Look>>,
     looked_at: Option<Instant>,
     /// What the pulse said of the session when it was looked at last, and when that was something new.
     mark: Option<Mark>,
@@ -149,30 +149,28 @@ impl<N: Notices> Attending<'_, N> {
             let marks = pulse.borrow_and_update().clone();
             self.turn(&marks, up).await;
             let next = self.next_turn(&pulse.borrow().clone());
-            let at = async {
-                match next {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = self.notices.changed() => self.must_ask = true,
                 beat = pulse.changed() => if beat.is_err() { pulse = self.launcher.pulse() },
-                seen = is_up.changed(), if !up => if seen.is_err() { std::future::pending::<()>().await },
-                () = at => {}
+                _ = is_up.changed(), if !up => {}
+                () = sleep_until(next) => {}
             }
         }
     }
 
     /// When to look again without being told.
-    fn next_turn(&self, marks: &Marks) -> Option<Instant> {
-        let Some(looked_at) = self.looked_at else { return Some(Instant::now()) };
-        let evidence = self.outstanding.as_ref().map(|_| looked_at + EVIDENCE_EVERY);
+    fn next_turn(&self, marks: &Marks) -> Instant {
+        let stale_at = self.stale_at(marks.get(self.name).copied()).unwrap_or_else(Instant::now);
+        self.ask_at.map_or(stale_at, |at| at.min(stale_at))
+    }
+
+    /// When what was seen last is to be looked at again, with this mark of the session now; none where nothing was seen.
+    fn stale_at(&self, mark: Option<Mark>) -> Option<Instant> {
+        let looked_at = self.looked_at?;
         let settles = self.moved_at.is_some_and(|at| looked_at < at + SETTLES_WITHIN);
-        let dirty = settles || self.mark != marks.get(self.name).copied();
-        let dirty = dirty.then(|| looked_at + self.pace());
-        let times = [evidence, dirty, self.ask_at, Some(looked_at + LOOK_ANYWAY)];
-        times.into_iter().flatten().min()
+        let dirty = (settles || mark != self.mark).then(|| looked_at + self.pace());
+        let evidence = self.outstanding.as_ref().map(|_| looked_at + EVIDENCE_EVERY);
+        [dirty, evidence].into_iter().flatten().chain([looked_at + LOOK_ANYWAY]).min()
     }
 
     fn pace(&self) -> Duration {
@@ -184,13 +182,7 @@ impl<N: Notices> Attending<'_, N> {
         let is_time = self.ask_at.is_some_and(|at| at <= now);
         self.must_ask |= is_time;
         let mark = marks.get(self.name).copied();
-        let is_stale = self.looked_at.is_none_or(|at| {
-            let age = now.duration_since(at);
-            let settles = self.moved_at.is_some_and(|moved| at < moved + SETTLES_WITHIN);
-            (settles || mark != self.mark) && age >= self.pace()
-                || self.outstanding.is_some() && age >= EVIDENCE_EVERY
-                || age >= LOOK_ANYWAY
-        });
+        let is_stale = self.stale_at(mark).is_none_or(|at| at <= now);
         if is_stale || is_time || self.must_ask && mark != self.mark || self.look.is_none() {
             self.look_at_it(mark).await;
         }
@@ -218,7 +210,7 @@ impl<N: Notices> Attending<'_, N> {
 
     async fn look_at_it(&mut self, mark: Option<Mark>) {
         let changed = mark != self.mark;
-        self.look = self.launcher.look(&self.notices.plugins(), self.name).await;
+        self.look = self.launcher.look(&self.notices.plugins(), self.name).await.map(Arc::new);
         (self.looked_at, self.mark) = (Some(Instant::now()), mark);
         if changed {
             self.moved_at = self.looked_at;
@@ -235,7 +227,7 @@ impl<N: Notices> Attending<'_, N> {
         if !look.is_observed && matches!(doing, Doing::Dialog(_)) && first == doing {
             return;
         }
-        let Some(condition) = self.vigil.condition(&look.observation.doing, Instant::now()) else { return };
+        let Some(condition) = self.vigil.condition(doing, Instant::now()) else { return };
         if self.told == Told::Said(condition.clone()) {
             return;
         }
@@ -357,7 +349,7 @@ impl<N: Notices> Attending<'_, N> {
             id: u64::try_from(id.get()).unwrap_or_default(),
             text,
             interrupt,
-            attempt_id: fresh_conversation().ok_or("no randomness for an attempt")?,
+            attempt_id: fresh_uuid().ok_or("no randomness for an attempt")?,
         };
         // The way that was not seen to be taken comes last.
         let before = self.outstanding.take().map(|outstanding| outstanding.pending.rung);

@@ -5,17 +5,16 @@
 //! so. Living on is no sign of it. One that waits in a dialog, for a permission or at a limit, or of which nobody can
 //! know, stays as it is and is told with its screen, until it gets there or ends.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::look::Look;
-use super::{Launcher, Reports};
+use super::{Launcher, Notices, Reports};
 use crate::domain::control::observation::Doing;
 use crate::domain::control::plan::{Presentation, PromptDelivery, SETTLE_MS_MAX};
-use crate::plugins::PluginSet;
 use crate::sessions::{Died, Opening, Seen, SessionName};
 
 /// How often a screen is looked at before a program is told not to be up, the longer it takes the less often, and after:
@@ -40,8 +39,6 @@ pub struct Follow {
 /// A program that is not seen to be up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Whether something waits for a person: a dialog, a permission; otherwise nobody knows, or it is a limit.
-    pub in_dialog: bool,
     /// What it is doing, as far as that is seen.
     pub doing: Doing,
     /// The end of what its screen shows, at most 8 KiB.
@@ -64,11 +61,26 @@ impl Follow {
     }
 
     /// Sees to the session until it ends or `until` is cancelled; then the next start finds it and goes on. Its agent
-    /// shows a sign of life every `alive_every`. `plugins` are those of the moment in which it is looked at.
+    /// shows a sign of life every `alive_every`, and is shown what it should know.
     pub async fn run(
         self,
-        plugins: impl Fn() -> Arc<PluginSet> + Send + Sync,
         reports: &impl Reports,
+        notices: &impl Notices,
+        alive_every: Duration,
+        until: &CancellationToken,
+    ) {
+        let (up, is_up) = watch::channel(false);
+        tokio::select! {
+            () = self.to_its_end(&up, reports, notices, alive_every, until) => {}
+            () = self.launcher.attend(&self.name, notices, is_up) => {}
+        }
+    }
+
+    async fn to_its_end(
+        &self,
+        up: &watch::Sender<bool>,
+        reports: &impl Reports,
+        notices: &impl Notices,
         alive_every: Duration,
         until: &CancellationToken,
     ) {
@@ -76,7 +88,9 @@ impl Follow {
             // A program that has ended is not up, whatever is on its screen.
             biased;
             exit = self.launcher.sessions().exited(&self.name) => exit,
-            () = self.come_up(&plugins, reports) => return self.launcher.watch(&self.name, reports, alive_every, until).await,
+            () = self.come_up(up, reports, notices) => {
+                return self.launcher.watch_to_its_end(&self.name, reports, alive_every, until).await;
+            }
             () = show_signs_of_life(reports, alive_every) => return,
             () = until.cancelled() => return,
         };
@@ -86,19 +100,21 @@ impl Follow {
     }
 
     /// Waits until the program is up and has its prompt, and reports it.
-    async fn come_up(&self, plugins: &(impl Fn() -> Arc<PluginSet> + Sync), reports: &impl Reports) {
-        loop {
-            self.wait_until_up(plugins, reports).await;
+    async fn come_up(&self, up: &watch::Sender<bool>, reports: &impl Reports, notices: &impl Notices) {
+        let prompt = loop {
+            self.wait_until_up(reports, notices).await;
             match self.deliver(reports).await {
                 // What was seen a moment ago is not there any more.
                 Err(None) => sleep(LOOK_INTERVALS.1).await,
-                Err(Some(undelivered)) => return reports.up(Err(undelivered)).await,
-                Ok(()) => return reports.up(Ok(())).await,
+                Err(Some(undelivered)) => break Err(undelivered),
+                Ok(()) => break Ok(()),
             }
-        }
+        };
+        up.send_replace(true);
+        reports.up(prompt).await;
     }
 
-    async fn wait_until_up(&self, plugins: &(impl Fn() -> Arc<PluginSet> + Sync), reports: &impl Reports) {
+    async fn wait_until_up(&self, reports: &impl Reports, notices: &impl Notices) {
         let begun = Instant::now();
         let settled = begun + Duration::from_millis(self.opening.ready.settle_ms.min(SETTLE_MS_MAX).into());
         // What an agent says of itself is no input for a prompt that has to be typed.
@@ -113,7 +129,7 @@ impl Follow {
             let mark = || pulse.as_ref().and_then(|pulse| pulse.borrow().get(&self.name).copied());
             let before = mark();
             // One that has ended is not looked at: its end is heard elsewhere.
-            if let Some(look) = self.launcher.look(&plugins(), &self.name).await {
+            if let Some(look) = self.launcher.look(&notices.plugins(), &self.name).await {
                 let up = self.judge(&look);
                 if up == Up::Yes || takes_its_word && reports.says_ready().await {
                     return;
@@ -195,8 +211,23 @@ impl Launcher {
     }
 
     /// Watches a session whose program is up, until it ends or `until` is cancelled. Its agent shows a sign of
-    /// life every `alive_every`.
+    /// life every `alive_every`, and is shown what it should know.
     pub async fn watch(
+        &self,
+        name: &SessionName,
+        reports: &impl Reports,
+        notices: &impl Notices,
+        alive_every: Duration,
+        until: &CancellationToken,
+    ) {
+        let (_up, is_up) = watch::channel(true);
+        tokio::select! {
+            () = self.watch_to_its_end(name, reports, alive_every, until) => {}
+            () = self.attend(name, notices, is_up) => {}
+        }
+    }
+
+    async fn watch_to_its_end(
         &self,
         name: &SessionName,
         reports: &impl Reports,
@@ -231,7 +262,5 @@ enum Up {
 }
 
 fn waiting(look: &Look) -> Waiting {
-    let doing = look.observation.doing.clone();
-    let in_dialog = matches!(doing, Doing::Dialog(_) | Doing::Approval(_));
-    Waiting { in_dialog, doing, screen: look.screen.clone() }
+    Waiting { doing: look.observation.doing.clone(), screen: look.screen.clone() }
 }

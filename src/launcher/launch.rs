@@ -127,7 +127,7 @@ impl Launcher {
             host_variables: std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
             root: rustix::process::geteuid().is_root(),
         };
-        plugins.plan(caller, &spec.provider, &spec.request(fresh_conversation()), &site).await.map_err(|error| {
+        plugins.plan(caller, &spec.provider, &spec.request(fresh_uuid()), &site).await.map_err(|error| {
             let reason = error.to_string();
             match error {
                 PluginError::Refused { .. } => LaunchError::Refused(reason),
@@ -222,7 +222,7 @@ pub fn ended(exit: &Exit) -> (CommandStatus, Value, Option<String>) {
 }
 
 /// A fresh UUID; none when the system has no randomness, and no program needs one.
-pub(super) fn fresh_conversation() -> Option<String> {
+pub(super) fn fresh_uuid() -> Option<String> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).ok()?;
     bytes[6] = bytes[6] & 0x0f | 0x40;

@@ -47,7 +47,14 @@ impl Launcher {
                 *pulse = None;
                 return;
             }
-            sender.send_replace(Arc::new(marks));
+            // Where nothing happened, nobody has to be woken.
+            sender.send_if_modified(|known| {
+                let is_news = **known != marks;
+                if is_news {
+                    *known = Arc::new(marks);
+                }
+                is_news
+            });
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Host, Waiting};
-use crate::domain::agent::ConditionKind;
+use super::{Host, Undelivered, Waiting};
+use crate::domain::agent::{ConditionKind, NewCondition};
 use crate::domain::control::observation::Doing;
 use crate::domain::control::spawn::SpawnSpec;
 use crate::domain::text::json::Object;
@@ -37,20 +37,30 @@ impl Waiting {
         members.as_object().cloned().unwrap_or_default()
     }
 
-    /// The condition that its agent is in meanwhile, with the detail, and until when where that is known.
-    pub fn condition(&self) -> (ConditionKind, &str, Option<Timestamp>) {
-        match &self.doing {
-            Doing::Dialog(text) => (ConditionKind::Dialog, text, None),
-            Doing::Approval(text) => (ConditionKind::Approval, text, None),
-            Doing::Input(text) => (ConditionKind::Input, text, None),
-            Doing::Limit { text, until_ms } => {
-                let until = until_ms.and_then(|ms| i64::try_from(ms).ok()).map(Timestamp::from_ms);
-                (ConditionKind::Limit, text, until)
-            }
-            Doing::Starting | Doing::Idle | Doing::Busy | Doing::Unknown => {
-                (ConditionKind::Starting, self.what().1, None)
-            }
+    /// The condition that its agent is in meanwhile.
+    pub fn condition(&self) -> NewCondition {
+        held_up(&self.doing).unwrap_or_else(|| NewCondition::seen(ConditionKind::Starting, self.what().1))
+    }
+}
+
+/// What keeps an agent from working while its program does this, where that is to be seen at once.
+pub(super) fn held_up(doing: &Doing) -> Option<NewCondition> {
+    Some(match doing {
+        Doing::Dialog(text) => NewCondition::seen(ConditionKind::Dialog, text),
+        Doing::Approval(text) => NewCondition::seen(ConditionKind::Approval, text),
+        Doing::Input(text) => NewCondition::seen(ConditionKind::Input, text),
+        Doing::Limit { text, until_ms } => {
+            let until = until_ms.and_then(|ms| i64::try_from(ms).ok()).map(Timestamp::from_ms);
+            NewCondition { until, ..NewCondition::seen(ConditionKind::Limit, text) }
         }
+        Doing::Starting | Doing::Idle | Doing::Busy | Doing::Unknown => return None,
+    })
+}
+
+impl Undelivered {
+    /// What is wrong, in words.
+    pub fn problem(&self) -> String {
+        format!("the program is up, but its prompt did not reach it: {self}")
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::actions::Part;
@@ -23,7 +23,7 @@ use crate::domain::id::{AgentId, CommandId};
 use crate::domain::message::Draft;
 use crate::domain::time::Timestamp;
 use crate::launcher::{self, NewSession, Reports, Undelivered, WAITING_MEMBERS, Waiting};
-use crate::sessions::{Died, SessionName, SessionState, Started};
+use crate::sessions::{Died, SessionName, Started};
 
 /// How often at most the relay is asked whether an agent says that it is ready.
 const ASK_READY_EVERY: Duration = Duration::from_secs(1);
@@ -52,8 +52,6 @@ pub(super) struct RelayReports {
     went: Mutex<Option<Result<(), String>>>,
     asked_ready: Mutex<Option<Instant>>,
     says_ready: Arc<AtomicBool>,
-    /// Whether its program is up.
-    is_up: Arc<watch::Sender<bool>>,
 }
 
 impl RelayReports {
@@ -76,7 +74,6 @@ impl RelayReports {
             went: Mutex::new(None),
             asked_ready: Mutex::new(None),
             says_ready: Arc::default(),
-            is_up: Arc::default(),
         }
     }
 
@@ -99,16 +96,8 @@ impl RelayReports {
 
     /// Reports a session that is found running and was never reported to run.
     pub(super) async fn found(&self) {
-        let Some(session) = self.daemon.launcher.find(&self.name).await else { return };
-        let SessionState::Running { pid } = session.state else { return };
-        let attach = session.attach_command.clone();
-        let started = Started {
-            name: session.name,
-            pid,
-            log_path: session.log_path,
-            attach_command: session.attach_command,
-            mode: session.mode,
-        };
+        let Some(started) = self.daemon.launcher.started(&self.name).await else { return };
+        let (pid, attach) = (started.pid, started.attach_command.as_deref());
         let result = json!({"agentId": self.agent(), "session": self.name.as_str(), "pid": pid, "attach": attach});
         // It fails when the daemon ends, and then the next one finds it.
         let _ = self.running(&started, result).await;
@@ -183,18 +172,9 @@ impl RelayReports {
         self.tell_outcome(Err(reason.to_owned())).await;
     }
 
-    /// Shows the session what its agent should know, until `end`.
-    pub(super) async fn attend_until(&self, end: impl Future<Output = ()>) {
-        let notices = RelayNotices::new(&self.daemon, self.agent());
-        tokio::select! {
-            () = end => {}
-            () = self.daemon.launcher.attend(&self.name, &notices, self.is_up.subscribe()) => {}
-        }
-    }
-
-    /// Its program was up before.
-    pub(super) fn is_up_already(&self) {
-        self.is_up.send_replace(true);
+    /// What is to be shown to the session.
+    pub(super) fn notices(&self) -> RelayNotices {
+        RelayNotices::new(&self.daemon, self.agent())
     }
 
     fn is_of(&self, record: &Record) -> bool {
@@ -309,8 +289,7 @@ impl Reports for RelayReports {
                 self.daemon.report(id, CommandStatus::Running, Some(result.into()), None).await;
             }
         }
-        let (kind, detail, until) = waiting.condition();
-        let condition = NewCondition { until, ..NewCondition::seen(kind, detail) };
+        let condition = waiting.condition();
         if let Err(Failed::Refused(error)) = self.condition(Some(condition)).await {
             tracing::warn!(agent.id = %self.agent(), %error, "what an agent waits for is not taken");
         }
@@ -338,12 +317,11 @@ impl Reports for RelayReports {
     }
 
     async fn up(&self, prompt: Result<(), Undelivered>) {
-        self.is_up.send_replace(true);
         let (ready, told) = match prompt {
             Ok(()) => (true, Ok(())),
             Err(undelivered) => {
                 tracing::warn!(%undelivered, "the prompt did not reach the session");
-                let problem = format!("the program is up, but its prompt did not reach it: {undelivered}");
+                let problem = undelivered.problem();
                 (undelivered.is_ready, Err(problem))
             }
         };

@@ -78,9 +78,7 @@ impl Daemon {
     pub(super) fn see_to(&self, follow: Follow, reports: RelayReports, active: Active) {
         let daemon = self.clone();
         self.tasks.spawn(async move {
-            let plugins = || daemon.plugins.current();
-            let following = follow.run(plugins, &reports, RelayReports::ALIVE_EVERY, daemon.link.until());
-            reports.attend_until(following).await;
+            follow.run(&reports, &reports.notices(), RelayReports::ALIVE_EVERY, daemon.link.until()).await;
             drop(active);
             daemon.list_changed.notify_one();
         });
@@ -90,9 +88,8 @@ impl Daemon {
     pub(super) fn watch(&self, name: SessionName, reports: RelayReports, active: Option<Active>) {
         let daemon = self.clone();
         self.tasks.spawn(async move {
-            reports.is_up_already();
-            let watching = daemon.launcher.watch(&name, &reports, RelayReports::ALIVE_EVERY, daemon.link.until());
-            reports.attend_until(watching).await;
+            let (notices, until) = (reports.notices(), daemon.link.until());
+            daemon.launcher.watch(&name, &reports, &notices, RelayReports::ALIVE_EVERY, until).await;
             drop(active);
             daemon.list_changed.notify_one();
         });

@@ -11,9 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agent_relay::domain::agent::NewCondition;
 use agent_relay::domain::control::observation::Doing;
 use agent_relay::domain::control::plan::{PromptDelivery, Readiness};
-use agent_relay::launcher::{Host, Launcher, NewSession, Reports, Undelivered, Waiting};
+use agent_relay::domain::id::MessageId;
+use agent_relay::domain::message::notice::{Due, NoticeOutcome};
+use agent_relay::launcher::{Host, Launcher, NewSession, Notices, Reports, Undelivered, Waiting};
+use agent_relay::plugins::PluginSet;
 use agent_relay::sessions::{Died, Launch, Place, SessionName, Started, TmuxChoice};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -101,6 +105,29 @@ impl Reports for Kept {
     }
 }
 
+/// There is nothing to be shown.
+impl Notices for Kept {
+    fn plugins(&self) -> Arc<PluginSet> {
+        Arc::default()
+    }
+
+    async fn due(&self, _: bool) -> Result<Due, String> {
+        Ok(Due::default())
+    }
+
+    async fn report(&self, _: NoticeOutcome) -> Result<Vec<MessageId>, String> {
+        Ok(Vec::new())
+    }
+
+    async fn changed(&self) {
+        std::future::pending().await;
+    }
+
+    async fn observed(&self, _: Option<NewCondition>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 /// A program that runs and is followed.
 struct Site {
     bench: Bench,
@@ -153,7 +180,8 @@ impl Site {
         let follow = self.launcher.follow(&self.name, prompt.map(str::to_owned)).await;
         let kept = self.kept.clone();
         tokio::spawn(async move {
-            follow.run(Arc::default, kept.as_ref(), Duration::from_secs(1), &CancellationToken::new()).await;
+            let (kept, every) = (kept.as_ref(), Duration::from_secs(1));
+            follow.run(kept, kept, every, &CancellationToken::new()).await;
         });
     }
 
@@ -170,7 +198,11 @@ impl Site {
     async fn waiting(&self, in_dialog: bool) -> (Waiting, usize) {
         for seen in 0.. {
             match self.told(seen).await {
-                Told::Waiting(waiting) if waiting.in_dialog == in_dialog => return (waiting, seen + 1),
+                Told::Waiting(waiting)
+                    if matches!(waiting.doing, Doing::Dialog(_) | Doing::Approval(_)) == in_dialog =>
+                {
+                    return (waiting, seen + 1);
+                }
                 Told::Waiting(_) => {}
                 other => panic!("{other:?}"),
             }
@@ -333,7 +365,7 @@ async fn what_nobody_can_know_is_not_up_until_it_shows_or_its_agent_says_so() {
         return;
     }
     let site = Site::start(json!({"blank": true, "footer": "no text that is known"}), None).await;
-    assert_eq!(site.waiting(false).await.0, Waiting { in_dialog: false, doing: Doing::Unknown, screen: String::new() });
+    assert_eq!(site.waiting(false).await.0, Waiting { doing: Doing::Unknown, screen: String::new() });
     fs::write(site.folder.join("go"), "").expect("a sign");
     assert_eq!(site.outcome().await.0, Told::Up(Ok(())));
 

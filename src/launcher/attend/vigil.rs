@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::domain::agent::{ConditionKind, NewCondition};
 use crate::domain::control::observation::Doing;
-use crate::domain::time::Timestamp;
 use crate::launcher::look::Look;
+use crate::launcher::told::held_up;
 
 /// How long a turn may run without anything moving, on the screen or in the program's files.
 const STALLED_AFTER: Duration = Duration::from_secs(10 * 60);
@@ -36,22 +36,13 @@ impl Vigil {
 
     /// The condition that follows from what the program does; none where nobody can say.
     pub(super) fn condition(&self, doing: &Doing, now: Instant) -> Option<Option<NewCondition>> {
-        let seen = |kind, detail: &str| Some(Some(NewCondition::seen(kind, detail)));
         match doing {
             Doing::Unknown => None,
-            Doing::Starting => seen(ConditionKind::Starting, ""),
-            Doing::Idle => Some(None),
-            Doing::Busy => {
-                let is_stalled = self.moved_at.is_some_and(|at| now.duration_since(at) >= STALLED_AFTER);
-                if is_stalled { seen(ConditionKind::Stalled, "nothing has moved for 10 minutes") } else { Some(None) }
+            Doing::Starting => Some(Some(NewCondition::seen(ConditionKind::Starting, ""))),
+            Doing::Busy if self.moved_at.is_some_and(|at| now.duration_since(at) >= STALLED_AFTER) => {
+                Some(Some(NewCondition::seen(ConditionKind::Stalled, "nothing has moved for 10 minutes")))
             }
-            Doing::Dialog(text) => seen(ConditionKind::Dialog, text),
-            Doing::Approval(text) => seen(ConditionKind::Approval, text),
-            Doing::Input(text) => seen(ConditionKind::Input, text),
-            Doing::Limit { until_ms, text } => {
-                let until = until_ms.and_then(|ms| i64::try_from(ms).ok()).map(Timestamp::from_ms);
-                Some(Some(NewCondition { until, ..NewCondition::seen(ConditionKind::Limit, text) }))
-            }
+            doing => Some(held_up(doing)),
         }
     }
 }
@@ -59,6 +50,7 @@ impl Vigil {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::time::Timestamp;
 
     fn kind(condition: Option<Option<NewCondition>>) -> Option<Option<ConditionKind>> {
         condition.map(|condition| condition.map(|condition| condition.kind))

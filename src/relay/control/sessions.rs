@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use crate::domain::agent::{AgentStatus, ConditionKind, NewCondition, NewRegistration};
@@ -25,7 +24,7 @@ use crate::plugins::PluginSet;
 use crate::relay::access::fresh_secret;
 use crate::relay::messages::notices::StoreNotices;
 use crate::relay::{Error, Relay};
-use crate::sessions::{Died, Place, Reservation, SessionName, SessionState, Started};
+use crate::sessions::{Died, Place, Reservation, SessionName, Started};
 
 /// The longest problem of a prompt that is kept, in characters.
 const REASON_MAX: usize = 4_000;
@@ -40,20 +39,16 @@ pub(in crate::relay) struct StoreReports {
     name: SessionName,
     /// What whoever asked is answered; none for a restart, which was answered before.
     answer: Option<Box<ControlOrder>>,
-    /// Whether its program is up.
-    is_up: Arc<watch::Sender<bool>>,
 }
 
 impl StoreReports {
     pub(in crate::relay) fn new(relay: &Relay, command: CommandId, spec: &SpawnSpec, name: &SessionName) -> Self {
-        Self {
-            relay: relay.clone(),
-            command,
-            spec: Arc::new(spec.clone()),
-            name: name.clone(),
-            answer: None,
-            is_up: Arc::default(),
-        }
+        Self { relay: relay.clone(), command, spec: Arc::new(spec.clone()), name: name.clone(), answer: None }
+    }
+
+    /// What is to be shown to the session.
+    fn notices(&self) -> StoreNotices {
+        StoreNotices::new(&self.relay, &self.spec.agent_id)
     }
 
     /// With an answer that the command keeps once the program runs.
@@ -63,16 +58,8 @@ impl StoreReports {
 
     /// Reports a session that is found running and was never reported to run.
     pub(in crate::relay) async fn found(&self) {
-        let Some(session) = self.relay.launcher.find(&self.name).await else { return };
-        let SessionState::Running { pid } = session.state else { return };
-        let attach = session.attach_command.clone();
-        let started = Started {
-            name: session.name,
-            pid,
-            log_path: session.log_path,
-            attach_command: session.attach_command,
-            mode: session.mode,
-        };
+        let Some(started) = self.relay.launcher.started(&self.name).await else { return };
+        let (pid, attach) = (started.pid, started.attach_command.as_deref());
         let result =
             json!({"agentId": self.spec.agent_id, "session": self.name.as_str(), "pid": pid, "attach": attach});
         if let Err(reason) = self.running(&started, result).await {
@@ -133,8 +120,7 @@ impl Reports for StoreReports {
     async fn waiting(&self, waiting: &Waiting) {
         let attach = self.relay.launcher.find(&self.name).await.and_then(|session| session.attach_command);
         let told = waiting.members(attach.as_deref());
-        let (kind, detail, until) = waiting.condition();
-        let condition = NewCondition { until, ..NewCondition::seen(kind, detail) };
+        let condition = waiting.condition();
         let waits = self.relay.store.session_waits(self.command, told, self.spec.agent_id.clone(), condition);
         if let Err(error) = waits.await {
             tracing::warn!(%error, "cannot write down what a session waits for");
@@ -150,11 +136,10 @@ impl Reports for StoreReports {
             Ok(()) => (true, None),
             Err(undelivered) => {
                 tracing::warn!(%undelivered, "the prompt did not reach the session");
-                let problem = format!("the program is up, but its prompt did not reach it: {undelivered}");
+                let problem = undelivered.problem();
                 (undelivered.is_ready, Some(problem.chars().take(REASON_MAX).collect()))
             }
         };
-        self.is_up.send_replace(true);
         let opened = self.relay.store.session_opened(self.command, self.spec.agent_id.clone(), ready, problem);
         if let Err(error) = opened.await {
             tracing::error!(%error, "cannot write down that a session is up");
@@ -205,9 +190,7 @@ impl Relay {
             Launched::Running { follow, .. } => {
                 let relay = self.clone();
                 let following = async move {
-                    let plugins = || relay.plugins.current();
-                    let following = follow.run(plugins, &reports, relay.alive_every(), &relay.draining);
-                    relay.attend_until(&reports, following).await;
+                    follow.run(&reports, &reports.notices(), relay.alive_every(), &relay.draining).await;
                 };
                 self.tasks.spawn_on(following.instrument(span), &self.runtime);
                 Ok(())
@@ -218,10 +201,9 @@ impl Relay {
     /// Watches a session that an earlier run of the relay started.
     pub(in crate::relay) fn watch(&self, reports: StoreReports) {
         let (relay, span) = (self.clone(), session_span(&reports));
-        reports.is_up.send_replace(true);
         let watching = async move {
-            let watching = relay.launcher.watch(&reports.name, &reports, relay.alive_every(), &relay.draining);
-            relay.attend_until(&reports, watching).await;
+            let (notices, every) = (reports.notices(), relay.alive_every());
+            relay.launcher.watch(&reports.name, &reports, &notices, every, &relay.draining).await;
         };
         self.tasks.spawn_on(watching.instrument(span), &self.runtime);
     }
@@ -231,20 +213,9 @@ impl Relay {
         let follow = self.launcher.follow(&reports.name, reports.spec.prompt.clone()).await;
         let (relay, span) = (self.clone(), session_span(&reports));
         let following = async move {
-            let plugins = || relay.plugins.current();
-            let following = follow.run(plugins, &reports, relay.alive_every(), &relay.draining);
-            relay.attend_until(&reports, following).await;
+            follow.run(&reports, &reports.notices(), relay.alive_every(), &relay.draining).await;
         };
         self.tasks.spawn_on(following.instrument(span), &self.runtime);
-    }
-
-    /// Shows a session what its agent should know, until it ends as far as the relay follows it.
-    async fn attend_until(&self, reports: &StoreReports, end: impl Future<Output = ()>) {
-        let notices = StoreNotices::new(self, &reports.spec.agent_id);
-        tokio::select! {
-            () = end => {}
-            () = self.launcher.attend(&reports.name, &notices, reports.is_up.subscribe()) => {}
-        }
     }
 
     fn alive_every(&self) -> std::time::Duration {
