@@ -55,6 +55,11 @@ pub struct Claimant {
 }
 
 impl Claimant {
+    /// This agent, or the credential's own.
+    pub fn of(agent_id: Option<String>) -> Self {
+        Self { agent_id, guard: SessionGuard::default() }
+    }
+
     /// This agent, whichever of its sessions speaks.
     pub fn agent(id: impl Into<String>) -> Self {
         Self { agent_id: Some(id.into()), guard: SessionGuard::default() }

@@ -51,7 +51,7 @@ pub(in crate::cli) fn claim(args: &Claim, env: &Environment) -> Result<(), Failu
     let connection = Connection::open(&args.client, env)?;
     let (messages, id) = (connection.client.messages(), MessageId::new(args.id));
     let lease = Some(millis(args.lease));
-    let told = args.acting.named(env)?.ask(&connection, |agent| messages.claim(id, &claimant(agent), lease))?;
+    let told = args.acting.named(env)?.ask(&connection, |agent| messages.claim(id, &Claimant::of(agent), lease))?;
     tell(&told, &args.client)
 }
 
@@ -61,14 +61,10 @@ pub(in crate::cli) fn end(args: &Held, how: End, env: &Environment) -> Result<()
     let (messages, id) = (connection.client.messages(), MessageId::new(args.id));
     let generation = connection.ask(messages.get(id))?.value()?.claim_generation;
     let told = args.acting.named(env)?.ask(&connection, |agent| match how {
-        End::Complete => messages.complete_claim(id, &claimant(agent), generation),
-        End::Release => messages.release_claim(id, &claimant(agent), generation),
+        End::Complete => messages.complete_claim(id, &Claimant::of(agent), generation),
+        End::Release => messages.release_claim(id, &Claimant::of(agent), generation),
     })?;
     tell(&told, &args.client)
-}
-
-fn claimant(agent_id: Option<String>) -> Claimant {
-    Claimant { agent_id, ..Claimant::default() }
 }
 
 fn tell(told: &Told<Message>, args: &ClientArgs) -> Result<(), Failure> {

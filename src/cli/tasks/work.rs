@@ -101,7 +101,7 @@ pub(super) fn claim(args: &Claim, env: &Environment) -> Result<(), Failure> {
     let connection = Connection::open(&args.client, env)?;
     let (tasks, lease) = (connection.client.tasks(), Some(millis(args.lease)));
     let who = args.acting.named(env)?;
-    let told = who.ask(&connection, |agent| tasks.claim(TaskId::new(args.id), &claimant(agent), lease))?;
+    let told = who.ask(&connection, |agent| tasks.claim(TaskId::new(args.id), &Claimant::of(agent), lease))?;
     tell(&told, &args.client)
 }
 
@@ -111,9 +111,9 @@ pub(super) fn progress(args: Progress, env: &Environment) -> Result<(), Failure>
     let connection = Connection::open(&args.client, env)?;
     let (tasks, id) = (connection.client.tasks(), TaskId::new(args.id));
     let who = args.acting.named(env)?;
-    let told = who.ask(&connection, |agent| tasks.report(id, &claimant(agent), &progress))?;
+    let told = who.ask(&connection, |agent| tasks.report(id, &Claimant::of(agent), &progress))?;
     let generation = told.value()?.claim_generation;
-    let told = who.ask(&connection, |agent| tasks.renew(id, &claimant(agent), generation, None))?;
+    let told = who.ask(&connection, |agent| tasks.renew(id, &Claimant::of(agent), generation, None))?;
     tell(&told, &args.client)
 }
 
@@ -153,10 +153,6 @@ fn report(
     let connection = Connection::open(client, env)?;
     let tasks = connection.client.tasks();
     let who = acting.named(env)?;
-    let told = who.ask(&connection, |agent| tasks.report(TaskId::new(id), &claimant(agent), progress))?;
+    let told = who.ask(&connection, |agent| tasks.report(TaskId::new(id), &Claimant::of(agent), progress))?;
     tell(&told, client)
-}
-
-fn claimant(agent_id: Option<String>) -> Claimant {
-    Claimant { agent_id, ..Claimant::default() }
 }
