@@ -25,7 +25,7 @@ pub use kind::Guide;
 pub use question::Question;
 pub use rejection::{Rejection, Stage};
 
-pub(crate) use fit::{contract_problem, not_a_component, surface_problem};
+pub(crate) use fit::{INTERFACE, contract_problem, not_a_component, surface_problem};
 pub(crate) use kind::{Introduction, Kind, Linked};
 pub(crate) use overlay::only;
 pub(crate) use plugin::{Asked, Plugin};

@@ -32,6 +32,9 @@ pub use project::{Project, check_id, identity};
 pub use replay::{Change, Ruled};
 pub use source_watch::SourceWatch;
 
+/// The interface that plugins are written against, as this relay speaks it: the files of `wit/`.
+pub const INTERFACE: [(&str, &str); 8] = kinds::INTERFACE;
+
 /// What the author of a new plugin of this kind is told and given.
 pub fn guide(kind: PluginKind) -> Guide {
     kinds::of(kind).guide()

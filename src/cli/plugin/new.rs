@@ -32,16 +32,6 @@ pub(in crate::cli) struct New {
     json: bool,
 }
 
-/// What the interfaces of all kinds have in common, as this relay speaks it.
-const WIT: [(&str, &str); 6] = [
-    ("wit/courier.wit", include_str!("../../../wit/courier.wit")),
-    ("wit/host.wit", include_str!("../../../wit/host.wit")),
-    ("wit/observer.wit", include_str!("../../../wit/observer.wit")),
-    ("wit/session.wit", include_str!("../../../wit/session.wit")),
-    ("wit/types.wit", include_str!("../../../wit/types.wit")),
-    ("wit/worlds.wit", include_str!("../../../wit/worlds.wit")),
-];
-
 const POLICY_CASES: [(&str, &str); 2] = [
     ("tests/allows-guarded.json", r#"{"control": {"spawn": {"approvalMode": "guarded"}}, "expect": "allow"}"#),
     (
@@ -118,13 +108,11 @@ fn files(id: &str, kind: PluginKind, language: Language) -> Vec<(String, String)
         PluginKind::Provider => &PROVIDER_CASES,
     };
     let mut files: Vec<File> = language.files(kind);
-    files.extend(WIT);
     files.extend(cases);
     let mut files: Vec<(String, String)> =
         files.into_iter().map(|(name, text)| (name.to_owned(), fill(text, id, kind, language))).collect();
     // The worlds name every interface.
-    let interfaces = PluginKind::ALL.map(|kind| workbench::guide(kind).interface);
-    files.extend(interfaces.map(|(name, text)| (format!("wit/{name}"), text.to_owned())));
+    files.extend(workbench::INTERFACE.map(|(name, text)| (format!("wit/{name}"), text.to_owned())));
     for (_, text) in &mut files {
         if !text.ends_with('\n') {
             text.push('\n');

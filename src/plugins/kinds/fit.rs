@@ -16,8 +16,8 @@ use super::super::runtime::clean;
 const BUILD_AGAINST: &str = "build it against the wit/ that `agent-relay plugin new` writes, as it is";
 /// What the relay has of WASI.
 const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
-/// The relay's side of the interface.
-const INTERFACE: [(&str, &str); 8] = [
+/// The relay's side of the interface: the files of `wit/`.
+pub(crate) const INTERFACE: [(&str, &str); 8] = [
     ("courier.wit", include_str!("../../../wit/courier.wit")),
     ("host.wit", include_str!("../../../wit/host.wit")),
     ("observer.wit", include_str!("../../../wit/observer.wit")),

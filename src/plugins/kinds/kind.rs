@@ -65,8 +65,6 @@ pub(crate) struct Introduction {
 /// What the author of a new plugin is told and given.
 #[derive(Clone, Copy, Debug)]
 pub struct Guide {
-    /// The file of `wit/` that holds its interface: its name and its text.
-    pub interface: (&'static str, &'static str),
     /// What can be asked of it, as one sentence of a README.
     pub questions: &'static str,
     /// The `[grants]` of a new manifest, with `PLUGIN_ID` for the id; empty for a kind that has none.

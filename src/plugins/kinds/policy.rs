@@ -101,7 +101,6 @@ impl Kind for Policies {
 
     fn guide(&self) -> Guide {
         Guide {
-            interface: ("policy.wit", include_str!("../../../wit/policy.wit")),
             questions: "A question is a `control` in a `context`.",
             grants: "",
             is_replayable: true,

@@ -185,7 +185,6 @@ impl Kind for Providers {
 
     fn guide(&self) -> Guide {
         Guide {
-            interface: ("provider.wit", include_str!("../../../wit/provider.wit")),
             questions: "A question is a `request` at a `site` (plan), a `message` (present), a `reason` (stop), or, of a provider \
                         with these interfaces, `observe` with a `session` and a `screen`, or `deliver` with a `notice`, a \
                         `session` and what was `seen`.",
