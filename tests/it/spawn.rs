@@ -20,6 +20,7 @@ use agent_relay::domain::control::command::Command;
 use agent_relay::sessions::{SessionInfo, SessionName, SessionState, Sessions, TmuxChoice};
 use serde_json::{Value, json};
 
+use crate::program::{Serving, program};
 use crate::server::{Answer, Client, Server, eventually};
 use crate::sessions::{end_all, open};
 
@@ -203,4 +204,20 @@ fn words(path: &str) -> Vec<String> {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let text = String::from_utf8(bytes).expect("text");
     text.split_terminator('\0').map(str::to_owned).collect()
+}
+
+/// A relay of the built program, with programs and plugins in folders of this home.
+pub(crate) fn serve_beside(home: &Path) -> (Serving, Client) {
+    let path = std::env::join_paths(
+        std::iter::once(home.join("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    let serving = Serving::start(
+        program(home)
+            .env("PATH", path.expect("a PATH"))
+            .env("AGENT_RELAY_DATA_DIR", home.join("data"))
+            .env("AGENT_RELAY_PLUGINS", home.join("plugins"))
+            .env("AGENT_RELAY_BASE_DIR", home.join("base")),
+    );
+    let client = Client::new(&serving.url, None);
+    (serving, client)
 }

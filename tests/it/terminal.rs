@@ -120,7 +120,7 @@ impl Notices for Kept {
     }
 
     async fn changed(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     async fn observed(&self, _: Option<NewCondition>) -> Result<(), String> {

@@ -12,9 +12,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Host, Running, act, install};
+use super::{Host, Running, act, install, serve_beside};
 use crate::plugins::{guest, provider, put};
-use crate::program::{Serving, program};
+use crate::program::Serving;
 use crate::server::{Client, eventually};
 use crate::sessions::has_tmux;
 
@@ -50,7 +50,7 @@ impl Desk {
         put(&path.join("plugins/misplan"), &provider("misplan", ""), &guest("misplan"));
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/spawn/deliveries/agent.py");
         install(&path, "sleeper", &format!("exec python3 {}", program.display()));
-        let (serving, client) = serve(&path);
+        let (serving, client) = serve_beside(&path);
         let host = Host::at(&path.join("data"), TmuxChoice::Auto).await;
         let spawned = client.post("/api/agents/spawn", json!({"provider": "misplan"})).await;
         let agent = Running::read(&spawned.expect(202));
@@ -68,7 +68,7 @@ impl Desk {
         let serving = self.serving.take().expect("a relay");
         serving.signal(Signal::KILL);
         drop(serving);
-        let (serving, client) = serve(&self.home.path().canonicalize().expect("the directory"));
+        let (serving, client) = serve_beside(&self.home.path().canonicalize().expect("the directory"));
         (self.serving, self.client) = (Some(serving), client);
     }
 
@@ -157,19 +157,4 @@ impl Moments {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % end
     }
-}
-
-fn serve(home: &Path) -> (Serving, Client) {
-    let path = std::env::join_paths(
-        std::iter::once(home.join("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-    );
-    let serving = Serving::start(
-        program(home)
-            .env("PATH", path.expect("a PATH"))
-            .env("AGENT_RELAY_DATA_DIR", home.join("data"))
-            .env("AGENT_RELAY_PLUGINS", home.join("plugins"))
-            .env("AGENT_RELAY_BASE_DIR", home.join("base")),
-    );
-    let client = Client::new(&serving.url, None);
-    (serving, client)
 }

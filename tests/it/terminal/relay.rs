@@ -1,7 +1,6 @@
 //! What a relay says of a program that is not up.
 
 use std::fs;
-use std::path::Path;
 
 use agent_relay::domain::agent::{ConditionKind, ConditionSource};
 use agent_relay::domain::control::command::{Command, CommandStatus};
@@ -11,24 +10,8 @@ use serde_json::{Value, json};
 
 use super::{can_run, press, received};
 use crate::plugins::{guest, mislook, provider, put};
-use crate::program::{Serving, program};
 use crate::server::{Client, eventually};
-use crate::spawn::{Host, Running, act, card, cmdline, install};
-
-fn start(home: &Path) -> (Serving, Client) {
-    let path = std::env::join_paths(
-        std::iter::once(home.join("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-    );
-    let serving = Serving::start(
-        program(home)
-            .env("PATH", path.expect("a PATH"))
-            .env("AGENT_RELAY_DATA_DIR", home.join("data"))
-            .env("AGENT_RELAY_PLUGINS", home.join("plugins"))
-            .env("AGENT_RELAY_BASE_DIR", home.join("base")),
-    );
-    let client = Client::new(&serving.url, None);
-    (serving, client)
-}
+use crate::spawn::{Host, Running, act, card, cmdline, install, serve_beside};
 
 async fn spawn(client: &Client) -> Running {
     Running::read(&client.post("/api/agents/spawn", json!({"provider": "misplan"})).await.expect(202))
@@ -61,7 +44,7 @@ async fn a_program_in_a_dialog_is_neither_a_success_nor_ready() {
     install(&path, "sleeper", &format!("exec python3 {}", super::program().display()));
     let rules = json!({"dialog": ["Do you trust this folder?", "> 1. Yes", "  2. No"], "footer": ""});
     fs::write(base.join("rules.json"), rules.to_string()).expect("rules");
-    let (serving, client) = start(&path);
+    let (serving, client) = serve_beside(&path);
     let host = Host::at(&path.join("data"), TmuxChoice::Auto).await;
 
     let agent = spawn(&client).await;
@@ -81,7 +64,7 @@ async fn a_program_in_a_dialog_is_neither_a_success_nor_ready() {
     // Having outlived its relay is no sign of being up either.
     serving.signal(Signal::KILL);
     drop(serving);
-    let (_serving, client) = start(&path);
+    let (_serving, client) = serve_beside(&path);
     let command_after = act(&client, &ended, "shutdown").await;
     assert_eq!(command_after.status, CommandStatus::Succeeded, "{command_after:?}");
     let of_ended = card(&client, &ended.id).await;
@@ -137,7 +120,7 @@ async fn a_restart_goes_on_with_the_programs_own_conversation() {
     install(&path, "sleeper", &format!("exec python3 {} \"$@\"", super::program().display()));
     let rules = json!({"dialog": ["Do you trust this folder?", "> 1. Yes", "  2. No"], "footer": ""});
     fs::write(base.join("rules.json"), rules.to_string()).expect("rules");
-    let (_serving, client) = start(&path);
+    let (_serving, client) = serve_beside(&path);
     let host = Host::at(&path.join("data"), TmuxChoice::Auto).await;
 
     let answer: Value = client.post("/api/agents/spawn", json!({"provider": "mislook"})).await.expect(202);
