@@ -1,7 +1,7 @@
 //! The ways into a session of Claude Code: its inbox where the version has one that was seen to work, then its terminal.
 
 use agent_relay_plugin::session::{
-    Attempt, Carrier, FileText, Notice, Observation, RunningSession, Seen, Sign, SocketLines, Typing, Way,
+    Attempt, Carrier, FileText, Notice, Observation, RunningSession, Sign, SocketLines, Way,
 };
 use serde_json::json;
 
@@ -13,9 +13,6 @@ const INBOX_CONFIRM_MS: u32 = 10_000;
 
 /// Who writes. The program shows it as `Message from @agent-relay`.
 const SENDER: &str = "agent-relay";
-
-/// How much of a notice is looked for on the screen, which shows long ones cut: the beginning, which has the message's id.
-const SHOWN_CHARACTERS: usize = 40;
 
 pub(crate) fn deliver(
     settings: &Settings,
@@ -58,8 +55,7 @@ fn inbox(
     let hello = status.token(session).map(|token| json!({ "type": "auth", "token": token }).to_string());
     // In the transcript the line of the turn names the message by its id; that of the queue, written before, does not.
     let written = transcript.map(|path| file_text(path, format!("\"msg_id\":{}", json!(notice.attempt_id))));
-    let beginning: String = notice.text.chars().take(SHOWN_CHARACTERS).collect();
-    let shown = Sign::Screen(format!("Message from @{SENDER}: {}", plain(&beginning)));
+    let shown = Sign::Screen(format!("Message from @{SENDER}: {}", plain(&notice.beginning())));
     Some(Attempt {
         rung: "inbox".to_owned(),
         carrier: Carrier::Queue,
@@ -70,16 +66,13 @@ fn inbox(
 }
 
 fn typed(notice: &Notice, seen: &Observation, transcript: Option<&str>) -> Attempt {
-    let breaks_in = notice.interrupt && matches!(seen.state, Seen::Busy);
-    let keys_before = if breaks_in { vec!["Escape".to_owned()] } else { Vec::new() };
     // The line of a prompt that only waits in the queue has no role.
     let text = format!("\"role\":\"user\",\"content\":{}", json!(notice.text));
     let in_transcript = transcript.map(|path| file_text(path, text));
     // A turn may be over before anybody looks. During one, what is typed is shown before it is taken.
-    let beginning: String = notice.text.chars().take(SHOWN_CHARACTERS).collect();
-    let on_screen = (!breaks_in).then(|| Sign::Screen(format!("❯ {beginning}")));
+    let on_screen = (!notice.breaks_into(seen)).then(|| Sign::Screen(format!("❯ {}", notice.beginning())));
     let evidence = in_transcript.into_iter().chain(on_screen).chain([Sign::Turn]).collect();
-    Attempt::typed(Typing { keys_before, text: notice.text.clone(), submit: true }, evidence)
+    Attempt::typed(notice.typing(seen, &["Escape"]), evidence)
 }
 
 fn file_text(path: &str, text: String) -> Sign {

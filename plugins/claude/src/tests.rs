@@ -38,20 +38,6 @@ fn with_status(version: &str, doing: &str) -> RunningSession {
     session().with_file("/home/me/.claude/sessions/4711.json", &status(version, doing))
 }
 
-/// How a case names what was seen.
-fn words(observation: &Observation) -> (&'static str, String) {
-    match &observation.state {
-        Seen::Starting => ("starting", String::new()),
-        Seen::Idle => ("idle", String::new()),
-        Seen::Busy => ("busy", String::new()),
-        Seen::Dialog(text) => ("dialog", text.clone()),
-        Seen::Approval(text) => ("approval", text.clone()),
-        Seen::Input(text) => ("input", text.clone()),
-        Seen::Limit(limit) => ("limit", limit.text.clone()),
-        Seen::Unknown => ("unknown", String::new()),
-    }
-}
-
 #[test]
 fn every_recorded_screen_is_seen_for_what_it_is() {
     for recorded in Recorded::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens")) {
@@ -64,7 +50,7 @@ fn every_recorded_screen_is_seen_for_what_it_is() {
         for mut session in [with, session()] {
             session.utc_offset_minutes = recorded.fact("zone").parse().unwrap_or(0);
             let seen = see(&session, &recorded.screen);
-            let (what, text) = words(&seen);
+            let (what, text) = seen.state.words();
             assert_eq!(what, recorded.fact("sees"), "{named}: {seen:?}");
             assert_eq!(text, recorded.fact("says"), "{named}");
             assert_eq!(seen.has_draft, recorded.fact("draft") == "yes", "{named}");

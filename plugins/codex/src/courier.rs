@@ -1,7 +1,7 @@
 //! The ways into a session of Codex: its queue where the version has one that was seen to work, then its terminal.
 
 use agent_relay_plugin::session::{
-    Attempt, Carrier, Command, FileText, Notice, Observation, RunningSession, Seen, Sign, Typing, Way,
+    Attempt, Carrier, Command, FileText, Notice, Observation, RunningSession, Sign, Way,
 };
 use serde_json::json;
 
@@ -10,10 +10,6 @@ use crate::settings::Settings;
 
 /// A session looks into its queue every ten seconds, and once more when a turn ends.
 const QUEUE_CONFIRM_MS: u32 = 15_000;
-
-/// How much of a notice is looked for on the screen, where a long one takes several rows: the beginning, which has the
-/// message's id.
-const SHOWN_CHARACTERS: usize = 40;
 
 pub(crate) fn deliver(
     settings: &Settings,
@@ -47,14 +43,12 @@ fn queue(settings: &Settings, notice: &Notice, session: &RunningSession, seen: &
 }
 
 fn typed(notice: &Notice, session: &RunningSession, seen: &Observation) -> Attempt {
-    let breaks_in = notice.interrupt && matches!(seen.state, Seen::Busy);
-    let keys_before = if breaks_in { vec!["Escape".to_owned()] } else { Vec::new() };
     let rollout = seen.conversation.as_ref().and_then(|conversation| rollout(session, conversation));
     let in_rollout = rollout.map(|rollout| taken(&rollout.path, notice));
     // A turn may be over before anybody looks.
-    let on_screen = (!breaks_in).then(|| shown(notice));
+    let on_screen = (!notice.breaks_into(seen)).then(|| shown(notice));
     let evidence = in_rollout.into_iter().chain(on_screen).chain([Sign::Turn]).collect();
-    Attempt::typed(Typing { keys_before, text: notice.text.clone(), submit: true }, evidence)
+    Attempt::typed(notice.typing(seen, &["Escape"]), evidence)
 }
 
 /// The line of a turn that has it as the user's words.
@@ -65,6 +59,5 @@ fn taken(path: &str, notice: &Notice) -> Sign {
 
 /// The notice among what was said, and not only in the input.
 fn shown(notice: &Notice) -> Sign {
-    let beginning: String = notice.text.chars().take(SHOWN_CHARACTERS).collect();
-    Sign::Screen(format!("› {beginning}"))
+    Sign::Screen(format!("› {}", notice.beginning()))
 }

@@ -179,14 +179,16 @@ impl Place<'_> {
 
 /// The first limit whose patterns all match.
 fn limit_for<'a>(settings: &'a Settings, caller: &Caller, place: &Place<'_>) -> Option<&'a Limit> {
-    let fits = |patterns: &Option<Vec<String>>, matches: &dyn Fn(&str) -> bool| {
-        patterns.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern)))
-    };
     settings.limit.iter().find(|limit| {
-        fits(&limit.callers, &|pattern| matches_caller(pattern, caller))
-            && fits(&limit.orchestrators, &|pattern| matches_site(pattern, place.site))
-            && fits(&limit.providers, &|pattern| place.provider.is_some_and(|provider| matches(pattern, provider)))
+        any(&limit.callers, |pattern| matches_caller(pattern, caller))
+            && any(&limit.orchestrators, |pattern| matches_site(pattern, place.site))
+            && any(&limit.providers, |pattern| place.provider.is_some_and(|provider| matches(pattern, provider)))
     })
+}
+
+/// Whether one of these patterns matches; those that are left out match everything.
+fn any(patterns: &Option<Vec<String>>, matches: impl Fn(&str) -> bool) -> bool {
+    patterns.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern)))
 }
 
 fn matches_caller(pattern: &str, caller: &Caller) -> bool {

@@ -47,6 +47,26 @@ impl RunningSession {
     }
 }
 
+impl Notice {
+    /// The beginning of its text, which has the message's id: what a screen shows of it that cuts what is long, or spreads
+    /// it over rows.
+    pub fn beginning(&self) -> String {
+        self.text.chars().take(40).collect()
+    }
+
+    /// Whether it would break into a turn that runs.
+    pub fn breaks_into(&self, seen: &Observation) -> bool {
+        self.interrupt && matches!(seen.state, Seen::Busy)
+    }
+
+    /// Its text, typed and submitted, after these keys where there is a turn to break into.
+    pub fn typing(&self, seen: &Observation, keys_before_interrupt: &[&str]) -> Typing {
+        let keys = if self.breaks_into(seen) { keys_before_interrupt } else { &[] };
+        let keys_before = keys.iter().map(|key| (*key).to_owned()).collect();
+        Typing { keys_before, text: self.text.clone(), submit: true }
+    }
+}
+
 impl Attempt {
     /// The last rung of most ladders: typed into the terminal, with the turn that begins, and with the text once it is
     /// on the screen, as evidence.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::text::{EXCERPT_BYTES, Writing, about, ago, head, marked, name, said};
+use super::text::{EXCERPT_BYTES, Writing, ago, marked, name, opening};
 use super::waits::length;
 use super::{Answer, Problem, Toolbox, number};
 use crate::domain::agent::AgentStatus;
@@ -131,15 +131,7 @@ impl Toolbox<'_> {
             if !machines.contains_key(&message.from) {
                 machines.insert(&message.from, self.machine(&message.from).await);
             }
-            let mut entry = head(message, machines[&message.from].as_deref(), now);
-            entry.push('\n');
-            let about = about(message, me, now);
-            if !about.is_empty() {
-                entry.push_str(&format!("{about}\n"));
-            }
-            if let Some(subject) = &message.subject {
-                entry.push_str(&format!("> {}\n", said(subject)));
-            }
+            let mut entry = opening(message, machines[&message.from].as_deref(), Some(me), now);
             let (body, cut) = marked(&message.body, 0, EXCERPT_BYTES);
             entry.push_str(&body);
             if cut.is_some() {
@@ -177,18 +169,8 @@ impl Toolbox<'_> {
 
     /// A message as a whole, or as much of it as finds room.
     pub(super) async fn whole(&self, message: &Message, offset: usize, now: crate::domain::time::Timestamp) -> String {
-        let mut text = head(message, self.machine(&message.from).await.as_deref(), now);
-        text.push('\n');
-        if let Some(me) = &self.caller.agent_id {
-            let about = about(message, me, now);
-            if !about.is_empty() {
-                text.push_str(&format!("{about}\n"));
-            }
-        }
-        if let Some(subject) = &message.subject {
-            text.push_str(&format!("> {}\n", said(subject)));
-        }
-        let mut writing = Writing::new(text);
+        let machine = self.machine(&message.from).await;
+        let mut writing = Writing::new(opening(message, machine.as_deref(), self.caller.agent_id.as_ref(), now));
         let (body, cut) = marked(&message.body, offset, writing.room());
         writing.take(&body);
         let all = message.body.chars().count();

@@ -47,7 +47,7 @@ pub(super) fn lasting(ms: i64) -> String {
 }
 
 /// The relay's line about a message: who sent it, and how that is known.
-pub(super) fn head(message: &Message, machine: Option<&str>, now: Timestamp) -> String {
+fn head(message: &Message, machine: Option<&str>, now: Timestamp) -> String {
     let Sender { r#as, verified, .. } = &message.sender;
     let verified = if *verified { "verified" } else { "not verified" };
     let place = machine.map(|machine| format!(" on host {}", visible::line(machine))).unwrap_or_default();
@@ -61,7 +61,7 @@ pub(super) fn head(message: &Message, machine: Option<&str>, now: Timestamp) -> 
 }
 
 /// What else there is to know about a message, in the relay's words.
-pub(super) fn about(message: &Message, me: &AgentId, now: Timestamp) -> String {
+fn about(message: &Message, me: &AgentId, now: Timestamp) -> String {
     let mut line = String::new();
     if message.to != **me {
         let _ = write!(line, "to {}; ", name(&message.to));
@@ -80,6 +80,19 @@ pub(super) fn about(message: &Message, me: &AgentId, now: Timestamp) -> String {
     }
     line.truncate(line.len().saturating_sub(2));
     line
+}
+
+/// What stands before a body: the relay's line about the message, what it is to the caller, and its subject.
+pub(super) fn opening(message: &Message, machine: Option<&str>, me: Option<&AgentId>, now: Timestamp) -> String {
+    let mut text = head(message, machine, now);
+    text.push('\n');
+    if let Some(about) = me.map(|me| about(message, me, now)).filter(|about| !about.is_empty()) {
+        let _ = writeln!(text, "{about}");
+    }
+    if let Some(subject) = &message.subject {
+        let _ = writeln!(text, "> {}", said(subject));
+    }
+    text
 }
 
 fn who(agent: &AgentId, me: &AgentId) -> String {

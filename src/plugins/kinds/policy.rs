@@ -100,11 +100,7 @@ impl Kind for Policies {
     }
 
     fn guide(&self) -> Guide {
-        Guide {
-            questions: "A question is a `control` in a `context`.",
-            grants: "",
-            is_replayable: true,
-        }
+        Guide { questions: "A question is a `control` in a `context`.", grants: "", is_replayable: true }
     }
 }
 

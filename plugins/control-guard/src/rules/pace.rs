@@ -4,7 +4,7 @@
 use agent_relay_plugin::policy::facts::{self, Condition};
 use agent_relay_plugin::policy::{Context, Denial, RunningAgent, Spawn};
 
-use super::{Place, denial, matches, matches_orchestrator};
+use super::{any, denial, matches, matches_orchestrator};
 use crate::settings::{Limit, Settings, WhileLimited};
 
 const MINUTE_MS: u64 = 60_000;
@@ -58,11 +58,8 @@ fn check_depth(max: u32, context: &Context) -> Result<(), Denial> {
 fn check_running(max: u32, scope: Option<&Limit>, context: &Context) -> Result<(), Denial> {
     let fits = |agent: &&RunningAgent| {
         scope.is_none_or(|limit| {
-            let any = |patterns: &Option<Vec<String>>, fits: &dyn Fn(&str) -> bool| {
-                patterns.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| fits(pattern)))
-            };
-            any(&limit.orchestrators, &|pattern| matches_orchestrator(pattern, agent.orchestrator.as_deref()))
-                && any(&limit.providers, &|pattern| matches(pattern, &agent.provider))
+            any(&limit.orchestrators, |pattern| matches_orchestrator(pattern, agent.orchestrator.as_deref()))
+                && any(&limit.providers, |pattern| matches(pattern, &agent.provider))
         })
     };
     let running = context.running.iter().filter(fits).count();

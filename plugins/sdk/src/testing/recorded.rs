@@ -4,7 +4,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::session::{Cursor, Screen};
+use crate::session::{Cursor, Screen, Seen};
+
+impl Seen {
+    /// How a recorded screen names it, and what it says.
+    pub fn words(&self) -> (&'static str, &str) {
+        match self {
+            Self::Starting => ("starting", ""),
+            Self::Idle => ("idle", ""),
+            Self::Busy => ("busy", ""),
+            Self::Dialog(text) => ("dialog", text),
+            Self::Approval(text) => ("approval", text),
+            Self::Input(text) => ("input", text),
+            Self::Limit(limit) => ("limit", &limit.text),
+            Self::Unknown => ("unknown", ""),
+        }
+    }
+}
 
 /// A screen as it was seen once, with what is known of it.
 #[derive(Clone, Debug)]
