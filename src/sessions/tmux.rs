@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::termios::LocalModes;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
@@ -21,7 +23,7 @@ use super::activity::View;
 use super::folder::{Terminal, private_directory};
 use super::name::SessionName;
 use super::screen::Screen;
-use super::{environment, log};
+use super::{environment, log, off_the_reactor};
 
 /// The longest any command to tmux may take.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
@@ -208,6 +210,19 @@ impl Tmux {
     pub(super) async fn title(&self, pane: &str) -> Result<String, TmuxError> {
         let title = self.run(&["display-message", "-p", "-t", pane, "#{pane_title}"], None).await?;
         Ok(title.trim_end().to_owned())
+    }
+
+    /// Whether the program of a pane reads key by key: then keys are its to understand. Otherwise the terminal turns C-c
+    /// into a signal by itself. None where nobody can tell.
+    pub(super) async fn is_raw(&self, pane: &str) -> Option<bool> {
+        let device = self.run(&["display-message", "-p", "-t", pane, "#{pane_tty}"], None).await.ok()?;
+        off_the_reactor(move || {
+            let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let terminal = rustix::fs::open(device.trim_end(), flags, Mode::empty()).ok()?;
+            let modes = rustix::termios::tcgetattr(terminal).ok()?;
+            Some(!modes.local_modes.contains(LocalModes::ICANON))
+        })
+        .await
     }
 
     /// Presses keys, by tmux's names.

@@ -171,10 +171,16 @@ impl Sessions {
             return Err(TypeError::NoTerminal(name.clone()));
         };
         let _whole = self.shared.typing[lock_of(name)].lock().await;
+        let was_raw = tmux.is_raw(&pane).await;
         // One at a time: a program that asks "press again to exit" does not take two in one moment for an answer.
         for (index, key) in keys.iter().enumerate() {
             if index > 0 {
                 sleep(PAUSE).await;
+                // It gave its terminal back because it ends. What is pressed now would be a signal to it, and make of
+                // an orderly end a killed program.
+                if was_raw == Some(true) && tmux.is_raw(&pane).await == Some(false) {
+                    break;
+                }
             }
             tmux.press(&pane, &[key]).await?;
         }

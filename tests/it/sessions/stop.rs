@@ -1,6 +1,9 @@
 //! Ending, expected or not, and what outlives what.
 
+use agent_relay::domain::time::Timestamp;
+
 use super::*;
+use crate::server::until;
 
 #[tokio::test]
 async fn stopping_asks_first_and_is_repeatable() {
@@ -17,6 +20,31 @@ async fn stopping_asks_first_and_is_repeatable() {
         assert!(!runs(started.pid));
         assert_eq!(bench.stopped(&started.name, 20_000).await, exit, "the same again");
     }
+}
+
+/// A key that comes after a program has given its terminal back would be a signal that kills it in its last moment.
+#[tokio::test]
+async fn keys_end_where_the_program_gives_its_terminal_back() {
+    if !has_tmux("keys that end a program") {
+        return;
+    }
+    let bench = Bench::new(TmuxChoice::Auto).await;
+    // It takes its time between the terminal and its end, until the gate is opened, or a signal comes.
+    let gate = bench.directory.path().join("gate");
+    rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
+    let script = "stty raw -echo; echo up; dd bs=1 count=1 >/dev/null 2>&1; stty sane; echo tidied; read line < gate";
+    let started = bench.started(bench.script(&format!("{script}; exit 3"))).await;
+    bench.sees(&started.name, "up").await;
+    let opened = async {
+        bench.sees(&started.name, "tidied").await;
+        // Longer than both further keys would take.
+        until(Timestamp::now() + 1_000).await;
+        tokio::fs::write(&gate, "go\n").await.expect("the gate opens");
+    };
+    let keys = ["C-c", "C-c", "C-c"].map(str::to_owned).to_vec();
+    let plan = StopPlan { keys, grace_ms: 60_000 };
+    let (exit, ()) = tokio::join!(bench.sessions.stop(&started.name, &plan), opened);
+    assert_eq!(exit.expect("it ends").how, Ending::Code(3));
 }
 
 #[tokio::test]
