@@ -111,7 +111,8 @@ fn approval(mode: ApprovalMode, site: &LaunchSite) -> Vec<String> {
     }
 }
 
-/// The relay as a server of tools. The token itself stays in the environment.
+/// The relay as a server of tools. The token itself stays in the environment. Its tools are few and are the work itself:
+/// the model sees them from the start, and need not search for them.
 fn mcp_servers(url: &str, token_variable: &str) -> String {
     serde_json::json!({
         "mcpServers": {
@@ -119,6 +120,7 @@ fn mcp_servers(url: &str, token_variable: &str) -> String {
                 "type": "http",
                 "url": url,
                 "headers": { "Authorization": format!("Bearer ${{{token_variable}}}") },
+                "alwaysLoad": true,
             },
         },
     })
@@ -225,6 +227,7 @@ mod tests {
         let server = &file["mcpServers"]["relay"];
         assert_eq!(server["url"], "http://127.0.0.1:4850/mcp");
         assert_eq!(server["headers"]["Authorization"], "Bearer ${AGENT_RELAY_TOKEN}");
+        assert_eq!(server["alwaysLoad"], true, "or the model would have to search for the relay's tools");
     }
 
     #[test]

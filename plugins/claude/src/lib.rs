@@ -16,6 +16,7 @@
 //! | no mode named | 2.1.332 starts in auto mode, 2.1.197 asks for everything; here each approval mode names one |
 //! | prompt after `--` | taken as it is: `-p hi` and `!ls` reach the model, `/status` is a command |
 //! | `--mcp-config FILE` | `${NAME}` in a header is filled in from the environment; spaces in FILE do no harm |
+//! | a server's tools | 2.1.332 holds them back until the model calls `ToolSearch`, unless the server is there with `alwaysLoad`; 2.1.197 takes that and holds nothing back |
 //! | its server is down, or accepts and never answers | the first prompt is answered within 7 s all the same |
 //! | a directory not yet trusted | a dialog; trusting a parent once is enough for all below it. Enter says yes in 2.1.197, and no, which ends it, in 2.1.332 |
 //! | `--session-id ID` | the conversation has that id; one that there is already: exits with status 1 |

@@ -16,7 +16,9 @@ use crate::sessions::{Bench, has_tmux};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claude_code_uses_the_relays_tools_before_and_after_a_restart() {
     if has_tmux("the relay's tools with the real claude") {
-        use_tools("claude", claude_with_all_tools).await;
+        for program in every_installed("claude") {
+            use_tools("claude", |model, home, cwd| Some(Cli { program, ..claude(model, home, cwd)? })).await;
+        }
     }
 }
 
@@ -27,15 +29,8 @@ async fn codex_uses_the_relays_tools_before_and_after_a_restart() {
     }
 }
 
-/// Claude Code in the version that offers its model every tool at once. Newer ones hold tools back until the model looks
-/// for them, which a scripted one does not.
-fn claude_with_all_tools(model: &Model, home: &Path, cwd: &Path) -> Option<Cli> {
-    let program = every_installed("claude").pop()?;
-    Some(Cli { program, ..claude(model, home, cwd)? })
-}
-
 /// Starts an agent through the relay, lets its model call a tool, and once more after the relay was killed.
-async fn use_tools(provider: &str, cli: fn(&Model, &Path, &Path) -> Option<Cli>) {
+async fn use_tools(provider: &str, cli: impl FnOnce(&Model, &Path, &Path) -> Option<Cli>) {
     let model = Model::start().await;
     let (home, project) = prepare();
     let Some(cli) = cli(&model, home.path(), &project) else { return };
