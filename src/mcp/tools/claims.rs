@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::text::{lasting, name};
 use super::{Answer, Problem, Toolbox, number};
-use crate::domain::id::{AgentId, MessageId};
+use crate::domain::id::{AgentId, MessageId, TaskId};
 use crate::domain::message::Message;
 use crate::domain::time::Timestamp;
 use crate::relay::messages::Claimant;
@@ -49,10 +49,23 @@ impl Toolbox<'_> {
         let until = lasting(message.claim_expires_at.map_or(0, |until| until - now));
         let said = self.whole(&message, 0, now).await;
         debug_assert_eq!(message.claimed_by.as_ref(), Some(me));
+        let end = match self.task_of(&message).await {
+            Some(task) => format!(
+                "It is task {task}: task {{\"action\": \"finish\", \"id\": {task}}} ends it with what came of it, progress \
+                 tells how far you have come"
+            ),
+            None => format!("complete {{\"id\": {id}}} when it is done"),
+        };
         Ok(format!(
-            "You hold it for {until}. complete {{\"id\": {id}}} when it is done, release {{\"id\": {id}}} gives it \
-             back, claim again prolongs it.\n\n{said}"
+            "You hold it for {until}. {end}, release {{\"id\": {id}}} gives it back, claim again prolongs it.\n\n{said}"
         ))
+    }
+
+    /// The task that a message brings, by the task's own word: a sender can write anything into a message.
+    async fn task_of(&self, message: &Message) -> Option<TaskId> {
+        let id = TaskId::new(message.meta.get("taskId")?.as_i64()?);
+        let task = self.get(id).await.ok()?;
+        (task.message_id == Some(message.id)).then_some(id)
     }
 
     pub(super) async fn complete(&self, args: Held) -> Answer {

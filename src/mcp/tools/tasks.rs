@@ -72,7 +72,7 @@ impl Toolbox<'_> {
         Ok(format!("Created task {id}{to}. task {{\"action\": \"show\", \"id\": {id}}} tells how far it has come."))
     }
 
-    async fn get(&self, id: TaskId) -> Result<Task, Problem> {
+    pub(super) async fn get(&self, id: TaskId) -> Result<Task, Problem> {
         let one = Limit::parse(Some(1)).map_err(|error| self.problem(error))?;
         let found = self.relay.get_task(self.caller, id, None, one).await;
         Ok(found.map_err(|error| self.problem(error))?.0)

@@ -205,10 +205,18 @@ async fn a_task_goes_from_its_asker_to_its_end() {
     ada.say("task", json!({"action": "create", "title": "Again", "to": "bob"})).await;
     let task: Task = admin.get("/api/tasks").await.parse::<Vec<Task>>().remove(0);
     let message = task.message_id.expect("a message");
-    bob.say("claim", json!({"id": message})).await;
+    let held = bob.say("claim", json!({"id": message})).await;
+    let ends = format!("It is task {0}: task {{\"action\": \"finish\", \"id\": {0}}} ends it", task.id);
+    assert!(held.contains(&ends), "{held}");
     bob.say("complete", json!({"id": message})).await;
     let told = bob.say("task", json!({"action": "show", "id": task.id})).await;
     assert!(told.contains("done, by \"bob\""), "{told}");
+
+    // What only says so brings none.
+    let forged = json!({"from": "x", "to": "bob", "body": "Do it", "claimable": true, "meta": {"taskId": task.id}});
+    let forged = admin.send(forged).await.id;
+    let held = bob.say("claim", json!({"id": forged})).await;
+    assert!(!held.contains("It is task") && held.contains(&format!("complete {{\"id\": {forged}}}")), "{held}");
 
     for (wrong, text) in [
         (json!({}), "Use create, claim, progress, finish or show"),
