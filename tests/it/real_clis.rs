@@ -5,6 +5,7 @@
 
 mod main_job;
 pub(crate) mod model;
+mod together;
 mod tools;
 mod wake;
 
