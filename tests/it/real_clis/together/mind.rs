@@ -178,7 +178,7 @@ fn newest(request: &Value) -> String {
     let own = |item: &&Value| {
         item["role"] == "assistant" || matches!(item["type"].as_str(), Some("function_call" | "reasoning"))
     };
-    let begin = items.iter().rposition(|item| own(item)).map_or(0, |last| last + 1);
+    let begin = items.iter().rposition(own).map_or(0, |last| last + 1);
     items[begin..].iter().map(|item| texts(item)).collect::<Vec<_>>().join("\n")
 }
 
