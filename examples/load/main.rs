@@ -27,7 +27,7 @@
 //!   (`LMOVE`, `LREM`).
 //!
 //! How each figure is measured stands in the first comment of its file: `post`, `fanout`, `targeted`,
-//! `claim`, `callbacks`, `signed`, `tools`, `notice`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is
+//! `claim`, `callbacks`, `signed`, `tools`, `notice`, `daemons`, `start`, `decide`, `reload`, `hostile` and `size`. Everything that is
 //! counted is also
 //! checked: a message that
 //! a stream gets twice, late, or not at all, a claim that two workers hold, or an answer with another
@@ -38,6 +38,7 @@
 mod baseline;
 mod callbacks;
 mod claim;
+mod daemons;
 mod decide;
 mod fanout;
 mod hostile;
@@ -144,6 +145,8 @@ enum Command {
     Signed,
     /// Send messages to an agent whose session is idle, until they are on its screen. Needs tmux and python3
     Notice,
+    /// Start 50 sessions on a daemon, send them messages, leave them idle; then restart the relay of 20 daemons. Needs tmux and python3
+    Daemons,
     /// Call tools over MCP, beside the requests that do the same
     Tools,
     /// Start the server, and let it be idle
@@ -173,7 +176,7 @@ enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Post,
         Self::Callbacks,
         Self::Fanout { streams: 5_000 },
@@ -182,6 +185,7 @@ impl Command {
         Self::Tools,
         Self::Targeted { streams: 5_000 },
         Self::Notice,
+        Self::Daemons,
         Self::Start,
         Self::Decide,
         Self::Reload { replacements: 300 },
@@ -196,6 +200,7 @@ impl Command {
             Self::Claim => "claim",
             Self::Signed => "signed",
             Self::Notice => "notice",
+            Self::Daemons => "daemons",
             Self::Tools => "tools",
             Self::Start => "start",
             Self::Decide => "decide",
@@ -238,6 +243,7 @@ fn run(command: Command, options: &Options) -> Outcome<Report> {
                 Command::Targeted { streams } => targeted::measure(&load, streams, &mut report)?,
                 Command::Claim => claim::measure(&load, &mut report)?,
                 Command::Signed => signed::measure(&load, &mut report)?,
+                Command::Daemons => daemons::measure(&load, &mut report)?,
                 Command::Notice => notice::measure(&load, &mut report)?,
                 Command::Tools => tools::measure(&load, &mut report)?,
                 Command::Start => start::measure(&load, &mut report)?,

@@ -22,7 +22,7 @@ const MESSAGES: usize = 25;
 /// Longer than the pause between two notices, and until a screen counts as settled.
 const PAUSE: Duration = Duration::from_millis(2_500);
 /// Beyond this something is wrong.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the server is left alone.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -30,14 +30,8 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
     load.require_own("the server must start a program")?;
     let dir = tempfile::Builder::new().prefix("load-").tempdir_in(&load.dir)?;
-    let (work, program) = (dir.path().join("work"), dir.path().join("claude"));
-    fs::create_dir_all(&work)?;
-    install(&program)?;
-    // That a turn begins is what shows that it was taken.
-    fs::write(work.join("agent.json"), json!({"turn": 1, "shows": true}).to_string())?;
-    let path = program.to_str().ok_or("the directory's name is no text")?;
-    let settings = format!("[plugin.claude]\ngrants.executables = ['{path}']\nsettings.executable = '{path}'\n");
-    fs::write(dir.path().join("relay.toml"), settings)?;
+    let work = place(dir.path(), "work")?;
+    install(dir.path())?;
     let server = Server::start_spawning(&load.program, dir)?;
     on_this_thread(async {
         let mut connection = Connection::open(server.target()).await?;
@@ -45,14 +39,7 @@ pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
         let mut times = Vec::with_capacity(MESSAGES);
         for _ in 0..MESSAGES {
             sleep(PAUSE).await;
-            let sent_at = SystemTime::now().duration_since(UNIX_EPOCH)?;
-            let body = json!({"from": "load", "to": agent, "body": "b"}).to_string();
-            let answer = connection.post("/api/messages", &body).await?;
-            answer.expect(201)?;
-            let message: Value = serde_json::from_slice(answer.body)?;
-            let id = message["id"].as_i64().ok_or("a message without an id")?;
-            let came_at = came(&work, &format!("[agent-relay] message {id} from load")).await?;
-            times.push(u64::try_from(came_at.saturating_sub(sent_at).as_nanos())?);
+            times.push(notice(&mut connection, &agent, &work).await?);
         }
         report.add_times("message to screen", &mut times, Goal::AtMost(300.0), Goal::AtMost(1_000.0));
         sleep(PAUSE).await;
@@ -68,12 +55,25 @@ pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
     })
 }
 
-/// A program that runs the stand-in of the tests.
-fn install(program: &Path) -> Outcome<()> {
+/// A program in this directory that runs the stand-in of the tests, and settings that make it what is started.
+pub(crate) fn install(dir: &Path) -> Outcome<()> {
     use std::os::unix::fs::PermissionsExt as _;
+    let program = dir.join("claude");
     let stand_in = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/spawn/deliveries/agent.py");
-    fs::write(program, format!("#!/bin/sh\nexec python3 '{}'\n", stand_in.display()))?;
-    Ok(fs::set_permissions(program, fs::Permissions::from_mode(0o755))?)
+    fs::write(&program, format!("#!/bin/sh\nexec python3 '{}'\n", stand_in.display()))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let path = program.to_str().ok_or("the directory's name is no text")?;
+    let settings = format!("[plugin.claude]\ngrants.executables = ['{path}']\nsettings.executable = '{path}'\n");
+    Ok(fs::write(dir.join("relay.toml"), settings)?)
+}
+
+/// A directory in which the stand-in works.
+pub(crate) fn place(dir: &Path, name: &str) -> Outcome<PathBuf> {
+    let work = dir.join(name);
+    fs::create_dir_all(&work)?;
+    // That a turn begins is what shows that it was taken.
+    fs::write(work.join("agent.json"), json!({"turn": 1, "shows": true}).to_string())?;
+    Ok(work)
 }
 
 /// Starts the program, and waits until it is up.
@@ -86,8 +86,20 @@ async fn spawn(connection: &mut Connection) -> Outcome<String> {
     Ok(agent)
 }
 
+/// Sends a message to an agent that works there, and answers the nanoseconds until its notice came.
+pub(crate) async fn notice(connection: &mut Connection, agent: &str, work: &Path) -> Outcome<u64> {
+    let sent_at = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let body = json!({"from": "load", "to": agent, "body": "b"}).to_string();
+    let answer = connection.post("/api/messages", &body).await?;
+    answer.expect(201)?;
+    let message: Value = serde_json::from_slice(answer.body)?;
+    let id = message["id"].as_i64().ok_or("a message without an id")?;
+    let came_at = came(work, &format!("[agent-relay] message {id} from load")).await?;
+    Ok(u64::try_from(came_at.saturating_sub(sent_at).as_nanos())?)
+}
+
 /// Waits until a command has succeeded.
-async fn outcome(connection: &mut Connection, path: &str) -> Outcome<()> {
+pub(crate) async fn outcome(connection: &mut Connection, path: &str) -> Outcome<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = connection.get(path).await?;

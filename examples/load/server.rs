@@ -59,22 +59,30 @@ impl Server {
     /// Starts one on what an earlier one left in its data directory, with the settings in `relay.toml` if it is there.
     pub(crate) fn start_in(program: &Path, dir: TempDir) -> Outcome<Self> {
         // Control requests are measured up to the plan, not the programs that they would start.
-        Self::start_with(program, dir, "1")
+        Self::start_with(program, dir, "1", "127.0.0.1:0")
     }
 
     /// The same, and it starts the programs that it is asked for.
     pub(crate) fn start_spawning(program: &Path, dir: TempDir) -> Outcome<Self> {
-        Self::start_with(program, dir, "0")
+        Self::start_with(program, dir, "0", "127.0.0.1:0")
     }
 
-    fn start_with(program: &Path, dir: TempDir, dry_run: &str) -> Outcome<Self> {
+    /// Kills it as a crash would, and starts it again at the same address on what it left.
+    pub(crate) fn crash_and_start(mut self, program: &Path) -> Outcome<Self> {
+        let (mut child, dir) = self.own.take().ok_or("the server was not started here")?;
+        child.kill()?;
+        child.wait()?;
+        Self::start_with(program, dir, "0", &self.target.address.to_string())
+    }
+
+    fn start_with(program: &Path, dir: TempDir, dry_run: &str, listen: &str) -> Outcome<Self> {
         let log = dir.path().join("stderr");
         fs::create_dir_all(dir.path().join("plugins"))?;
         let config = dir.path().join("relay.toml");
         let config = config.is_file().then(|| [PathBuf::from("--config"), config]);
         let started = Instant::now();
         let mut child = Command::new(program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data-dir"])
+            .args(["serve", "--listen", listen, "--log", "warn", "--data-dir"])
             .arg(dir.path().join("data"))
             .arg("--plugins")
             .arg(dir.path().join("plugins"))
@@ -114,14 +122,7 @@ impl Server {
 
     /// The processor time it used so far, in seconds; `None` when its process is not known.
     pub(crate) fn cpu_seconds(&self) -> Outcome<Option<f64>> {
-        /// What Linux shows times in, on every architecture that this runs on.
-        const TICKS_A_SECOND: f64 = 100.0;
-        let Some(pid) = self.pid else { return Ok(None) };
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The program's name may hold anything, so fields are counted from the parenthesis behind it.
-        let fields = stat.rsplit_once(')').ok_or("/proc/PID/stat has no name")?.1;
-        let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
-        Ok(Some(ticks.sum::<Result<u64, _>>()? as f64 / TICKS_A_SECOND))
+        self.pid.map(cpu_seconds).transpose()
     }
 
     /// The memory that is in use by it, in bytes; `None` when its process is not known.
@@ -157,6 +158,17 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+/// The processor time that a process used so far, in seconds.
+pub(crate) fn cpu_seconds(pid: u32) -> Outcome<f64> {
+    /// What Linux shows times in, on every architecture that this runs on.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name may hold anything, so fields are counted from the parenthesis behind it.
+    let fields = stat.rsplit_once(')').ok_or("/proc/PID/stat has no name")?.1;
+    let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    Ok(ticks.sum::<Result<u64, _>>()? as f64 / TICKS_A_SECOND)
 }
 
 /// Lets this program open as many sockets as the system allows.
