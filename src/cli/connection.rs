@@ -104,7 +104,12 @@ impl Connection {
 
     /// The same, for whoever has another way.
     pub(super) fn try_ask<T>(&self, request: Request<T>) -> Result<Told<T>, Error> {
-        let answer = self.runtime.block_on(request.answer())?.success()?;
+        self.runtime.block_on(Self::asked(request))
+    }
+
+    /// The same, beside something else.
+    pub(super) async fn asked<T>(request: Request<T>) -> Result<Told<T>, Error> {
+        let answer = request.answer().await?.success()?;
         Ok(Told { answer, value: PhantomData })
     }
 

@@ -1,35 +1,19 @@
 //! Messages from the command line: sending, reading, claiming, and watching what happens.
 
+mod brought;
 pub(super) mod claims;
+mod follow;
 pub(super) mod inbox;
 pub(super) mod read;
 pub(super) mod send;
 pub(super) mod watch;
 
 use crate::cli::show::visible_line;
-use agent_relay::domain::id::MessageId;
 use agent_relay::domain::message::Message;
 use agent_relay::domain::message::delivery::Delivery;
 
-use super::connection::Connection;
-
+use self::brought::brought;
 use super::show::{DIM, GOOD, STRONG, WARN, ago, block, moment, painted, when};
-
-/// How far a message came into sessions: of so many agents, those that changed last.
-const DELIVERIES_MAX: usize = 20;
-
-/// How far a message came into the sessions that it is for, where that can be asked.
-fn deliveries(connection: &Connection, id: MessageId) -> Vec<Delivery> {
-    let pages = connection.client.messages().deliveries(id, Some(DELIVERIES_MAX as u32));
-    connection.ask_all(pages, DELIVERIES_MAX).unwrap_or_default()
-}
-
-/// `bob: waiting, busy`: how far, by which way or why.
-fn brought(delivery: &Delivery) -> String {
-    let how = delivery.how.map(|how| format!(" by {how}")).unwrap_or_default();
-    let why = delivery.reason.as_deref().map(|reason| format!(", {}", visible_line(reason))).unwrap_or_default();
-    format!("{}: {}{how}{why}", visible_line(&delivery.agent_id), delivery.state)
-}
 
 /// What the relay says of a message, and then what its sender says, clearly inside.
 fn drawn(message: &Message, deliveries: &[Delivery]) -> String {

@@ -7,7 +7,7 @@ mod keeping;
 mod messages;
 mod people;
 mod reach;
-mod shell;
+pub(crate) mod shell;
 mod tasks;
 
 use std::io::{BufRead, BufReader, Read, Write};

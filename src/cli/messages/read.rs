@@ -6,7 +6,8 @@ use agent_relay::config::Environment;
 use agent_relay::domain::id::MessageId;
 use agent_relay::domain::message::Message;
 
-use super::{deliveries, drawn};
+use super::brought::deliveries;
+use super::drawn;
 use crate::cli::connection::{ClientArgs, Connection};
 use crate::cli::show::{is_for_a_person, show};
 use crate::cli::typed::Acting;

@@ -169,6 +169,17 @@ impl Delivery {
         self.next_at.is_some()
     }
 
+    /// Whether nothing more comes of it while its session goes on, by what clients see of it: it was taken, is given up,
+    /// or is not wanted any more.
+    pub fn is_settled(&self) -> bool {
+        let is_over = || self.reason.as_deref().is_some_and(|reason| DropReason::parse(reason).is_some());
+        match self.state {
+            DeliveryState::Stored | DeliveryState::Waiting => false,
+            DeliveryState::Offered => is_over(),
+            DeliveryState::Presented | DeliveryState::Read | DeliveryState::Parked | DeliveryState::Dropped => true,
+        }
+    }
+
     /// Whether it may be tried at this moment.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.next_at.is_some_and(|at| at <= now)
@@ -429,6 +440,9 @@ mod tests {
                 let may_be_open =
                     matches!(next.state, DeliveryState::Stored | DeliveryState::Waiting | DeliveryState::Offered);
                 prop_assert!(may_be_open || !next.is_open(), "{told}");
+                // Clients do not see what is to be done next, and must not stop looking while something is.
+                prop_assert!(!next.is_settled() || !next.is_open(), "{told}");
+                prop_assert!(next.is_settled() || next.is_open() || next.is_trying, "{told}");
                 prop_assert!(!next.is_trying || next.tried.is_some(), "{told}");
                 prop_assert!(next.attempts <= 4 || matches!(step, Step::Try(_) | Step::Offer(_) | Step::Present(..) | Step::Fail(_))
                     || next.attempts == delivery.attempts, "{told}");

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::shell::{Shell, typed};
+use super::shell::{Shell, on_terminal, typed};
 use crate::program::{Running, Serving, program};
 use crate::server::eventually;
 
@@ -14,7 +14,7 @@ async fn a_message_is_sent_seen_and_read() {
     let shell = Shell::new();
     shell.client().register_all(&["ann", "bob"]).await;
     let sent = shell.run(&["send", "bob", "Please look at #7", "--subject", "Review", "--as", "ann"]).done();
-    assert_eq!(sent, "message 5 is stored, and reaches 1 agent\n");
+    assert_eq!(sent.lines().next(), Some("message 5 is stored, and reaches 1 agent"));
     insta::assert_snapshot!("inbox", shell.steady(&shell.run(&["inbox", "bob"]).done()));
     let listed = shell.run(&["inbox", "bob", "--json"]).json();
     assert_eq!((&listed[0]["id"], &listed[0]["body"]), (&json!(5), &json!("Please look at #7")));
@@ -122,6 +122,49 @@ async fn a_name_that_is_nobodys_is_noticed() {
     let refused = shell.run(&["send", "revewer", "hello", "--strict"]).failed(1);
     assert!(refused.contains("Did you mean reviewer?"), "{refused}");
     assert_eq!(shell.client().messages("to=revewer").await.len(), 1);
+}
+
+#[tokio::test]
+async fn whom_the_relay_cannot_tell_is_said() {
+    let shell = Shell::new();
+    shell.client().register_all(&["ann", "bob"]).await;
+    let said = shell.run(&["send", "bob", "hello", "--timeout", "10m"]).done();
+    let untold = "is run by a relay or a daemon, and the message is read when it is fetched";
+    assert_eq!(
+        said,
+        format!("message 5 is stored, and reaches 1 agent\n  the relay does not tell it: no session of it {untold}\n")
+    );
+    let (code, seen) = shell.on_terminal(200, &["send", "broadcast", "hello"]);
+    assert!(code == Some(0) && seen.contains("reaches 2 agents"), "{seen}");
+    assert!(seen.contains(&format!("the relay tells none of them: no session of theirs {untold}")), "{seen}");
+    assert_eq!(shell.run(&["send", "bob", "hello", "--json"]).json()["deliveries"], json!([]));
+    let said = shell.run(&["send", "user", "hello", "--as", "bob"]);
+    assert_eq!(
+        (said.out.as_str(), said.err.as_str()),
+        ("message 8 is stored, and waits in the inbox of the user\n", "")
+    );
+    assert!(shell.run(&["send", "bob", "x", "--no-wait", "--timeout", "1s"]).failed(2).contains("--no-wait"));
+    assert!(shell.run(&["send", "bob", "x", "--no-wait", "--wait-for", "read"]).failed(2).contains("--no-wait"));
+    assert_eq!(shell.client().messages("to=bob").await.len(), 2, "wrong usage sends nothing");
+}
+
+#[tokio::test]
+async fn who_may_send_and_see_nothing_has_sent() {
+    let shell = Shell::with(&[("AGENT_RELAY_TOKEN", "ar_the-administrator")]);
+    let admin =
+        |args: &[&str]| typed(shell.command().args(args).env("AGENT_RELAY_TOKEN", "ar_the-administrator"), None).done();
+    let token = admin(&["token", "create", "s", "--scope", "send", "--agent", "ann"]);
+    let command = || {
+        let mut command = shell.command();
+        command.args(["send", "ann", "hello"]).env("AGENT_RELAY_TOKEN", token.trim());
+        command
+    };
+    let said = typed(&mut command(), None);
+    assert_eq!((said.code, said.err.lines().count()), (Some(0), 1), "{said:?}");
+    assert!(said.out.ends_with("is stored, and reaches nobody yet\n"), "{said:?}");
+    let (code, seen) = on_terminal(&mut command(), 200);
+    assert!(code == Some(0) && seen.contains("it cannot be followed: ") && seen.contains("403"), "{seen}");
+    assert!(serde_json::from_str::<Value>(&typed(command().arg("--json"), None).done()).expect("JSON")["id"].is_i64());
 }
 
 #[tokio::test]

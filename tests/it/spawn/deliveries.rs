@@ -1,5 +1,6 @@
 //! Messages brought into sessions for real: a relay, a terminal, and a program that notes what it took.
 
+mod following;
 mod kills;
 mod moments;
 mod random;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{Host, Running, act, install, serve_beside};
 use crate::plugins::{guest, provider, put};
-use crate::program::Serving;
+use crate::program::{Serving, program};
 use crate::server::{Client, eventually};
 use crate::sessions::has_tmux;
 
@@ -48,8 +49,8 @@ impl Desk {
         fs::create_dir_all(&project).expect("a base directory");
         fs::write(project.join("agent.json"), settings.to_string()).expect("settings");
         put(&path.join("plugins/misplan"), &provider("misplan", ""), &guest("misplan"));
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/spawn/deliveries/agent.py");
-        install(&path, "sleeper", &format!("exec python3 {}", program.display()));
+        let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/spawn/deliveries/agent.py");
+        install(&path, "sleeper", &format!("exec python3 {}", agent.display()));
         let (serving, client) = serve_beside(&path);
         let host = Host::at(&path.join("data"), TmuxChoice::Auto).await;
         let spawned = client.post("/api/agents/spawn", json!({"provider": "misplan"})).await;
@@ -103,6 +104,13 @@ impl Desk {
             fs::remove_file(path).expect("a file");
         }
         eventually(event, async || (noted(&self.project, event).len() > before).then_some(())).await;
+    }
+
+    /// The program, typed beside the relay.
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = program(self.home.path());
+        command.args(args).env("AGENT_RELAY_URL", &self.serving.as_ref().expect("a relay").url);
+        command
     }
 
     /// The lines that the program took.
