@@ -5,6 +5,7 @@ mod agents;
 mod host;
 mod programs;
 mod service;
+mod trust;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,9 +25,9 @@ use super::{Failure, print};
 
 /// Find out what is wrong here, and what mends it.
 ///
-/// It looks at this host (tmux, the programs that providers start and the PATH they are found on, directories, the
-/// service that the relay runs in, disk, clock), at the relay and its plugins, and says of each agent whether and how it
-/// can be woken. Programs are run once with --version.
+/// It looks at this host (tmux, the programs that providers start and the PATH they are found on, directories and
+/// whether programs trust them, the service that the relay runs in, disk, clock), at the relay and its plugins, and says
+/// of each agent whether and how it can be woken. Programs are run once with --version.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 nothing is broken, 1 something is, 2 wrong usage.")]
 pub(super) struct Doctor {
@@ -87,7 +88,14 @@ pub(super) fn run(args: &Doctor, env: &Environment) -> Result<ExitCode, Failure>
     findings.push(programs::tmux(&path, env));
     findings.extend(programs::of_providers(&plugins, &path));
     if is_there {
-        findings.push(host::base_directory(&connection, env));
+        let base = host::base(&connection);
+        findings.push(host::base_directory(base.as_ref()));
+        if let Ok(base) = &base
+            && base.is_dir()
+        {
+            let startable: Vec<&Plugin> = plugins.iter().filter(|plugin| programs::is_found(plugin, &path)).collect();
+            findings.extend(trust::findings(&connection, &startable, base, env));
+        }
     }
     findings.extend(host::data_directory(&beside.data_dir));
     findings.push(host::clock(&path));
@@ -95,7 +103,8 @@ pub(super) fn run(args: &Doctor, env: &Environment) -> Result<ExitCode, Failure>
     if is_there {
         let listed = connection.client.agents().list(&AgentQuery { limit: Some(1_000), ..AgentQuery::default() });
         let listed: Vec<Agent> = connection.ask_all(listed, AGENTS_MAX).unwrap_or_default();
-        findings.extend(agents::findings(&listed));
+        let orchestrators = connection.try_ask(connection.client.orchestrators().list()).and_then(|told| told.read());
+        findings.extend(agents::findings(&connection, &listed, &orchestrators.unwrap_or_default()));
     }
     let is_broken = findings.iter().any(|finding| finding.status == Status::Error);
     if args.client.json {

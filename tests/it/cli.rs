@@ -2,7 +2,7 @@
 
 mod completions;
 mod control;
-mod doctor;
+pub(crate) mod doctor;
 mod keeping;
 mod messages;
 mod people;

@@ -3,9 +3,8 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use agent_relay::config::Environment;
+use agent_relay::client::Error;
 use agent_relay::plugins::network_file_system;
-use serde_json::Value;
 
 use super::Finding;
 use super::programs::{SearchPath, said};
@@ -14,18 +13,21 @@ use crate::cli::connection::Connection;
 /// Below this the disk is as good as full, and below that it soon is.
 const FREE_LEAST: u64 = 64 << 20;
 const FREE_LITTLE: u64 = 1 << 30;
-/// The largest configuration of a program that is read.
-const CONFIGURATION_BYTES_MAX: u64 = 16 << 20;
 
-/// Where agents work: there, and trusted by the program that asks.
-pub(super) fn base_directory(connection: &Connection, env: &Environment) -> Finding {
-    const NAME: &str = "base directory";
+/// The directory where agents work on the relay's host, as the relay says.
+pub(super) fn base(connection: &Connection) -> Result<PathBuf, Error> {
     let told = connection.try_ask(connection.client.control().spawn_directories(None)).and_then(|told| told.read());
-    let base = match told {
-        Ok(told) => PathBuf::from(told.path),
+    told.map(|told| PathBuf::from(told.path))
+}
+
+/// Whether it is there, and nobody else's.
+pub(super) fn base_directory(base: Result<&PathBuf, &Error>) -> Finding {
+    const NAME: &str = "base directory";
+    let base = match base {
+        Ok(base) => base,
         Err(error) => {
             let fix = "name a directory that is there with agent-relay serve --base-dir DIR";
-            return Finding::error(NAME, agent_relay::domain::text::causes(&error), fix);
+            return Finding::error(NAME, agent_relay::domain::text::causes(error), fix);
         }
     };
     let shown = base.display();
@@ -39,30 +41,7 @@ pub(super) fn base_directory(connection: &Connection, env: &Environment) -> Find
             format!("chmod o-w {shown}"),
         );
     }
-    match is_trusted_by_claude(&base, env) {
-        Some(false) => Finding::warn(
-            NAME,
-            format!("{shown}; Claude Code was never told to trust it, and will ask in each first session"),
-            format!("(cd {shown} && claude), and say yes; that holds for all below it"),
-        ),
-        Some(true) => Finding::ok(NAME, format!("{shown}, trusted by Claude Code")),
-        None => Finding::ok(NAME, shown.to_string()),
-    }
-}
-
-/// Whether Claude Code trusts a directory, as far as it was ever run by this user.
-fn is_trusted_by_claude(directory: &Path, env: &Environment) -> Option<bool> {
-    let home = env.path("HOME")?;
-    let file = env.path("CLAUDE_CONFIG_DIR").map_or_else(|| home.join(".claude.json"), |dir| dir.join(".claude.json"));
-    if file.metadata().ok()?.len() > CONFIGURATION_BYTES_MAX {
-        return None;
-    }
-    let told: Value = serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
-    let is_trusted = |path: &Path| {
-        let path = path.to_str().unwrap_or_default();
-        told["projects"][path]["hasTrustDialogAccepted"] == true
-    };
-    Some(directory.ancestors().any(is_trusted))
+    Finding::ok(NAME, shown.to_string())
 }
 
 /// Where the relay keeps everything.

@@ -97,16 +97,25 @@ const PACKAGES: [(&str, &str); 2] = [("claude", "@anthropic-ai/claude-code"), ("
 /// The programs of each provider that is in use; of the shipped ones where no relay says which are.
 pub(super) fn of_providers(plugins: &[Plugin], path: &SearchPath) -> Vec<Finding> {
     let mut programs: Vec<(String, String)> = Vec::new();
-    for plugin in plugins.iter().filter(|plugin| plugin.kind.as_deref() == Some("provider") && plugin.state == "active")
-    {
-        let granted = plugin.grants["executables"].as_array().map(Vec::as_slice).unwrap_or_default();
-        programs
-            .extend(granted.iter().filter_map(Value::as_str).map(|program| (plugin.id.clone(), program.to_owned())));
+    for plugin in plugins {
+        programs.extend(of_plugin(plugin).map(|program| (plugin.id.clone(), program.to_owned())));
     }
     if plugins.is_empty() {
         programs.extend(PACKAGES.map(|(program, _)| (program.to_owned(), program.to_owned())));
     }
     programs.iter().map(|(provider, program)| of_provider(provider, program, path)).collect()
+}
+
+/// The programs that a provider may start, where it is in use.
+fn of_plugin(plugin: &Plugin) -> impl Iterator<Item = &str> {
+    let is_used = plugin.kind.as_deref() == Some("provider") && plugin.state == "active";
+    let granted = plugin.grants["executables"].as_array().filter(|_| is_used);
+    granted.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Whether a provider is in use, and one of its programs is there.
+pub(super) fn is_found(plugin: &Plugin, path: &SearchPath) -> bool {
+    of_plugin(plugin).any(|program| path.find(program).is_some())
 }
 
 fn of_provider(provider: &str, program: &str, path: &SearchPath) -> Finding {

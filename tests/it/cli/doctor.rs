@@ -10,7 +10,8 @@ use crate::spawn::{UP, install};
 /// A stand-in that says its version, and otherwise is up.
 const WITH_VERSION: &str = "[ \"$1\" = --version ] && { echo '9.9.9 (Stand-in)'; exit; };";
 
-fn findings(said: &Said) -> Vec<Value> {
+/// What it found, each with what mends it.
+pub(crate) fn findings(said: &Said) -> Vec<Value> {
     let found: Value = serde_json::from_str(&said.out).expect("JSON");
     let found = found.as_array().expect("a list").clone();
     for finding in &found {
@@ -25,7 +26,7 @@ fn findings(said: &Said) -> Vec<Value> {
 }
 
 #[track_caller]
-fn finding<'f>(found: &'f [Value], name: &str) -> &'f Value {
+pub(crate) fn finding<'f>(found: &'f [Value], name: &str) -> &'f Value {
     found.iter().find(|finding| finding["name"] == name).unwrap_or_else(|| panic!("no {name} in {found:?}"))
 }
 
@@ -44,6 +45,10 @@ async fn a_host_is_looked_at_and_each_agent() {
     let codex = finding(&found, "program codex");
     assert!(codex["status"] == "error" && codex["fix"] == "npm install -g @openai/codex", "{codex}");
     assert!(detail("base directory").ends_with("/base"), "{found:?}");
+    assert_eq!(finding(&found, "trust claude")["status"], "ok", "a session came up there: {found:?}");
+    assert!(detail("trust claude").starts_with("a session of it came up in "), "{found:?}");
+    assert!(detail("trust codex").contains("is not known before its first session"), "{found:?}");
+    assert_eq!(finding(&found, "trust codex")["status"], "warn");
     assert!(detail("data directory").contains("for this user alone"), "{found:?}");
     for name in ["tmux", "disk", "file system", "clock", "relay store", "relay writer"] {
         finding(&found, name);
@@ -73,15 +78,17 @@ async fn a_script_without_its_interpreter_is_found_without_a_spawn() {
     assert_eq!(claude["status"], "error");
     let detail = claude["detail"].as_str().expect("words");
     assert!(detail.contains("a-node-that-is-not-there, which is not on the relay's PATH"), "{claude}");
-    let base = finding(&found, "base directory");
+    assert_eq!(finding(&found, "base directory")["status"], "ok");
+    let trust = finding(&found, "trust claude");
     assert!(
-        base["status"] == "warn" && base["fix"].as_str().is_some_and(|fix| fix.ends_with("for all below it")),
-        "{base}"
+        trust["status"] == "warn" && trust["fix"].as_str().is_some_and(|fix| fix.ends_with("for all below it")),
+        "{trust}"
     );
+    assert!(!found.iter().any(|finding| finding["name"] == "trust codex"), "nothing to start: {found:?}");
     let trusted = serde_json::json!({"projects": {folder.canonicalize().expect("a folder").to_str().expect("a plain path"):
         {"hasTrustDialogAccepted": true}}});
     std::fs::write(shell.home.path().join(".claude.json"), trusted.to_string()).expect("a configuration");
-    assert_eq!(finding(&findings(&shell.run(&["doctor", "--json"])), "base directory")["status"], "ok");
+    assert_eq!(finding(&findings(&shell.run(&["doctor", "--json"])), "trust claude")["status"], "ok");
 }
 
 #[test]

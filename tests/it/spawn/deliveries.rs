@@ -1,5 +1,6 @@
 //! Messages brought into sessions for real: a relay, a terminal, and a program that notes what it took.
 
+mod doctor;
 mod following;
 mod kills;
 mod moments;
