@@ -1,6 +1,7 @@
 //! `agent-relay plugin new`: a project that builds at once.
 
 mod languages;
+mod with;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde_json::json;
 use super::super::{Failure, print};
 use super::print_json;
 use languages::{File, Language, shipped};
+use with::With;
 
 /// Begin a plugin: a folder with source, manifest, interface and tests, that builds at once.
 #[derive(Debug, clap::Args)]
@@ -27,6 +29,9 @@ pub(in crate::cli) struct New {
     /// The language it is written in
     #[arg(long, value_enum)]
     lang: Language,
+    /// What a provider in Rust begins with besides; in other languages, wit/ says what more can be exported
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "INTERFACE")]
+    with: Vec<With>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -77,10 +82,14 @@ pub(super) fn run(args: &New) -> Result<ExitCode, Failure> {
     if args.lang == Language::Rust && !id.starts_with(|first: char| first.is_ascii_lowercase()) {
         return Err(Failure::Usage(format!("{id:?} is no name of a crate: for Rust it must begin with a letter")));
     }
+    if !args.with.is_empty() && (kind != PluginKind::Provider || args.lang != Language::Rust) {
+        let problem = "--with: only a provider in Rust begins with an observer or a courier";
+        return Err(Failure::Usage(format!("{problem}; other languages export what wit/worlds.wit names")));
+    }
     if fs::read_dir(&args.path).is_ok_and(|mut entries| entries.next().is_some()) || args.path.is_file() {
         return Err(Failure::Usage(format!("{} is there and not empty; choose another name", args.path.display())));
     }
-    let files = files(&id, kind, args.lang);
+    let files = files(&id, kind, args.lang, &args.with);
     for (name, text) in &files {
         write(&args.path.join(name), text)?;
     }
@@ -102,15 +111,21 @@ pub(super) fn run(args: &New) -> Result<ExitCode, Failure> {
 }
 
 /// Every file of a project, by its path in it.
-fn files(id: &str, kind: PluginKind, language: Language) -> Vec<(String, String)> {
+fn files(id: &str, kind: PluginKind, language: Language, with: &[With]) -> Vec<(String, String)> {
     let cases: &[File] = match kind {
         PluginKind::Policy => &POLICY_CASES,
         PluginKind::Provider => &PROVIDER_CASES,
     };
     let mut files: Vec<File> = language.files(kind);
     files.extend(cases);
-    let mut files: Vec<(String, String)> =
-        files.into_iter().map(|(name, text)| (name.to_owned(), fill(text, id, kind, language))).collect();
+    files.extend(with::files(with));
+    let source = |name: &str, text: &str| {
+        if name == "src/lib.rs" { with::exported(text, with) } else { text.to_owned() }
+    };
+    let mut files: Vec<(String, String)> = files
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), fill(&source(name, text), id, kind, language)))
+        .collect();
     // The worlds name every interface.
     files.extend(workbench::INTERFACE.map(|(name, text)| (format!("wit/{name}"), text.to_owned())));
     for (_, text) in &mut files {

@@ -9,8 +9,15 @@ use super::plugin;
 const TOOLS: &str = "AGENT_RELAY_TEST_TOOLS";
 
 fn project(home: &Path, lang: &str, kind: &str) -> PathBuf {
-    let folder = home.join(format!("my-{lang}-{kind}"));
-    let said = plugin(home, &["new", folder.to_str().expect("text"), "--kind", kind, "--lang", lang]);
+    project_with(home, lang, kind, &[])
+}
+
+/// With these optional interfaces.
+fn project_with(home: &Path, lang: &str, kind: &str, with: &[&str]) -> PathBuf {
+    let folder = home.join([&["my", lang, kind], with].concat().join("-"));
+    let mut args = vec!["new", folder.to_str().expect("text"), "--kind", kind, "--lang", lang];
+    args.extend(with.iter().flat_map(|with| ["--with", with]));
+    let said = plugin(home, &args);
     assert!(said.exits(0).out.contains("plugin build"), "{}", said.out);
     folder
 }
@@ -19,8 +26,10 @@ fn project(home: &Path, lang: &str, kind: &str) -> PathBuf {
 fn a_project_has_everything_it_needs() {
     let home = tempfile::tempdir().expect("a directory");
     for lang in ["rust", "js", "python", "c"] {
-        for kind in ["policy", "provider"] {
-            let folder = project(home.path(), lang, kind);
+        let plain = [("policy", &[][..]), ("provider", &[])];
+        let more = [("provider", &["observer"][..]), ("provider", &["observer", "courier"])];
+        for (kind, with) in plain.into_iter().chain(more.into_iter().filter(|_| lang == "rust")) {
+            let folder = project_with(home.path(), lang, kind, with);
             for file in ["plugin.toml", "README.md", "wit/worlds.wit", "tests"] {
                 assert!(folder.join(file).exists(), "{file}");
             }
@@ -66,6 +75,12 @@ fn nothing_is_overwritten_and_names_are_ids() {
     new("x", &["--kind", "referee", "--lang", "c"]).exits(2);
     new("x", &["--kind", "policy", "--lang", "cobol"]).exits(2);
     new("9lives", &["--kind", "policy", "--lang", "rust"]).exits(2);
+    for (kind, lang) in [("policy", "rust"), ("provider", "js"), ("provider", "python"), ("provider", "c")] {
+        let said = new("x", &["--kind", kind, "--lang", lang, "--with", "observer"]);
+        assert!(said.exits(2).err.contains("only a provider in Rust"), "{}", said.err);
+    }
+    new("x", &["--kind", "provider", "--lang", "rust", "--with", "waker"]).exits(2);
+    assert!(!home.path().join("x").exists(), "nothing is begun");
 }
 
 #[test]
@@ -85,37 +100,39 @@ fn what_is_missing_for_a_build_is_named_with_what_installs_it() {
     build(Path::new("/nowhere/at/all")).exits(2);
 }
 
-/// Builds and tests a project. Where the tools are not there it says so, and checks that the command does.
+/// Builds and tests a project of each kind.
 fn builds(lang: &str) {
     let home = tempfile::tempdir().expect("a directory");
-    for kind in ["policy", "provider"] {
-        let folder = project(home.path(), lang, kind);
-        for name in ["node_modules", ".venv"] {
-            if let Some(tools) =
-                std::env::var_os(TOOLS).map(|tools| Path::new(&tools).join(name)).filter(|at| at.exists())
-            {
-                std::os::unix::fs::symlink(tools, folder.join(name)).expect("linked");
-            }
+    builds_with(home.path(), lang, "policy", &[], 2);
+    builds_with(home.path(), lang, "provider", &[], 5);
+}
+
+/// Builds a project and tests it by its cases. Where the tools are not there it says so, and checks that the command does.
+fn builds_with(home: &Path, lang: &str, kind: &str, with: &[&str], cases: usize) {
+    let folder = project_with(home, lang, kind, with);
+    for name in ["node_modules", ".venv"] {
+        if let Some(tools) = std::env::var_os(TOOLS).map(|tools| Path::new(&tools).join(name)).filter(|at| at.exists())
+        {
+            std::os::unix::fs::symlink(tools, folder.join(name)).expect("linked");
         }
-        // Other users' umasks differ; a relay wants to know who may write.
-        crate::plugins::make_directory(&folder);
-        let path = folder.to_str().expect("text");
-        let said = plugin(home.path(), &["build", path]);
-        if said.code != Some(0) {
-            eprintln!("NOT BUILT: no tools for {lang} here; set {TOOLS} or install them: {}", said.err);
-            assert!(said.exits(1).err.contains("install"), "{}", said.err);
-            return;
-        }
-        let manifest = fs::read_to_string(folder.join("plugin.toml")).expect("a manifest");
-        let patient =
-            manifest.lines().map(|line| if line.starts_with("deadline_ms") { "deadline_ms = 10000" } else { line });
-        fs::write(folder.join("plugin.toml"), patient.collect::<Vec<_>>().join("\n")).expect("written");
-        let checked = plugin(home.path(), &["check", path, "--json"]);
-        assert_eq!(checked.exits(0).json()["component"]["wasi"], false);
-        let tested = plugin(home.path(), &["test", path]);
-        let cases = if kind == "policy" { 2 } else { 5 };
-        assert!(tested.exits(0).out.ends_with(&format!("{cases} cases: {cases} passed, 0 failed\n")), "{}", tested.out);
     }
+    // Other users' umasks differ; a relay wants to know who may write.
+    crate::plugins::make_directory(&folder);
+    let path = folder.to_str().expect("text");
+    let said = plugin(home, &["build", path]);
+    if said.code != Some(0) {
+        eprintln!("NOT BUILT: no tools for {lang} here; set {TOOLS} or install them: {}", said.err);
+        assert!(said.exits(1).err.contains("install"), "{}", said.err);
+        return;
+    }
+    let manifest = fs::read_to_string(folder.join("plugin.toml")).expect("a manifest");
+    let patient =
+        manifest.lines().map(|line| if line.starts_with("deadline_ms") { "deadline_ms = 10000" } else { line });
+    fs::write(folder.join("plugin.toml"), patient.collect::<Vec<_>>().join("\n")).expect("written");
+    let checked = plugin(home, &["check", path, "--json"]);
+    assert_eq!(checked.exits(0).json()["component"]["wasi"], false);
+    let tested = plugin(home, &["test", path]);
+    assert!(tested.exits(0).out.ends_with(&format!("{cases} cases: {cases} passed, 0 failed\n")), "{}", tested.out);
 }
 
 #[test]
@@ -141,7 +158,15 @@ fn a_rust_project_builds_and_passes_its_tests() {
     if sysroot.join("lib/rustlib/wasm32-unknown-unknown").is_dir()
         || std::env::var_os(TOOLS).is_some_and(|at| !at.is_empty())
     {
-        builds("rust");
+        let home = tempfile::tempdir().expect("a directory");
+        // What they have in common is built once.
+        let settings = home.path().join(".cargo/config.toml");
+        fs::create_dir(settings.parent().expect("a folder")).expect("made");
+        fs::write(settings, format!("[build]\ntarget-dir = {:?}\n", home.path().join("built"))).expect("written");
+        builds_with(home.path(), "rust", "policy", &[], 2);
+        builds_with(home.path(), "rust", "provider", &[], 5);
+        builds_with(home.path(), "rust", "provider", &["observer"], 10);
+        builds_with(home.path(), "rust", "provider", &["observer", "courier"], 13);
     } else {
         eprintln!("NOT BUILT: no target wasm32-unknown-unknown here; set {TOOLS} to build with Debian's compiler");
     }
