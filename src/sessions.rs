@@ -37,7 +37,7 @@ use self::folder::{Folder, StateFile, private_directory};
 use self::tmux::Tmux;
 use crate::domain::control::ApprovalMode;
 use crate::domain::control::plan::{PromptDelivery, Readiness};
-use crate::domain::control::spawn::SpawnSpec;
+use crate::domain::control::spawn::{SpawnSpec, Survivor};
 use crate::domain::time::Timestamp;
 
 pub use self::activity::{Facts, Mark, View};
@@ -196,15 +196,6 @@ pub struct Exit {
     /// What it had started and could not be ended with it, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub survivors: Vec<Survivor>,
-}
-
-/// A process that did not end when it was ended by force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Survivor {
-    /// Its id.
-    pub pid: u32,
-    /// What the kernel calls its program.
-    pub program: String,
 }
 
 /// What has become of a session.

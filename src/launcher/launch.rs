@@ -9,7 +9,7 @@ use super::follow::{Follow, Undelivered, Waiting};
 use super::{Launcher, TOKEN_VARIABLE, off_the_reactor};
 use crate::domain::control::command::CommandStatus;
 use crate::domain::control::plan::{LaunchSite, StopPlan, StopReason};
-use crate::domain::control::spawn::SpawnSpec;
+use crate::domain::control::spawn::{SpawnSpec, Survivor};
 use crate::domain::text::hex::hex;
 use crate::plugins::{CheckedPlan, PluginError, PluginSet};
 use crate::sessions::{Died, Exit, Launch, Opening, Place, Reservation, SessionName, StartError, Started, StopError};
@@ -150,8 +150,11 @@ impl Launcher {
         let plan = self.plan(plugins, caller, spec, &reservation).await?;
         let name = reservation.name().clone();
         let mut result = json!({"plan": record(&plan), "agentId": spec.agent_id, "session": name.as_str()});
-        if spec.again.is_some() {
+        if let Some(again) = &spec.again {
             result["resumed"] = Value::from(plan.plan().resumed);
+            if !again.survivors.is_empty() {
+                result["survivors"] = json!(again.survivors);
+            }
         }
         if self.host().dry_run {
             result["dryRun"] = Value::from(true);
@@ -214,7 +217,7 @@ pub fn ended(exit: &Exit) -> (CommandStatus, Value, Option<String>) {
     if exit.survivors.is_empty() {
         return (CommandStatus::Succeeded, result, None);
     }
-    let named = exit.survivors.iter().map(|left| format!("{} ({})", left.pid, left.program)).collect::<Vec<_>>();
+    let named = exit.survivors.iter().map(Survivor::to_string).collect::<Vec<_>>();
     let error =
         format!("the program has ended, and these processes that it had started have not: {}", named.join(", "));
     result["survivors"] = json!(exit.survivors);

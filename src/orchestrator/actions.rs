@@ -137,8 +137,8 @@ impl Daemon {
         let active = self.records.activate(agent, self.limits.agents).ok_or_else(|| self.limits.full())?;
         let prepared = self.launcher.prepare(&plugins, &command.requested_by, &spec).await;
         let prepared = prepared.map_err(|error| error.to_string())?;
-        self.end(&record, StopReason::Restart).await?;
-        self.start(&plugins, command, spec, prepared, active, outcome).await
+        let left = self.end(&record, StopReason::Restart).await?.survivors;
+        self.start(&plugins, command, spec.beside(left), prepared, active, outcome).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 
-use super::Survivor;
+use crate::domain::control::spawn::Survivor;
 
 /// The most processes that are named of those that could not be ended.
 const SURVIVORS_MAX: usize = 16;

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use agent_relay::client::control::{Action, Managed};
 use agent_relay::config::Environment;
 use agent_relay::domain::control::command::Command;
+use agent_relay::domain::control::spawn::Survivor;
 
 use super::follow::{EXIT_CODES, Following};
 use crate::cli::connection::{ClientArgs, Connection};
 use crate::cli::overview::agents::unknown;
-use crate::cli::show::{GOOD, STRONG, painted, show, visible_line};
+use crate::cli::show::{GOOD, STRONG, WARN, painted, show, visible_line};
 use crate::cli::{Failure, print};
 
 /// Which agent.
@@ -52,12 +53,20 @@ pub(in crate::cli) fn act(args: &Act, action: Action, env: &Environment) -> Resu
 fn done(agent: &str, action: Action, command: &Command) -> String {
     let agent = painted(STRONG, visible_line(agent));
     let result = command.result.as_ref().map(|result| result.value()).unwrap_or_default();
-    match (action, result["resumed"].as_bool()) {
+    let survivors: Vec<Survivor> = serde_json::from_value(result["survivors"].clone()).unwrap_or_default();
+    let left = if survivors.is_empty() {
+        String::new()
+    } else {
+        let named = survivors.iter().map(|left| visible_line(&left.to_string()).into_owned()).collect::<Vec<_>>();
+        painted(WARN, format!("\nof its session before, these processes could not be ended: {}", named.join(", ")))
+    };
+    let done = match (action, result["resumed"].as_bool()) {
         (Action::Shutdown, _) => format!("agent {agent} has {}", painted(GOOD, "ended")),
         (Action::Restart, Some(true)) => format!("agent {agent} is {}, in its conversation", painted(GOOD, "up again")),
         (Action::Restart, Some(false)) => {
             format!("agent {agent} is {}, in a new conversation", painted(GOOD, "up again"))
         }
         (Action::Restart, None) => format!("agent {agent} is {}", painted(GOOD, "up again")),
-    }
+    };
+    done + &left
 }

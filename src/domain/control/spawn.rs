@@ -4,6 +4,7 @@
 //! [`Spawn`]. What they approve is a [`SpawnSpec`], and that is what the launcher
 //! plans and starts, what is stored with the session, and what a restart begins from.
 
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,23 @@ pub struct SpawnSpec {
 pub struct Again {
     /// Its program's own conversation, where the last session was seen to name one.
     pub conversation: Option<String>,
+    /// What is left of the last session because it could not be ended.
+    pub survivors: Vec<Survivor>,
+}
+
+/// A process that did not end when it was ended by force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Its id.
+    pub pid: u32,
+    /// What the kernel calls its program.
+    pub program: String,
+}
+
+impl fmt::Display for Survivor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.pid, self.program)
+    }
 }
 
 impl SpawnSpec {
@@ -96,7 +114,16 @@ impl SpawnSpec {
     /// The same for an agent that is started again, in this conversation of its program's if it had one.
     #[must_use]
     pub fn again(&self, conversation: Option<String>) -> Self {
-        Self { again: Some(Again { conversation }), ..self.clone() }
+        Self { again: Some(Again { conversation, survivors: Vec::new() }), ..self.clone() }
+    }
+
+    /// The same beside what is left of the session before.
+    #[must_use]
+    pub fn beside(mut self, survivors: Vec<Survivor>) -> Self {
+        if let Some(again) = &mut self.again {
+            again.survivors = survivors;
+        }
+        self
     }
 
     /// What the provider is asked to plan: to go on with a conversation, or to begin one that may be named

@@ -15,7 +15,7 @@ use crate::domain::control::command::{Command, CommandStatus};
 use crate::domain::control::order::ControlOrder;
 use crate::domain::control::plan::StopReason;
 use crate::domain::control::session::{SessionRecord, SessionStart};
-use crate::domain::control::spawn::SpawnSpec;
+use crate::domain::control::spawn::{SpawnSpec, Survivor};
 use crate::domain::id::{AgentId, CommandId};
 use crate::domain::message::NewMessage;
 use crate::domain::refusal::Refusal;
@@ -307,7 +307,7 @@ impl Relay {
             }
             return;
         };
-        if let Err(error) = self.start_again(&command, &spec, &name, prepared, plugins).await {
+        if let Err(error) = self.start_again(&command, &spec, &name, prepared, exit.survivors, plugins).await {
             self.fail(command.id, &error.to_string()).await;
         }
     }
@@ -332,9 +332,10 @@ impl Relay {
         spec: &SpawnSpec,
         before: &SessionName,
         prepared: Prepared,
+        left: Vec<Survivor>,
         plugins: &PluginSet,
     ) -> Result<(), LaunchError> {
-        let spec = &spec.again(self.launcher.conversation(before).await);
+        let spec = &spec.again(self.launcher.conversation(before).await).beside(left);
         let Prepared { place, reservation } = prepared;
         let reports = StoreReports::new(self, command.id, spec, reservation.name());
         self.launch(plugins, &command.requested_by, spec, place, reservation, reports).await

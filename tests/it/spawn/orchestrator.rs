@@ -6,14 +6,16 @@ mod cut;
 mod limits;
 mod policies;
 mod reboot;
+mod survivors;
 mod takeover;
 mod terminal;
+mod typed;
 mod units;
 mod work;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
+use std::process::{Command as Process, Stdio};
 
 use agent_relay::domain::agent::Agent;
 use agent_relay::domain::control::command::{Command, CommandStatus};
@@ -23,6 +25,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::cli::shell::{Said, typed};
 use crate::client::forwarder::Forwarder;
 use crate::program::{Running as Daemon, Serving, program};
 use crate::server::{Client, DEADLINE_MS, SHIPPED, eventually};
@@ -48,6 +51,8 @@ struct Site {
     client: Client,
     home: TempDir,
     flags: Vec<String>,
+    /// What starts the daemon, before its own name.
+    through: Vec<String>,
 }
 
 impl Site {
@@ -57,6 +62,11 @@ impl Site {
 
     /// `script` stands in for Claude Code, `settings` are the daemon's own, and `flags` as well.
     async fn start_with(tmux: TmuxChoice, script: &str, settings: &str, flags: &[&str]) -> Self {
+        Self::start_through(&[], tmux, script, settings, flags).await
+    }
+
+    /// The same with a daemon that another program starts.
+    async fn start_through(through: &[&str], tmux: TmuxChoice, script: &str, settings: &str, flags: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().canonicalize().expect("the directory");
         fs::create_dir_all(path.join("base/project")).expect("a project");
@@ -81,9 +91,10 @@ impl Site {
         let token = json!({"name": "far", "scopes": ["orchestrator"], "agentId": "orchestrator-far"});
         let token: Value = client.post("/api/tokens", token).await.expect(201);
         fs::write(path.join("token"), token["token"].as_str().expect("a token")).expect("a file");
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let (flags, through) = (owned(flags), owned(through));
         let host = Host::at(&path.join("far"), tmux).await;
-        let mut site = Self { host, daemon: None, serving: Some(serving), wire, client, home, flags };
+        let mut site = Self { host, daemon: None, serving: Some(serving), wire, client, home, flags, through };
         site.start_daemon().await;
         site
     }
@@ -107,7 +118,18 @@ impl Site {
         command.arg("--base-dir").arg(path.join("base")).arg("--data-dir").arg(path.join(data));
         command.arg("--token-file").arg(path.join("token")).arg("--config").arg(path.join("daemon.toml"));
         command.args(&self.flags);
-        command
+        let [starter, before @ ..] = &self.through[..] else { return command };
+        let mut through = Process::new(starter);
+        through.args(before).arg(command.get_program()).args(command.get_args()).env_clear();
+        through.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+        through
+    }
+
+    /// What somebody types beside the relay, as an administrator.
+    fn types(&self, args: &[&str]) -> Said {
+        let mut command = program(&self.path());
+        let url = &self.serving.as_ref().expect("a relay").url;
+        typed(command.args(args).env("AGENT_RELAY_URL", url).env("AGENT_RELAY_TOKEN", TOKEN), None)
     }
 
     /// Starts the daemon, and waits until it is registered and listens.
