@@ -8,6 +8,7 @@ mod hang_up;
 mod life;
 mod orchestrator;
 mod policies;
+mod reboot;
 mod refused;
 
 use std::fs;
@@ -18,11 +19,12 @@ use agent_relay::config::Config;
 use agent_relay::domain::agent::Agent;
 use agent_relay::domain::control::command::Command;
 use agent_relay::sessions::{SessionInfo, SessionName, SessionState, Sessions, TmuxChoice};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::program::{Serving, program};
 use crate::server::{Answer, Client, Server, eventually};
-use crate::sessions::{end_all, open};
+use crate::sessions::{end_all, open, processes_with, runs};
 
 /// A program that is up at once and stays.
 pub(crate) const UP: &str = "echo '(shift+tab to cycle)'; exec sleep 1000";
@@ -44,6 +46,34 @@ impl Host {
         let mut sessions = self.sessions.list();
         sessions.retain(|session| matches!(session.state, SessionState::Running { .. }));
         sessions
+    }
+
+    /// Leaves of every session what a machine that ends leaves: no process, and files of another boot. Whoever runs the
+    /// sessions must be gone by then.
+    async fn end_with_the_machine(&self) {
+        let (mut folders, mut all) = (Vec::new(), Vec::new());
+        for session in self.running() {
+            let SessionState::Running { pid } = session.state else { panic!("{session:?}") };
+            let folder = self.directory.join(session.name.as_str());
+            all.push(pid);
+            all.extend(processes_with("cmdline", folder.to_str().expect("a plain path")));
+            folders.push(folder);
+        }
+        // At once: none of them sees another end, and notes it.
+        for signal in [Signal::STOP, Signal::KILL] {
+            for pid in &all {
+                let pid = Pid::from_raw(i32::try_from(*pid).expect("a process id")).expect("a process id");
+                kill_process(pid, signal).ok();
+            }
+        }
+        eventually("nothing of it runs", async || (!all.iter().any(|pid| runs(*pid))).then_some(())).await;
+        for folder in folders {
+            let state = folder.join("state.json");
+            let mut written: Value = serde_json::from_slice(&fs::read(&state).expect("a state")).expect("JSON");
+            assert!(written["bootId"].as_str().is_some_and(|id| id.len() == 36), "{written}");
+            written["bootId"] = "00000000-0000-0000-0000-000000000000".into();
+            fs::write(state, written.to_string()).expect("a state");
+        }
     }
 }
 
