@@ -3,6 +3,7 @@
 //! `AGENT_RELAY_TEST_CLIS=FOLDER:FOLDER` names the folders they are in when those are not on the PATH. What differs between
 //! versions is tried with each that is found in one of these folders.
 
+mod interrupt;
 mod main_job;
 pub(crate) mod model;
 mod together;

@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::program::PATIENCE;
 
 /// The key the programs are given. Claude Code notes the last 20 characters of keys it was allowed to use.
 const KEY: &str = "sk-ant-relay-test-key-00000";
@@ -81,8 +84,9 @@ impl Model {
     /// The request of turn `number`, counted from 1, as soon as it is made.
     pub(crate) async fn turn(&self, number: usize) -> Value {
         let mut turns = self.script.turns.subscribe();
-        let turns = turns.wait_for(|turns| turns.len() >= number).await.expect("the model lives");
-        turns[number - 1].clone()
+        let there = timeout(PATIENCE, turns.wait_for(|turns| turns.len() >= number)).await;
+        let Ok(turns) = there else { panic!("turn {number} never came: there were {}", self.turns()) };
+        turns.expect("the model lives")[number - 1].clone()
     }
 
     /// How many turns there were.
