@@ -13,11 +13,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::http::Connection;
-use crate::notice::{PATIENCE, install, notice, outcome, place};
+use crate::notice::{PATIENCE, ask, install, notice, outcome, place};
 use crate::report::{Goal, Report};
 use crate::server::{Server, Target, cpu_seconds};
 use crate::{Load, Outcome, on_this_thread};
@@ -66,12 +65,13 @@ pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
         let both = share(before[0] + before[1], after[0] + after[1]);
         report.add(format!("processor, {SESSIONS} idle sessions"), both, "%", Goal::AtMost(2.0));
         report.add("of that, the relay", share(before[0], after[0]), "%", Goal::None);
+        let mut ending = Vec::with_capacity(SESSIONS);
         for agent in &agents {
-            let shutdown = r#"{"action":"shutdown"}"#;
-            connection.post(&format!("/api/agents/{agent}/actions"), shutdown).await?.expect(202)?;
+            let path = format!("/api/agents/{agent}/actions");
+            ending.push(ask(&mut connection, &path, r#"{"action":"shutdown"}"#).await?);
         }
-        for agent in &agents {
-            outcome(&mut connection, &format!("/api/commands?target={agent}&kind=shutdown")).await?;
+        for command in &ending {
+            outcome(&mut connection, command).await?;
         }
         Ok(())
     })?;
@@ -90,17 +90,16 @@ pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
 /// Asks for all sessions at once, and waits until each is up.
 async fn start_all(connection: &mut Connection, report: &mut Report) -> Outcome<Vec<String>> {
     let began = Instant::now();
-    let mut agents = Vec::with_capacity(SESSIONS);
+    let mut starting = Vec::with_capacity(SESSIONS);
     for number in 0..SESSIONS {
-        let ask = format!(r#"{{"provider":"claude","cwd":"work-{number}"}}"#);
-        let answer = connection.post("/api/orchestrators/load-0/spawn", &ask).await?;
-        answer.expect(202)?;
-        let answer: Value = serde_json::from_slice(answer.body)?;
-        let agent = answer["command"]["request"]["agentId"].as_str().ok_or("a spawn without an agent")?;
-        agents.push(agent.to_owned());
+        let spawn = format!(r#"{{"provider":"claude","cwd":"work-{number}"}}"#);
+        starting.push(ask(connection, "/api/orchestrators/load-0/spawn", &spawn).await?);
     }
-    for agent in &agents {
-        outcome(connection, &format!("/api/commands?target={agent}&kind=spawn")).await?;
+    let mut agents = Vec::with_capacity(SESSIONS);
+    for command in &starting {
+        outcome(connection, command).await?;
+        let agent = command["command"]["request"]["agentId"].as_str().ok_or("a spawn without an agent")?;
+        agents.push(agent.to_owned());
     }
     report.add(format!("{SESSIONS} sessions started"), began.elapsed().as_secs_f64(), "s", Goal::AtMost(15.0));
     Ok(agents)

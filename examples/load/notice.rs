@@ -49,9 +49,9 @@ pub(crate) fn measure(load: &Load, report: &mut Report) -> Outcome<()> {
             let share = (after - before) / IDLE.as_secs_f64() * 100.0;
             report.add("processor beside an idle session", share, "%", Goal::None);
         }
-        let shutdown = json!({"action": "shutdown"}).to_string();
-        connection.post(&format!("/api/agents/{agent}/actions"), &shutdown).await?.expect(202)?;
-        outcome(&mut connection, &format!("/api/commands?target={agent}&kind=shutdown")).await
+        let shutdown =
+            ask(&mut connection, &format!("/api/agents/{agent}/actions"), r#"{"action":"shutdown"}"#).await?;
+        outcome(&mut connection, &shutdown).await
     })
 }
 
@@ -78,12 +78,9 @@ pub(crate) fn place(dir: &Path, name: &str) -> Outcome<PathBuf> {
 
 /// Starts the program, and waits until it is up.
 async fn spawn(connection: &mut Connection) -> Outcome<String> {
-    let answer = connection.post("/api/agents/spawn", r#"{"provider":"claude","cwd":"work"}"#).await?;
-    answer.expect(202)?;
-    let answer: Value = serde_json::from_slice(answer.body)?;
-    let agent = answer["agentId"].as_str().ok_or("a spawn without an agent")?.to_owned();
-    outcome(connection, &format!("/api/commands?target={agent}&kind=spawn")).await?;
-    Ok(agent)
+    let answer = ask(connection, "/api/agents/spawn", r#"{"provider":"claude","cwd":"work"}"#).await?;
+    outcome(connection, &answer).await?;
+    Ok(answer["agentId"].as_str().ok_or("a spawn without an agent")?.to_owned())
 }
 
 /// Sends a message to an agent that works there, and answers the nanoseconds until its notice came.
@@ -98,20 +95,27 @@ pub(crate) async fn notice(connection: &mut Connection, agent: &str, work: &Path
     Ok(u64::try_from(came_at.saturating_sub(sent_at).as_nanos())?)
 }
 
-/// Waits until a command has succeeded.
-pub(crate) async fn outcome(connection: &mut Connection, path: &str) -> Outcome<()> {
+/// Waits until the command that this answer tells of has succeeded.
+pub(crate) async fn outcome(connection: &mut Connection, answer: &Value) -> Outcome<()> {
+    let path = format!("/api/commands/{}", answer["command"]["id"]);
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let answer = connection.get(path).await?;
+        let answer = connection.get(&path).await?;
         answer.expect(200)?;
-        let commands: Value = serde_json::from_slice(answer.body)?;
-        match commands[0]["status"].as_str() {
+        let command: Value = serde_json::from_slice(answer.body)?;
+        match command["status"].as_str() {
             Some("succeeded") => return Ok(()),
-            Some("failed") => return Err(format!("a command failed: {commands}").into()),
-            _ if Instant::now() > deadline => return Err(format!("a command did not end: {commands}").into()),
-            _ => sleep(Duration::from_millis(50)).await,
+            Some("pending" | "running") if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
+            _ => return Err(format!("a command did not succeed: {command}").into()),
         }
     }
+}
+
+/// Asks for something that takes its time, and answers what is said at once.
+pub(crate) async fn ask(connection: &mut Connection, path: &str, body: &str) -> Outcome<Value> {
+    let answer = connection.post(path, body).await?;
+    answer.expect(202)?;
+    Ok(serde_json::from_slice(answer.body)?)
 }
 
 /// When the first byte of a line came that the program took, once.
