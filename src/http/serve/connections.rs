@@ -18,7 +18,7 @@ use crate::telemetry::metric;
 
 /// What a client moves that is not slow.
 const BYTES_A_SECOND_MIN: u64 = 32 << 10;
-/// With less debt than this, nobody is ended for the memory that it keeps.
+/// With less debt than this, nobody is ended for the memory that it keeps, or while it takes an answer or an event.
 const DEBT_MIN: Duration = Duration::from_secs(1);
 /// What is smaller than this is not counted: every connection may have it.
 pub(in crate::http) const UNCOUNTED_BYTES_MAX: usize = 16 << 10;
@@ -54,6 +54,11 @@ impl Doing {
 
     fn waits_for_client(self) -> bool {
         !matches!(self, Self::Work | Self::Stream)
+    }
+
+    /// Whether its client is just being told something: that takes everybody a moment.
+    fn takes(self) -> bool {
+        matches!(self, Self::Answer | Self::Untaken)
     }
 }
 
@@ -206,6 +211,7 @@ impl Open {
             .values()
             .filter(|state| state.leaving.load(Ordering::Relaxed) == 0 && may_end(state))
             .filter_map(|state| Some((state.debt(now)?, state)))
+            .filter(|(debt, state)| !state.doing().takes() || *debt >= DEBT_MIN)
             .collect();
         let several = (debtors.len() / 64).max(1);
         if debtors.len() > several {
