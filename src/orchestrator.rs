@@ -158,6 +158,7 @@ pub async fn run(
     if timeout(DRAIN, daemon.tasks.wait()).await.is_err() {
         tracing::warn!("what is under way is left to the next start");
     }
+    daemon.take_leave().await;
     lived
 }
 

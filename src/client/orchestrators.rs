@@ -6,7 +6,7 @@ use serde_json::json;
 use super::request::escaped;
 use super::{Client, Done, Request};
 use crate::domain::agent::SessionGuard;
-use crate::domain::control::orchestrator::{ManagedAgent, Orchestrator, OrchestratorRegistration};
+use crate::domain::control::orchestrator::{ManagedAgent, Orchestrator, OrchestratorRegistration, OrchestratorStatus};
 
 /// Requests about orchestrators. See [`Client::orchestrators`].
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,11 @@ impl Orchestrators<'_> {
     pub fn heartbeat(&self, id: &str, guard: &SessionGuard) -> Request<Done> {
         let request = self.0.request(Method::POST, &path(id, "/heartbeat"));
         request.query("instanceId", guard.instance_id.as_ref()).query("epoch", guard.epoch)
+    }
+
+    /// Says that the daemon of an orchestrator ends: nothing is asked of it until it is heard from again.
+    pub fn take_leave(&self, id: &str, guard: &SessionGuard) -> Request<Done> {
+        self.heartbeat(id, guard).query("status", Some(OrchestratorStatus::Offline))
     }
 
     /// Replaces the list of agents that an orchestrator runs; at most 1000.

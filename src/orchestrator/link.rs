@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -28,6 +28,8 @@ pub(super) struct Link {
     epoch: AtomicI64,
     /// There is a connection again: whoever waits for the next try need not.
     back: Notify,
+    /// The relay did not answer, and that was said.
+    is_away: AtomicBool,
     /// Cancelled when it is over, one way or the other.
     until: CancellationToken,
     superseded: OnceLock<String>,
@@ -64,7 +66,16 @@ impl Link {
         // Without randomness two runs look the same, which only matters while both live: the data directory is locked.
         let _ = getrandom::fill(&mut run);
         let instance = format!("{home}-{:08x}", u32::from_be_bytes(run));
-        Self { client, id, instance, epoch: AtomicI64::new(0), back: Notify::new(), until, superseded: OnceLock::new() }
+        Self {
+            client,
+            id,
+            instance,
+            epoch: AtomicI64::new(0),
+            back: Notify::new(),
+            is_away: AtomicBool::new(false),
+            until,
+            superseded: OnceLock::new(),
+        }
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -109,7 +120,21 @@ impl Link {
 
     /// There is a connection again.
     pub(super) fn is_back(&self) {
+        self.has_answered();
         self.back.notify_waiters();
+    }
+
+    fn has_answered(&self) {
+        if self.is_away.swap(false, Ordering::AcqRel) {
+            tracing::info!(relay = %self.client.address(), "the relay answers");
+        }
+    }
+
+    /// There is no answer. Said once: many may wait for the relay.
+    pub(super) fn is_away(&self, error: &dyn fmt::Display) {
+        if !self.is_away.swap(true, Ordering::AcqRel) {
+            tracing::warn!(relay = %self.client.address(), %error, "the relay does not answer: it is asked until it does");
+        }
     }
 
     /// Asks as this daemon until there is an answer, for as long as it takes.
@@ -137,12 +162,16 @@ impl Link {
                 answered = request(client).send() => answered,
             };
             let error = match answered {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.has_answered();
+                    return Ok(answer);
+                }
                 Err(error) if passes(&error) => error,
                 Err(error) => return Err(Failed::Refused(error)),
             };
             let asked_for = error.problem().and_then(|problem| problem.retry_after);
             let pause: Duration = backoff.next(asked_for);
+            self.is_away(&error);
             tracing::debug!(%error, ?pause, "the relay is asked again");
             tokio::select! {
                 () = sleep(pause) => {}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::Daemon;
 use super::link::Failed;
@@ -22,6 +22,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// For so long a relay that is away is looked for every half second: it is being started again. After that it is as far
 /// away as for anybody else.
 const HURRY: Duration = Duration::from_mins(5);
+/// How long the relay has to take note of its end.
+const LEAVE: Duration = Duration::from_secs(2);
 /// How the relay's list of providers begins when it refuses one.
 const KNOWN_PROVIDERS: &str = "Must be one of: ";
 
@@ -86,6 +88,20 @@ impl Daemon {
                 Err(Failed::Ended) => return,
                 Err(failed) => tracing::warn!(error = %failed, "the relay does not take what this daemon says"),
             }
+        }
+    }
+
+    /// Tells the relay that nobody is here to be asked from now on, unless another daemon is. One that cannot be told
+    /// notices by the silence.
+    pub(super) async fn take_leave(&self) {
+        if self.link.epoch().is_none() || self.link.superseded().is_some() {
+            return;
+        }
+        let told = self.link.client().orchestrators().take_leave(&self.id, &self.link.guard()).send();
+        match timeout(LEAVE, told).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::info!(%error, "the relay is not told that this daemon ends"),
+            Err(_) => tracing::info!("the relay did not answer in time that it knows of this daemon's end"),
         }
     }
 
@@ -167,7 +183,7 @@ impl Daemon {
                 Ok(Received::Reset { reason, .. }) => tracing::info!(reason, "the relay does not keep all events"),
                 Ok(Received::Disconnected { reason, .. }) if away.is_none() => {
                     away = Some(Instant::now());
-                    tracing::info!(reason, "the relay is away");
+                    self.link.is_away(&reason);
                 }
                 Ok(Received::Disconnected { .. }) => {}
                 Err(error) => tracing::warn!(%error, "the relay cannot be listened to"),

@@ -10,7 +10,6 @@ use super::tx::{Snapshot, Tx, json};
 use super::{Store, StoreError, agents, pairs, tasks, tokens};
 use crate::domain::agent::Agent;
 use crate::domain::audit;
-use crate::domain::control::orchestrator::OrchestratorStatus;
 use crate::domain::id::{AgentId, MessageId, OrchestratorId};
 use crate::domain::message::BounceReason;
 use crate::domain::retention::Reaped;
@@ -240,10 +239,7 @@ fn silence_orchestrators(tx: &mut Tx<'_>, since: Timestamp) -> Result<Vec<Orches
         &[&since, &STEP_ROWS],
     )?;
     for id in &ids {
-        if let Some(mut orchestrator) = orchestrators::load(tx, id)? {
-            orchestrator.status = OrchestratorStatus::Offline;
-            orchestrators::save(tx, &orchestrator)?;
-        }
+        orchestrators::go_offline(tx, id)?;
     }
     Ok(ids)
 }

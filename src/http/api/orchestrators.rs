@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 use utoipa::IntoParams;
 
 use crate::domain::agent::SessionGuard;
-use crate::domain::control::orchestrator::{Orchestrator, OrchestratorRegistration};
+use crate::domain::control::orchestrator::{Orchestrator, OrchestratorRegistration, OrchestratorStatus};
 use crate::domain::id::OrchestratorId;
 use crate::domain::page::{self, Limit};
+use crate::domain::text;
 use crate::http::answer::{self, Done};
 use crate::http::error::ApiError;
 use crate::http::extract::{Authenticated, Json, Keyed, Path, Query, parse};
@@ -74,25 +75,30 @@ pub(super) async fn get_orchestrator(
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
-pub(super) struct DaemonGuard {
+pub(super) struct Beat {
     /// Must be the current daemon when given.
     #[param(max_length = 240)]
     instance_id: Option<String>,
     /// Must be the current epoch when given.
     epoch: Option<i64>,
+    /// `offline` from a daemon that ends: nothing is asked of it until it is heard from again. Otherwise `online`.
+    #[param(value_type = Option<OrchestratorStatus>)]
+    status: Option<String>,
 }
 
-/// Say that an orchestrator is alive.
+/// Say that an orchestrator is alive, or takes its leave.
 #[utoipa::path(post, path = "/api/orchestrators/{id}/heartbeat", tag = "orchestrators",
-    params(("id" = String, Path), DaemonGuard), responses((status = 200, description = "It is done", body = Done)))]
+    params(("id" = String, Path), Beat), responses((status = 200, description = "It is done", body = Done)))]
 pub(super) async fn heartbeat_orchestrator(
     State(relay): State<Relay>,
     caller: Authenticated,
     Path(id): Path<OrchestratorId>,
-    Query(guard): Query<DaemonGuard>,
+    Query(beat): Query<Beat>,
 ) -> Result<Response, ApiError> {
-    let guard = SessionGuard::parse(guard.instance_id, guard.epoch)?;
-    relay.heartbeat_orchestrator(&caller, id, guard).await?;
+    let guard = SessionGuard::parse(beat.instance_id, beat.epoch)?;
+    let status = text::optional("status", beat.status, text::WORD_MAX)?;
+    let status = status.map(|status| OrchestratorStatus::named("status", &status)).transpose()?;
+    relay.heartbeat_orchestrator(&caller, id, status.unwrap_or(OrchestratorStatus::Online), guard).await?;
     Ok(answer::ok())
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::domain::agent::SessionGuard;
 use crate::domain::caller::Caller;
 use crate::domain::control::orchestrator::{
-    MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration, require_providers,
+    MANAGED_MAX, ManagedAgent, Orchestrator, OrchestratorRegistration, OrchestratorStatus, require_providers,
 };
 use crate::domain::id::OrchestratorId;
 use crate::domain::page::{Limit, Page};
@@ -44,15 +44,20 @@ impl Relay {
         Ok(self.store.orchestrator(id).await?)
     }
 
-    /// Hears from an orchestrator.
+    /// Hears from an orchestrator: that it is there, or that its daemon ends.
     pub async fn heartbeat_orchestrator(
         &self,
         caller: &Caller,
         id: OrchestratorId,
+        status: OrchestratorStatus,
         guard: SessionGuard,
     ) -> Result<(), Error> {
         speak_for(caller, &id)?;
-        Ok(self.store.heartbeat_orchestrator(id, guard).await?)
+        match status {
+            OrchestratorStatus::Online => self.store.heartbeat_orchestrator(id, guard).await?,
+            OrchestratorStatus::Offline => self.store.dismiss_orchestrator(id, guard).await?,
+        }
+        Ok(())
     }
 
     /// Replaces the list of agents that an orchestrator runs, at most [`MANAGED_MAX`]: `{agents: [...]}`, and the

@@ -106,6 +106,17 @@ impl Store {
         .await
     }
 
+    /// Notes that the daemon of an orchestrator ends; what it runs goes on.
+    pub async fn dismiss_orchestrator(&self, id: OrchestratorId, guard: SessionGuard) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let orchestrator = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
+            guard.check_orchestrator(&orchestrator)?;
+            silence_agent(tx, &orchestrator.agent_id)?;
+            go_offline(tx, &id)
+        })
+        .await
+    }
+
     /// Replaces the list of agents an orchestrator runs.
     pub async fn set_managed_agents(
         &self,
@@ -145,12 +156,7 @@ impl Store {
                 tokens::end_managed_by(tx, &agent_id, &agent.agent_id)?;
                 deliveries::end(tx, &agent.agent_id, &agent_id)?;
             }
-            if let Some(before) = agents::load(tx, &agent_id)? {
-                let mut agent = before.clone();
-                agent.go_offline();
-                agent.last_seen = tx.now;
-                agents::save(tx, Some(&before), &agent)?;
-            }
+            silence_agent(tx, &agent_id)?;
             commands::fail_open_of(tx, &agent_id, "the orchestrator was removed")?;
             activity::insert(tx, audit::orchestrator_removed(&id, tx.now))?;
             tx.emit(EventName::OrchestratorRemoved, Audience::only(&agent_id), &json!({"id": id}))
@@ -186,6 +192,26 @@ fn with_agent(orchestrator: Orchestrator) -> Orchestrator {
 pub(in crate::store) fn save(tx: &mut Tx<'_>, orchestrator: &Orchestrator) -> Result<(), StoreError> {
     tx.upsert(orchestrator)?;
     tx.emit(EventName::OrchestratorStatus, Audience::only(&orchestrator.agent_id), orchestrator)
+}
+
+/// Writes down that an orchestrator is not there.
+pub(in crate::store) fn go_offline(tx: &mut Tx<'_>, id: &OrchestratorId) -> Result<(), StoreError> {
+    match load(tx, id)? {
+        Some(mut orchestrator) if orchestrator.status == OrchestratorStatus::Online => {
+            orchestrator.status = OrchestratorStatus::Offline;
+            save(tx, &orchestrator)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The agent under which it gets its messages is not there either. What was heard of it up to now does not bring it back.
+fn silence_agent(tx: &mut Tx<'_>, id: &AgentId) -> Result<(), StoreError> {
+    let Some(before) = agents::load(tx, id)? else { return Ok(()) };
+    let mut agent = before.clone();
+    agent.go_offline();
+    agent.last_seen = tx.now;
+    agents::save(tx, Some(&before), &agent)
 }
 
 /// Makes or renews the agent under which an orchestrator gets its messages.

@@ -115,6 +115,20 @@ async fn silence_makes_it_offline_and_a_heartbeat_brings_it_back() {
     let answer: Value = client.call(request.header("Content-Type", "text/plain").body("whatever")).await.expect(200);
     assert_eq!(answer, json!({"ok": true}));
     assert_eq!(stream.next().await.data["status"], "online");
+    // A daemon that ends says so; the next sign of it brings it back.
+    let status = async || {
+        let all: Value = client.get("/api/orchestrators/far").await.expect(200);
+        let agent: Value = client.get("/api/agents/orchestrator-far").await.expect(200);
+        (all["status"].clone(), agent["status"].clone())
+    };
+    for (said, status_then) in
+        [("?status=offline", "offline"), ("", "online"), ("?status=offline", "offline"), ("?status=online", "online")]
+    {
+        client.post(&format!("/api/orchestrators/far/heartbeat{said}"), json!({})).await.expect::<Value>(200);
+        assert_eq!(status().await, (json!(status_then), json!(status_then)), "{said}");
+    }
+    let wrong = client.post("/api/orchestrators/far/heartbeat?status=away", json!({})).await;
+    wrong.invalid("status must be one of: online, offline");
     let problem = client.post("/api/orchestrators/nowhere/heartbeat", json!({})).await.problem(404, "not_found");
     assert_eq!(problem["detail"], "orchestrator not found");
     let problem = client.get("/api/orchestrators/nowhere").await.problem(404, "not_found");

@@ -3,6 +3,7 @@
 
 use agent_relay::domain::agent::AgentStatus;
 use agent_relay::domain::control::command::CommandStatus;
+use agent_relay::domain::control::orchestrator::OrchestratorStatus;
 use agent_relay::sessions::TmuxChoice;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
@@ -60,6 +61,11 @@ async fn agents_outlive_the_daemon_and_are_found_again() {
         daemon.signal(Signal::TERM);
         assert_eq!(daemon.ended().0, Some(0));
         assert!(runs(pids[1]));
+        // The relay knows at once, and asks nobody who is not there.
+        let left = site.orchestrator().await.expect("it is known");
+        assert_eq!(left.status, OrchestratorStatus::Offline);
+        let refused = site.client.post("/api/orchestrators/far/spawn", json!({"provider": "claude"})).await;
+        refused.problem(409, "orchestrator_offline");
         site.start_daemon().await;
         assert_eq!(site.act(&coming.agent, "restart").await.status, CommandStatus::Succeeded);
         assert!(!runs(pids[1]));

@@ -5,7 +5,7 @@ use agent_relay::domain::agent::AgentStatus;
 use agent_relay::domain::control::command::CommandStatus;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::{Site, gone};
+use super::{Daemon, Site, gone};
 use crate::server::eventually;
 use crate::sessions::runs;
 
@@ -101,4 +101,19 @@ async fn lost_answers_do_no_harm() {
     let pid = site.pid(&spawned.agent);
     assert_eq!(site.act(&spawned.agent, "shutdown").await.status, CommandStatus::Succeeded);
     gone(pid).await;
+}
+
+/// Whoever starts it sees why nothing happens, and need not start it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_without_a_relay_says_so_and_waits_for_it() {
+    let mut site = Site::start().await;
+    site.kill_daemon();
+    site.kill_relay();
+    let daemon = Daemon::start(&mut site.command("far"));
+    daemon.complained("the relay does not answer: it is asked until it does");
+    site.start_relay();
+    daemon.said("registered as far");
+    daemon.complained("the relay answers");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended().0, Some(0));
 }
