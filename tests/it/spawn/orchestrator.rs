@@ -7,6 +7,7 @@ mod limits;
 mod policies;
 mod reboot;
 mod survivors;
+mod systemd;
 mod takeover;
 mod terminal;
 mod typed;

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::systemd::Systemd;
 use crate::server::{Client, eventually};
 use crate::sessions::runs;
 use crate::spawn::{Running as Spawned, UP, act, install};
@@ -57,81 +58,79 @@ fn systemd_takes_the_units() {
     }
 }
 
-/// A unit of the user's own systemd, and what it leaves in its control group. Dropping it ends both.
-struct Running {
-    name: String,
-    path: PathBuf,
-}
-
-impl Running {
-    /// Starts the relay's unit as it is, with this program and this home.
-    fn start(home: &Path) -> Option<Self> {
-        let runtime = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
-        if !systemctl(&["show-environment"]) {
-            return None;
-        }
-        let name = format!("agent-relay-test-{}.service", std::process::id());
-        let folder = runtime.join("systemd/user");
-        fs::create_dir_all(&folder).ok()?;
-        let (program, home) = (env!("CARGO_BIN_EXE_agent-relay"), home.display());
-        let paths = std::env::var("PATH").unwrap_or_default();
-        let text = fs::read_to_string(unit(UNITS[0])).expect("the unit");
-        let text = text.replace("/usr/local/bin/agent-relay serve", &format!("{program} serve --listen 127.0.0.1:0"));
-        let text = text.replace(
-            "KillMode=process",
-            &format!(
-                "KillMode=process\nEnvironment=\"HOME={home}\" \"PATH={paths}\" AGENT_RELAY_DATA_DIR={home}/data \
-                 AGENT_RELAY_BASE_DIR={home}/base AGENT_RELAY_CONFIG={home}/relay.toml\nStandardOutput=append:{home}/out"
-            ),
-        );
-        let path = folder.join(&name);
-        fs::write(&path, text).expect("a unit");
-        let running = Self { name, path };
-        assert!(systemctl(&["daemon-reload"]) && systemctl(&["start", &running.name]), "it starts");
-        Some(running)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        systemctl(&["stop", &self.name]);
-        systemctl(&["kill", "--signal=SIGKILL", &self.name]);
-        let _ = fs::remove_file(&self.path);
-        systemctl(&["daemon-reload"]);
-    }
-}
-
-fn systemctl(arguments: &[&str]) -> bool {
-    let ran = Command::new("systemctl").arg("--user").args(arguments).output();
-    ran.is_ok_and(|output| output.status.success())
-}
-
+/// The relay and a daemon as services, with the settings in the files that the units name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn agents_outlive_a_restart_of_the_service() {
+async fn agents_outlive_restarts_of_both_services() {
+    let Some(mut systemd) = Systemd::find().await else { return };
     let home = tempfile::tempdir().expect("a temporary directory");
     let path = home.path().canonicalize().expect("the directory");
-    fs::create_dir_all(path.join("base")).expect("a base directory");
+    let settings = path.join(".config/agent-relay");
+    for folder in [&settings, &path.join("base"), &path.join("far")] {
+        fs::create_dir_all(folder).expect("a folder");
+    }
     let program = install(&path, "claude", UP);
     let own = format!("[plugin.claude]\ngrants.executables = [{program:?}]\nsettings.executable = {program:?}\n");
-    fs::write(path.join("relay.toml"), format!("[spawn]\ntmux = 'never'\n{own}")).expect("settings");
-    let Some(running) = Running::start(&path) else {
-        eprintln!("SKIPPED: a restart of the service: no systemd runs for this user");
-        return;
+    fs::write(settings.join("relay.toml"), format!("[spawn]\ntmux = 'never'\n{own}")).expect("settings");
+    let common = format!(
+        "HOME={}\nPATH={}\nAGENT_RELAY_CONFIG={}\n",
+        path.display(),
+        std::env::var("PATH").unwrap_or_default(),
+        settings.join("relay.toml").display()
+    );
+    let write = |file: &str, more: &str| fs::write(settings.join(file), format!("{common}{more}")).expect("settings");
+    // Where the program is, whose settings these are, and where it says something is all that differs.
+    let here = |command: &str, file: &str| {
+        let (program, home) = (env!("CARGO_BIN_EXE_agent-relay"), path.display());
+        format!(
+            "ExecStart=\nExecStart={program} {command}\nEnvironmentFile=\n\
+             EnvironmentFile={home}/.config/agent-relay/{file}\nStandardOutput=append:{home}/{command}.out\n\
+             StandardError=append:{home}/{command}.log\n"
+        )
     };
-    let address = async |starts: usize| {
-        let out = path.join("out");
-        let url = eventually("it listens", async || {
+    let said = async |command: &str, number: usize| {
+        let out = path.join(format!("{command}.out"));
+        eventually("it says that it is up", async || {
             let lines = fs::read_to_string(&out).unwrap_or_default();
-            lines.lines().nth(starts - 1)?.strip_prefix("listening on ").map(str::to_owned)
-        });
-        Client::new(&url.await, None)
+            lines.lines().nth(number - 1).map(str::to_owned)
+        })
+        .await
     };
-    let client = address(1).await;
-    let agent = Spawned::read(&client.post("/api/agents/spawn", json!({"provider": "claude"})).await.expect(202));
-    assert!(systemctl(&["restart", &running.name]), "it restarts");
-    let client = address(2).await;
-    assert!(runs(agent.pid), "it goes on");
-    let ended = act(&client, &agent, "shutdown").await;
-    assert_eq!(ended.status.as_str(), "succeeded", "{ended:?}");
-    assert!(!runs(agent.pid));
+
+    let base = format!("AGENT_RELAY_BASE_DIR={}\n", path.join("base").display());
+    write("relay.env", &format!("{base}AGENT_RELAY_LISTEN=127.0.0.1:0\n"));
+    let relay = systemd.run(&unit(UNITS[0]), &here("serve", "relay.env"));
+    let url = said("serve", 1).await;
+    let url = url.strip_prefix("listening on ").expect("an address");
+    let client = Client::new(url, None);
+    let near = Spawned::read(&client.post("/api/agents/spawn", json!({"provider": "claude"})).await.expect(202));
+
+    let far = format!("AGENT_RELAY_URL={url}\nAGENT_RELAY_BASE_DIR={}\n", path.join("far").display());
+    write("orchestrator.env", &far);
+    let daemon = systemd.run(&unit(UNITS[1]), &here("orchestrator", "orchestrator.env"));
+    let registered = said("orchestrator", 1).await;
+    let id = registered.split_whitespace().nth(2).expect("its id");
+    let spawn = client.post(&format!("/api/orchestrators/{id}/spawn"), json!({"provider": "claude"})).await;
+    let spawn: Value = spawn.expect(202);
+    let done = client.outcome(spawn["command"]["id"].as_i64().expect("a command")).await;
+    let result = done.result.expect("a result").value();
+    let far = Spawned::read(&json!({
+        "agentId": spawn["command"]["request"]["agentId"], "session": result["session"], "pid": result["pid"],
+        "command": spawn["command"],
+    }));
+
+    // Where a relay is does not change by a restart.
+    let address = url.strip_prefix("http://").expect("an address");
+    write("relay.env", &format!("{base}AGENT_RELAY_LISTEN={address}\n"));
+    assert!(systemd.ctl(&["restart", &relay]) && systemd.ctl(&["restart", &daemon]), "they restart");
+    assert_eq!(said("serve", 2).await, format!("listening on {url}"));
+    said("orchestrator", 2).await;
+    // A daemon that is killed comes back by itself.
+    assert!(systemd.ctl(&["kill", "--kill-who=main", "--signal=SIGKILL", &daemon]));
+    said("orchestrator", 3).await;
+    for agent in [near, far] {
+        assert!(runs(agent.pid), "{} goes on", agent.id);
+        let ended = act(&client, &agent, "shutdown").await;
+        assert_eq!(ended.status.as_str(), "succeeded", "{ended:?}");
+        assert!(!runs(agent.pid));
+    }
 }
