@@ -7,7 +7,6 @@
 //! whose stream is open.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::http::Connection;
 use crate::notice::{PATIENCE, ask, install, notice, outcome, place};
 use crate::report::{Goal, Report};
-use crate::server::{Server, Target, cpu_seconds};
+use crate::server::{Server, Target, announced, cpu_seconds};
 use crate::{Load, Outcome, on_this_thread};
 
 /// Sessions of one daemon.
@@ -146,10 +145,7 @@ impl Daemon {
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&log)?)
             .spawn()?;
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line)?;
-        }
+        let line = announced(&mut child)?;
         let daemon = Self { child };
         if line.starts_with("registered as ") {
             return Ok(daemon);

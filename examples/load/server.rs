@@ -96,10 +96,7 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&log)?)
             .spawn()?;
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line)?;
-        }
+        let line = announced(&mut child)?;
         let starting = started.elapsed();
         let Some(url) = line.trim_end().strip_prefix("listening on ") else {
             let ended = child.kill().and_then(|()| child.wait());
@@ -158,6 +155,15 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+/// The line by which a program says that it can be used; empty when it ends without one.
+pub(crate) fn announced(child: &mut Child) -> Outcome<String> {
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    Ok(line)
 }
 
 /// The processor time that a process used so far, in seconds.

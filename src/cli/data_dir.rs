@@ -76,7 +76,7 @@ impl DataDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(format!(
-                    "the data directory {shown} is in use by another relay{}; stop that one, or choose another with --data-dir",
+                    "the data directory {shown} is in use by another agent-relay{}; stop that one, or choose another with --data-dir",
                     holder(&mut lock)
                 ));
             }

@@ -120,7 +120,7 @@ fn a_second_relay_on_the_same_data_is_refused_until_the_first_is_gone() {
     let first = Serving::start(program(home.path()).env("AGENT_RELAY_DATA_DIR", data));
     let (code, complaint) = refused(home.path(), &["--listen", "127.0.0.1:0", "--data-dir", data], &[]);
     assert_eq!(code, Some(1));
-    assert!(complaint.contains("HOME/data is in use by another relay"), "{complaint}");
+    assert!(complaint.contains("HOME/data is in use by another agent-relay"), "{complaint}");
     assert!(complaint.contains(&format!("process {}", first.id())), "{complaint}");
 
     // However it ends: the kernel gives the lock back.

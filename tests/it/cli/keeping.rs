@@ -31,7 +31,7 @@ async fn what_was_backed_up_comes_back_and_nothing_after_it() {
     client.say("user", "ann", "after").await;
 
     // Not over what is there, nor under a relay that runs.
-    assert!(shell.run(&["restore", file]).failed(1).contains("in use by another relay"));
+    assert!(shell.run(&["restore", file]).failed(1).contains("in use by another agent-relay"));
     shell.serving.signal(Signal::TERM);
     let Shell { home, serving } = shell;
     serving.ended();
