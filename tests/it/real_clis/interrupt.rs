@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use agent_relay::sessions::SessionName;
 use serde_json::{Value, json};
 
 use super::main_job::{Site, prepare, with_path};
@@ -33,12 +32,7 @@ async fn interrupt(provider: &str, cli: impl FnOnce(&Model, &Path, &Path) -> Opt
     let (home, project) = prepare();
     let Some(cli) = cli(&model, home.path(), &project) else { return };
     let site = Site::start_in(home, &with_path(cli)).await;
-    let ask = json!({"provider": provider, "approvalMode": "guarded", "cwd": "project", "prompt": "begin"});
-    let answer: Value = site.client.post("/api/agents/spawn", ask).await.expect(202);
-    let id = answer["agentId"].as_str().expect("an agent").to_owned();
-    let session = SessionName::parse(answer["session"].as_str().expect("a session")).expect("a name");
-    site.client.outcome(answer["command"]["id"].as_i64().expect("a command")).await;
-    crate::sessions::sees(&site.host.sessions, &session, "relay test answer 1").await;
+    let (id, _) = site.begin(provider).await;
     let send = async |delivery: Option<&str>| {
         let message = json!({"from": "user", "to": id, "body": "do it", "delivery": delivery});
         site.client.send(message).await.id.get()

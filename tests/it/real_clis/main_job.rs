@@ -169,6 +169,16 @@ impl Site {
         self.client = Client::new(&self.serving.url, None);
     }
 
+    /// Starts an agent with a prompt, and waits until its model has answered that: its id and its session.
+    pub(super) async fn begin(&self, provider: &str) -> (String, SessionName) {
+        let ask = json!({"provider": provider, "approvalMode": "guarded", "cwd": "project", "prompt": "begin"});
+        let answer: Value = self.client.post("/api/agents/spawn", ask).await.expect(202);
+        let session = SessionName::parse(answer["session"].as_str().expect("a session")).expect("a name");
+        self.client.outcome(answer["command"]["id"].as_i64().expect("a command")).await;
+        crate::sessions::sees(&self.host.sessions, &session, "relay test answer 1").await;
+        (answer["agentId"].as_str().expect("an agent").to_owned(), session)
+    }
+
     /// The folder of the policy that is replaced.
     fn rule(&self) -> PathBuf {
         self.home.path().join("plugins/containment")

@@ -120,7 +120,6 @@ async fn work_together(trouble: Trouble) {
     assert_eq!(site.minds[CLAUDE].times(&format!("message {told} from")), 0, "it is busy");
     site.minds[CLAUDE].release();
     site.minds[CLAUDE].heard(&format!("message {told} from")).await;
-    site.reaches(told, &claude, &["presented", "read"]).await;
     let shown = eventually_within(PATIENCE, "how it was shown", async || {
         let shown = site.reaches(told, &claude, &["presented", "read"]).await;
         shown["evidence"].is_string().then_some(shown)

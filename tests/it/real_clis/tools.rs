@@ -35,15 +35,10 @@ async fn use_tools(provider: &str, cli: impl FnOnce(&Model, &Path, &Path) -> Opt
     let (home, project) = prepare();
     let Some(cli) = cli(&model, home.path(), &project) else { return };
     let mut site = Site::start_in(home, &with_path(cli)).await;
-    let ask = json!({"provider": provider, "approvalMode": "guarded", "cwd": "project", "prompt": "begin"});
-    let answer: Value = site.client.post("/api/agents/spawn", ask).await.expect(202);
-    let id = answer["agentId"].as_str().expect("an agent").to_owned();
-    let session = SessionName::parse(answer["session"].as_str().expect("a session")).expect("a name");
-    site.client.outcome(answer["command"]["id"].as_i64().expect("a command")).await;
+    let (id, session) = site.begin(provider).await;
     // It is told of nothing but by this test.
     let quiet = json!({"attention": "dnd"});
     site.client.patch(&format!("/api/agents/{id}/attention"), quiet).await.expect::<Value>(200);
-    crate::sessions::sees(&site.host.sessions, &session, "relay test answer 1").await;
 
     let (room, tool) = tool_of(&site, &model, &session).await;
     for round in 0..2 {
