@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use agent_relay::client::messages::MessageQuery;
 use agent_relay::domain::agent::{Agent, AgentStatus, AttentionMode, Condition, ConditionKind, SYSTEM, USER};
+use agent_relay::domain::control::courier::Carrier;
 use agent_relay::domain::control::orchestrator::{Orchestrator, OrchestratorStatus};
-use agent_relay::domain::id::MessageId;
+use agent_relay::domain::id::{MessageId, OrchestratorId};
 use agent_relay::domain::message::Message;
 use agent_relay::domain::message::delivery::{Delivery, DeliveryState};
 
@@ -28,7 +29,7 @@ pub(super) fn findings(connection: &Connection, agents: &[Agent], orchestrators:
     let others = agents.iter().filter(|agent| !matches!(agent.id.as_str(), USER | SYSTEM) && !agent.is_channel());
     // An orchestrator is a daemon: it follows its stream.
     others
-        .filter(|agent| !agent.id.starts_with("orchestrator-"))
+        .filter(|agent| OrchestratorId::of_agent(&agent.id).is_none())
         .map(|agent| {
             let lately = if meta(agent, "session").is_some() && agent.status != AgentStatus::Offline && left > 0 {
                 left -= 1;
@@ -89,7 +90,7 @@ impl Lately {
 
     /// Whether a way that needs no terminal carried.
     fn needs_no_terminal(&self) -> bool {
-        self.carried.as_ref().is_some_and(|(_, delivery)| delivery.how.is_some_and(|how| how.as_str() != "typed"))
+        self.carried.as_ref().is_some_and(|(_, delivery)| delivery.how.is_some_and(|how| how != Carrier::Typed))
     }
 }
 
@@ -197,7 +198,6 @@ fn held(name: String, id: &str, condition: &Condition, restart: &str) -> Finding
 
 #[cfg(test)]
 mod tests {
-    use agent_relay::domain::control::courier::Carrier;
     use agent_relay::domain::time::Timestamp;
     use serde_json::{Value, json};
 

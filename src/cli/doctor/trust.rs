@@ -10,6 +10,7 @@ use agent_relay::client::plugins::Plugin;
 use agent_relay::config::Environment;
 use agent_relay::domain::control::ControlKind;
 use agent_relay::domain::control::command::{Command, CommandStatus};
+use agent_relay::domain::id::OrchestratorId;
 use serde_json::Value;
 
 use super::Finding;
@@ -43,7 +44,7 @@ fn finding(provider: &str, spawns: &[Command], base: &Path, env: &Environment) -
     let came_up = spawns.iter().find(|spawn| {
         let text = |member: &str| spawn.request[member].as_str();
         // Elsewhere is another host, or another directory, and says nothing of this one.
-        let is_own = !spawn.target.starts_with("orchestrator-");
+        let is_own = OrchestratorId::of_agent(&spawn.target).is_none();
         is_own && text("provider") == Some(provider) && text("cwd").is_some_and(|cwd| Path::new(cwd) == base)
     });
     match (came_up, kept) {
