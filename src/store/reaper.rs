@@ -239,7 +239,9 @@ fn silence_orchestrators(tx: &mut Tx<'_>, since: Timestamp) -> Result<Vec<Orches
         &[&since, &STEP_ROWS],
     )?;
     for id in &ids {
-        orchestrators::go_offline(tx, id)?;
+        if let Some(orchestrator) = orchestrators::load(tx, id)? {
+            orchestrators::go_offline(tx, orchestrator)?;
+        }
     }
     Ok(ids)
 }

@@ -71,7 +71,8 @@ pub(super) async fn get_orchestrator(
     Ok(answer::json(StatusCode::OK, &relay.get_orchestrator(&caller, id).await?))
 }
 
-/// Which daemon speaks, for an orchestrator of which several may. A query, since the body was always passed over.
+/// Which daemon speaks, for an orchestrator of which several may, and whether it ends. A query, since the body was always
+/// passed over.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]

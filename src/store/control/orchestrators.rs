@@ -112,7 +112,7 @@ impl Store {
             let orchestrator = load(tx, &id)?.ok_or(Refusal::NotFound("orchestrator"))?;
             guard.check_orchestrator(&orchestrator)?;
             silence_agent(tx, &orchestrator.agent_id)?;
-            go_offline(tx, &id)
+            go_offline(tx, orchestrator)
         })
         .await
     }
@@ -195,14 +195,12 @@ pub(in crate::store) fn save(tx: &mut Tx<'_>, orchestrator: &Orchestrator) -> Re
 }
 
 /// Writes down that an orchestrator is not there.
-pub(in crate::store) fn go_offline(tx: &mut Tx<'_>, id: &OrchestratorId) -> Result<(), StoreError> {
-    match load(tx, id)? {
-        Some(mut orchestrator) if orchestrator.status == OrchestratorStatus::Online => {
-            orchestrator.status = OrchestratorStatus::Offline;
-            save(tx, &orchestrator)
-        }
-        _ => Ok(()),
+pub(in crate::store) fn go_offline(tx: &mut Tx<'_>, mut orchestrator: Orchestrator) -> Result<(), StoreError> {
+    if orchestrator.status == OrchestratorStatus::Offline {
+        return Ok(());
     }
+    orchestrator.status = OrchestratorStatus::Offline;
+    save(tx, &orchestrator)
 }
 
 /// The agent under which it gets its messages is not there either. What was heard of it up to now does not bring it back.
